@@ -1,0 +1,53 @@
+"""Smooth maps between constrained parameters and unconstrained coordinates, batched over leading axes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxem.kernels.linalg import matmul, transpose
+
+
+def simplex_to_free(p: Array) -> Array:
+    """Additive log-ratios: `[..., k]` on the simplex to `[..., k - 1]` (Aitchison 1982)."""
+    log = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+    return log[..., :-1] - log[..., -1:]
+
+
+def free_to_simplex(u: Array) -> Array:
+    zero = jnp.zeros((*u.shape[:-1], 1), u.dtype)
+    return jax.nn.softmax(jnp.concatenate([u, zero], -1), -1)
+
+
+def positive_to_free(x: Array) -> Array:
+    return jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny))
+
+
+def free_to_positive(u: Array) -> Array:
+    return jnp.exp(u)
+
+
+def unit_to_free(p: Array) -> Array:
+    tiny = jnp.finfo(p.dtype).tiny
+    return jnp.log(jnp.maximum(p, tiny)) - jnp.log(jnp.maximum(1 - p, tiny))
+
+
+def free_to_unit(u: Array) -> Array:
+    return jax.nn.sigmoid(u)
+
+
+def definite_to_free(a: Array) -> Array:
+    """Log-Cholesky coordinates: `[..., d, d]` positive definite to `[..., d(d+1)/2]` (Pinheiro and Bates 1996)."""
+    d = a.shape[-1]
+    factor = jnp.linalg.cholesky(a)
+    rows, columns = np.tril_indices(d, -1)
+    return jnp.concatenate([jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), factor[..., rows, columns]], -1)
+
+
+def free_to_definite(u: Array) -> Array:
+    d = int((np.sqrt(8 * u.shape[-1] + 1) - 1) / 2)
+    rows, columns = np.tril_indices(d, -1)
+    lower = jnp.zeros((*u.shape[:-1], d, d), u.dtype).at[..., rows, columns].set(u[..., d:])
+    eye = jnp.broadcast_to(jnp.eye(d, dtype=u.dtype), lower.shape)
+    factor = lower + jnp.exp(u[..., :d])[..., :, None] * eye
+    return matmul(factor, transpose(factor))

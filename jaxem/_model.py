@@ -1,0 +1,175 @@
+"""The model contract: a ladder of what a model supplies, and what follows from it."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from jaxem._errors import MissingCapabilityError
+from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
+from jaxem.latent import AbstractLatent
+
+Reduce = Callable[[PyTree], PyTree]
+
+
+class AbstractModel(eqx.Module):
+    """Rung 1: the potentials of a structured latent, as any function of the parameters.
+
+    `potentials(natural(params), data)` are the natural parameters of the latent's own exponential family. Here
+    `natural` is the identity and `potentials` need not be linear; `AbstractLinearModel` is the rung above.
+
+    A model is a specification. Before the first iteration `bind` lets it look at the data, so that it can work in
+    coordinates in which the arithmetic is accurate; parameters inside the loop are `encode`d, and `decode`d at the end.
+    """
+
+    linear: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def latent(self) -> AbstractLatent:
+        """The structure of the hidden variables."""
+
+    @abstractmethod
+    def potentials(self, natural: PyTree, data: PyTree) -> PyTree:
+        """Potentials of the latent for each observation in `data`."""
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array) -> PyTree:
+        """Starting parameters, drawn on the device."""
+
+    def natural(self, params: PyTree) -> PyTree:
+        """What `potentials` takes."""
+        return params
+
+    def log_base(self, data: PyTree) -> Float[Array, " n"]:
+        """The part of the log density of each observation that depends on neither parameters nor latents."""
+        return jnp.zeros(num_rows(data), dtype=jnp.result_type(float))
+
+    def log_prior(self, params: PyTree) -> Array:
+        """Log prior density of the parameters; 0 for maximum likelihood."""
+        return jnp.zeros((), dtype=jnp.result_type(float))
+
+    def unconstrain(self, params: PyTree) -> PyTree:
+        """Unconstrained coordinates of the parameters, for gradient and extrapolating methods."""
+        return params
+
+    def constrain(self, free: PyTree) -> PyTree:
+        """The inverse of `unconstrain`."""
+        return free
+
+    def trainable(self, tree: PyTree) -> PyTree:
+        """A tree of booleans like `tree` (parameters, or coordinates): false for leaves that stay fixed."""
+        return jax.tree.map(lambda _: True, tree)
+
+    def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
+        """Unconstrained coordinates as a list of `[blocks, size]` arrays, and the function that undoes it.
+
+        Coordinates in different blocks do not interact in Q, so that its Hessian is block diagonal.
+        """
+        flat, unravel = ravel_pytree(free)
+        return [flat[None]], lambda arrays: unravel(arrays[0][0])
+
+    def bind(self, data: PyTree, weights: Array, reduce: Reduce = lambda tree: tree) -> "AbstractModel":
+        """This model in coordinates suited to the data; `reduce` sums a tree over the devices that share the rows."""
+        return self
+
+    def encode(self, params: PyTree) -> PyTree:
+        """Parameters in the coordinates of the bound model."""
+        return params
+
+    def decode(self, params: PyTree) -> PyTree:
+        """Parameters in the user's coordinates."""
+        return params
+
+    def at(self, params: PyTree) -> "AbstractModel":
+        """This model with its statistics taken about `params`; the same linear map about another origin."""
+        return self
+
+    def translate(self, stats: PyTree, source: "AbstractModel") -> PyTree:
+        """Statistics that `source`, this model about another origin, collected, as seen from here."""
+        return stats
+
+    def loss(self, params: PyTree) -> Array:
+        """Estimated relative error that rounding leaves in the statistics of this kernel at `params`."""
+        return jnp.zeros((), dtype=jnp.result_type(float))
+
+    def accurate(self) -> "AbstractModel | None":
+        """The same model on a slower kernel that loses fewer digits, where there is one."""
+        return None
+
+    def degenerate(self, params: PyTree) -> Array:
+        """Whether the likelihood at `params` is spurious (a collapsed or empty component)."""
+        return jnp.zeros((), bool)
+
+    def floats_per_row(self, params: PyTree) -> int:
+        """How many numbers an E-step holds for each observation; sets the size of the row chunks."""
+        one = jax.tree.leaves(params)
+        return max(sum(leaf.size for leaf in one), 1)
+
+    def expectation(self, params: PyTree, data: PyTree) -> tuple[PyTree, Array]:
+        """Posterior moments of the latents and log density of each observation, all rows at once."""
+        model = self._scoring(params)
+        moments, value = model.latent.expectation(model.potentials(model.natural(params), data))
+        return moments, value + model.log_base(data)
+
+    def log_prob(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:
+        """Log density of each observation, with the latents summed out; shape `[n]`, in nats."""
+        return self.expectation(params, data)[1]
+
+    def log_likelihood(self, params: PyTree, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
+        """Weighted sum of `log_prob`, in row chunks; a row of weight 0 does not count whatever its density."""
+        n = num_rows(data)
+        model = self._scoring(params)
+        natural = model.natural(params)
+
+        def one(chunk, w, index):
+            value = model.latent.expectation(model.potentials(natural, chunk))[1] + model.log_base(chunk)
+            return (), weighted_sum(w, value)
+
+        w = jnp.ones(n, jax.tree.leaves(params)[0].dtype) if weights is None else weights
+        return sum_chunks(one, data, w, chunk_rows(n, model.floats_per_row(params)))[1]
+
+    def sample(self, key: PRNGKeyArray, params: PyTree, n: int) -> tuple[PyTree, PyTree]:
+        """Draw `n` observations and their latents."""
+        raise MissingCapabilityError(f"{type(self).__name__} does not say how to draw observations: define `sample`")
+
+    def num_parameters(self, params: PyTree) -> int:
+        """Number of free parameters: the dimension of the unconstrained coordinates, without frozen ones."""
+        free = jax.eval_shape(self.unconstrain, params)
+        used = jax.tree.map(lambda leaf, free: leaf.size if free else 0, free, self.trainable(free))
+        return sum(jax.tree.leaves(used))
+
+    def check(self, data: Any, weights: Any) -> None:
+        """Raise an error for data that the model cannot take; called once by `fit`, on the host."""
+
+    def _scoring(self, params):
+        return (self.accurate() or self).at(params)
+
+
+class AbstractLinearModel(AbstractModel):
+    """Rung 2: potentials that are linear in `natural(params)`, and a closed-form M-step.
+
+    The expected statistics are then the transpose of the map, applied to the moments; they have the structure of
+    `natural(params)` and a size that does not depend on the number of rows, and
+    `Q(params; stats) = <natural(params), stats> + log_prior(params)` needs no data.
+    """
+
+    linear: ClassVar[bool] = True
+
+    @abstractmethod
+    def natural(self, params: PyTree) -> PyTree:
+        """Natural parameters."""
+
+    @abstractmethod
+    def maximize(self, stats: PyTree, params: PyTree) -> PyTree:
+        """The parameters that maximise Q; where the statistics leave one undetermined, that of `params`."""
+
+
+def weighted_sum(weights: Array, values: Array) -> Array:
+    """Sum of `weights * values` in which a weight of zero wins over an infinite value."""
+    return jnp.sum(jnp.where(weights == 0, 0, weights * jnp.where(weights == 0, 0, values)))

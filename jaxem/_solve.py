@@ -1,0 +1,166 @@
+"""`solve`: one run, pure."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem.adjoint import AbstractAdjoint, Implicit
+from jaxem._algorithm import Algorithm
+from jaxem._loop import Problem, State, begin, evaluate, on_accurate_kernel, resume
+from jaxem._model import AbstractModel
+from jaxem._status import Status
+from jaxem.e_step import Expectation
+from jaxem.kernels.chunks import num_rows
+from jaxem.termination import AbstractTermination
+
+
+@final
+class Restarts(eqx.Module):
+    """What became of every start, failed ones included: arrays of length `restarts`."""
+
+    objective: Array
+    status: Any
+    num_steps: Array
+
+
+@final
+class Fit(eqx.Module):
+    """The result of `fit` and `solve`.
+
+    **Attributes:**
+
+    - `params`: the parameters, in the coordinates of the data.
+    - `log_likelihood`: total log-likelihood at `params`, in nats.
+    - `objective`: what the algorithm ascends (log-likelihood plus log prior for EM), at `params`.
+    - `status`: how it ended, a `jaxem.Status`.
+    - `num_steps`: the number of iterations.
+    - `history`: the objective at the start and after every step. From `solve`, of fixed length: the last
+        `history_size` values, and NaN beyond the end.
+    - `restarts`: objective, status and number of steps of every start (from `fit`; `None` from `solve`).
+    """
+
+    params: Any
+    log_likelihood: Array
+    objective: Array
+    status: Any
+    num_steps: Array
+    history: Array
+    restarts: Restarts | None = None
+
+
+def solve(
+    model: AbstractModel,
+    params: PyTree,
+    data: PyTree,
+    *,
+    algorithm: Algorithm | None = None,
+    weights: Array | None = None,
+    tol: Any = 1e-6,
+    max_steps: Any = 1000,
+    termination: AbstractTermination | None = None,
+    adjoint: AbstractAdjoint | None = None,
+    key: PRNGKeyArray | None = None,
+    history_size: int = 256,
+    chunk_rows: int | None = None,
+    axis_name: str | None = None,
+) -> Fit:
+    """One run of an EM algorithm from given parameters: a pure function to jit, vmap, shard, differentiate and embed.
+
+    **Arguments:**
+
+    - `model`: a model, such as `jaxem.GaussianMixture(3)`.
+    - `params`: starting parameters.
+    - `data`: arrays with a common leading axis of observations, in a floating-point type that is also that of `params`.
+    - `algorithm`: a variant of EM (`jaxem.em()` by default).
+    - `weights`: a weight for each observation, `[n]`; weight `k` is the same as `k` copies, 0 as none.
+    - `tol`: tolerance of the termination: by default the gain in objective per unit of weight, in nats. Traced.
+    - `max_steps`: the most iterations. Traced.
+    - `termination`: see `jaxem.termination`.
+    - `adjoint`: how to differentiate the result with respect to data, weights and the model's arrays; by default
+        `jaxem.adjoint.Implicit()`. The start has derivative zero, but under `jaxem.adjoint.Unroll`.
+    - `key`: for algorithms that draw random numbers.
+    - `history_size`: how many of the last values of the objective are returned.
+    - `chunk_rows`: rows that an E-step holds at a time; chosen by default.
+    - `axis_name`: for use inside `jax.shard_map`: the mesh axis over which the rows are split.
+
+    **Returns:** a `Fit`. Nothing is checked that would need the values of the arrays: a bad start shows in `status`.
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> x = jnp.array([[0.0], [0.2], [0.1], [4.9], [5.0], [5.3]])
+    >>> model = jaxem.GaussianMixture(2, "spherical")
+    >>> start = jaxem.MixtureParams(jnp.array([0.5, 0.5]), jaxem.GaussianParams(x[:4:3], jnp.array([1.0, 1.0])))
+    >>> fit = jax.jit(jaxem.solve, static_argnums=0)(model, start, x)
+    >>> fit.params.weights.round(3).tolist()
+    [0.5, 0.5]
+    """
+    algorithm, adjoint = algorithm or Algorithm(), adjoint or Implicit()
+    dtype = _float_dtype(params, data)
+    w = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
+
+    def reduce(tree):
+        return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+    bound = model.bind(data, w, reduce)
+    problem = Problem.make(
+        bound,
+        algorithm,
+        data,
+        w,
+        tol=tol,
+        max_steps=max_steps,
+        termination=termination,
+        rows=chunk_rows,
+        reduce=reduce,
+    )
+    key = jax.random.key(0) if key is None else key
+    state = adjoint.run(problem, begin(problem, bound.encode(params), key, history_size))
+    accurate = on_accurate_kernel(problem)
+    if accurate is not None:
+        state, problem = adjoint.run(accurate, resume(accurate, state)), accurate
+    return finish(problem, state)
+
+
+def finish(problem: Problem, state: State) -> Fit:
+    """The result of a run, with the objective evaluated at the very parameters that are returned."""
+    model, algorithm = problem.model, problem.algorithm
+    params = model.decode(state.params)
+    encoded = model.encode(params)
+    at = model.at(encoded)
+    prior = model.log_prior(encoded).astype(problem.weights.dtype)
+
+    def value(e_step):
+        expect = evaluate(problem, at, e_step, encoded, state.e_state, state.key)
+        return expect(problem.data, problem.weights, state.key)[1] + problem.base
+
+    log_likelihood = value(Expectation())
+    same = isinstance(algorithm.e_step, Expectation)
+    objective = (log_likelihood if same else value(algorithm.e_step)) + prior
+    size = state.history.shape[0]
+    shift = jnp.where(state.num_steps >= size, (state.num_steps + 1) % size, 0)
+    return Fit(
+        params,
+        log_likelihood,
+        objective,
+        state.status,
+        state.num_steps,
+        jnp.roll(state.history, -shift),
+    )
+
+
+def _float_dtype(params: PyTree, data: PyTree) -> Any:
+    leaves = [leaf for leaf in jax.tree.leaves((params, data)) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    kinds = {jnp.dtype(leaf.dtype) for leaf in leaves}
+    if len(kinds) != 1:
+        raise TypeError(
+            f"params and data must share one floating-point type, got {', '.join(sorted(map(str, kinds))) or 'none'}; "
+            "convert one of them"
+        )
+    return kinds.pop()
+
+
+__all__ = ["Fit", "Restarts", "Status", "finish", "solve"]

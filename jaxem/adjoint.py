@@ -1,0 +1,128 @@
+"""How `solve` is differentiated."""
+
+from abc import abstractmethod
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import PyTree
+
+from jaxem._loop import Problem, State, evaluate, propose, run, step
+
+
+class AbstractAdjoint(eqx.Module):
+    """Runs the loop such that the final parameters have derivatives with respect to the problem."""
+
+    @abstractmethod
+    def run(self, problem: Problem, state: State) -> State:
+        """The state at the end of the run."""
+
+
+def em_map(problem: Problem, params: PyTree, state: State) -> PyTree:
+    """One iteration as a differentiable function of the parameters and the problem."""
+    model = problem.model.at(params)
+    expect = evaluate(problem, model, problem.algorithm.e_step, params, state.e_state, state.key)
+    stats, _ = expect(problem.data, problem.weights, state.key)
+    return propose(problem, state._replace(params=params, stats=stats), state.key)[0]
+
+
+def _run_constant(problem: Problem, state: State) -> State:
+    dynamic, static = eqx.partition((problem, state), eqx.is_inexact_array)
+    problem, state = eqx.combine(jax.lax.stop_gradient(dynamic), static)
+    return jax.lax.stop_gradient(run(problem, state))
+
+
+@final
+class Implicit(AbstractAdjoint):
+    """The implicit function theorem at the fixed point: exact at convergence, in memory independent of the steps.
+
+    Solves `(I - dM/dparams) u = v` with the EM map `M`: densely up to `dense_limit` parameters, and by GMRES above. An
+    error in the fixed point is amplified by one over (1 - rate of convergence), so converge tightly. Christianson
+    (1994).
+
+    **Example**
+
+    >>> import jaxem
+    >>> adjoint = jaxem.adjoint.Implicit()
+    """
+
+    linear_solver: Any = None
+    dense_limit: int = eqx.field(static=True, default=1000)
+
+    def run(self, problem, state):
+        final = _run_constant(problem, state)
+        solver = self.linear_solver
+        if solver is None:
+            size = sum(leaf.size for leaf in jax.tree.leaves(final.params))
+            solver = lx.LU() if size <= self.dense_limit else lx.GMRES(rtol=1e-6, atol=1e-9)
+        return final._replace(params=_attach(problem, final, solver))
+
+
+@eqx.filter_custom_jvp
+def _attach(problem, final, solver):
+    return final.params
+
+
+@_attach.def_jvp
+def _(primals, tangents):
+    problem, final, solver = primals
+    params = final.params
+    _, driven = eqx.filter_jvp(lambda p: em_map(p, params, final), (problem,), (tangents[0],))
+
+    def residual(v):
+        return jax.tree.map(jnp.subtract, v, jax.jvp(lambda p: em_map(problem, p, final), (params,), (v,))[1])
+
+    operator = lx.FunctionLinearOperator(residual, jax.eval_shape(lambda: params))
+    if isinstance(solver, lx.LU):
+        operator = lx.materialise(operator)
+    return params, lx.linear_solve(operator, driven, solver).value
+
+
+@final
+class OneStep(AbstractAdjoint):
+    """Differentiates one last iteration, with what it starts from held fixed (Bolte, Pauwels and Vaiter 2023).
+
+    Cheap, with a relative error of about the rate of convergence.
+
+    **Example**
+
+    >>> import jaxem
+    >>> adjoint = jaxem.adjoint.OneStep()
+    """
+
+    def run(self, problem, state):
+        final = _run_constant(problem, state)
+        return final._replace(params=em_map(problem, final.params, final))
+
+
+@final
+class Unroll(AbstractAdjoint):
+    """Differentiates through the iterations themselves, `steps` at most; exact for a run stopped early.
+
+    **Arguments:**
+
+    - `steps`: a static bound on the number of steps; memory grows with it (the state after each step is kept, the
+        rest is recomputed).
+
+    **Example**
+
+    >>> import jaxem
+    >>> adjoint = jaxem.adjoint.Unroll(steps=20)
+    """
+
+    steps: int = eqx.field(static=True)
+
+    def run(self, problem, state):
+        from jaxem._status import Status
+
+        @jax.checkpoint
+        def body(state, _):
+            going = state.status == Status.running
+            new = step(problem, state)
+            return jax.tree.map(lambda a, b: jnp.where(going, a, b), new, state), None
+
+        final, _ = jax.lax.scan(body, state, length=self.steps + 1)
+        status = Status.where(final.status == Status.running, Status.max_steps_reached, final.status)
+        return final._replace(status=status)

@@ -1,0 +1,32 @@
+"""The command line: `jaxem fit`, `jaxem predict`, `jaxem sample`.
+
+Nothing heavy is imported until a command runs. `load_fit` reads back what `jaxem fit` wrote.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxem.cli._store import Stored as Stored, load_fit as load_fit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on `arguments` (those of the process by default); returns the exit code."""
+    try:
+        from jaxem.cli._app import run
+    except ModuleNotFoundError as error:
+        import sys
+
+        if error.name in {"typer", "rich"}:
+            print("jaxem: error: the command line needs more packages: pip install 'jaxem[cli]'", file=sys.stderr)
+            return 2
+        raise
+    return run(arguments)
+
+
+def __getattr__(name: str):
+    if name in {"Stored", "load_fit"}:
+        from jaxem.cli import _store
+
+        return getattr(_store, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

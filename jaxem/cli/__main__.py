@@ -1,0 +1,7 @@
+"""`python -m jaxem.cli`."""
+
+import sys
+
+from jaxem.cli import main
+
+sys.exit(main())

@@ -1,0 +1,177 @@
+"""A fit as a JSON file, and back, to the last bit."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxem.cli._errors import CommandError, one_line
+from jaxem.cli._kinds import KINDS
+
+FORMAT = 1
+
+
+class Stored(NamedTuple):
+    """What `fit.json` holds.
+
+    - `model`: the specification, ready for `model.log_prob(fit.params, x)`.
+    - `fit`: the `jaxem.Fit`; its arrays are NumPy arrays of the precision in which they were computed.
+    - `columns`: names of the columns that it was fitted to.
+    - `shift`, `scale`: the parameters belong to `(x - shift) / scale`; zeros and ones unless `--standardize` was given.
+    - `document`: everything in the file.
+    """
+
+    model: Any
+    fit: Any
+    columns: tuple[str, ...]
+    shift: np.ndarray
+    scale: np.ndarray
+    document: dict[str, Any]
+
+
+def encode_fit(fit: Any) -> dict[str, Any]:
+    """The part of the document that says all that a `jaxem.Fit` holds."""
+    import jaxem
+
+    return {
+        "log_likelihood": encode(fit.log_likelihood),
+        "objective": encode(fit.objective),
+        "status": jaxem.status_name(fit.status),
+        "num_steps": int(fit.num_steps),
+        "params": encode(fit.params),
+        "restarts": {
+            "objective": encode(fit.restarts.objective),
+            "status": jaxem.status_name(fit.restarts.status),
+            "num_steps": encode(fit.restarts.num_steps),
+        },
+        "history": encode(fit.history),
+    }
+
+
+def dump(document: dict[str, Any]) -> str:
+    """JSON with one key on a line and arrays of numbers kept together."""
+    return _dump(document, "") + "\n"
+
+
+def load_fit(path: str | Path) -> Stored:
+    """Read the fit that `jaxem fit` wrote to `fit.json`.
+
+    **Arguments:**
+
+    - `path`: the file, or the folder that holds it.
+
+    **Returns:** a `Stored`. A float64 fit keeps its last bits in NumPy; give it to JAX under `jax.enable_x64`.
+
+    **Raises:** `CommandError` if it is no such file.
+
+    ```python
+    import tempfile
+    from jaxem.cli import load_fit, main
+
+    with tempfile.TemporaryDirectory() as folder:
+        main(["fit", "--components", "2", "--restarts", "4", "--quiet", "--out", folder])
+        stored = load_fit(folder)
+    print(stored.columns, stored.fit.params.weights)
+    ```
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "fit.json"
+    if not file.exists():
+        raise CommandError(f"{file}: no such file")
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise CommandError(f"{file}: is not a fit of this version of jaxem (its `format` is not {FORMAT})")
+        return _restore(document)
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror or one_line(error)}") from error
+    except KeyError as error:
+        raise CommandError(f"{file}: is no fit of jaxem: {error} is missing or unknown") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise CommandError(f"{file}: is no fit of jaxem: {one_line(error)}") from error
+
+
+def _restore(document: dict[str, Any]) -> Stored:
+    import jaxem
+
+    dtype = np.dtype(document["dtype"])
+    kind = KINDS[document["model"]]
+    restarts = document["restarts"]
+    fit = jaxem.Fit(
+        params=_decode(kind.layout(), document["params"], dtype),
+        log_likelihood=_array(document["log_likelihood"], dtype),
+        objective=_array(document["objective"], dtype),
+        status=_status(document["status"]),
+        num_steps=np.asarray(document["num_steps"], np.int32),
+        history=_array(document["history"], dtype),
+        restarts=jaxem.Restarts(
+            objective=_array(restarts["objective"], dtype),
+            status=_status(restarts["status"]),
+            num_steps=np.asarray(restarts["num_steps"], np.int32),
+        ),
+    )
+    columns = tuple(document["columns"])
+    standardize = document["standardize"] or {"shift": [0.0] * len(columns), "scale": [1.0] * len(columns)}
+    return Stored(
+        model=kind.build(document["num_components"], **document["options"]),
+        fit=fit,
+        columns=columns,
+        shift=np.asarray(standardize["shift"], float),
+        scale=np.asarray(standardize["scale"], float),
+        document=document,
+    )
+
+
+def encode(tree: Any) -> Any:
+    """Named tuples and dicts as dicts, arrays as nested lists of Python numbers, which JSON prints exactly."""
+    if hasattr(tree, "_asdict"):
+        return {name: encode(value) for name, value in tree._asdict().items()}
+    if isinstance(tree, dict):
+        return {name: encode(value) for name, value in tree.items()}
+    return _spell(np.asarray(tree).tolist())
+
+
+def _decode(layout: Any, tree: Any, dtype: np.dtype) -> Any:
+    if hasattr(layout, "_fields"):
+        return type(layout)(*[_decode(getattr(layout, name), tree[name], dtype) for name in layout._fields])
+    if isinstance(layout, dict):
+        return {name: _decode(value, tree[name], dtype) for name, value in layout.items()}
+    return _array(tree, dtype)
+
+
+def _spell(value: Any) -> Any:
+    """JSON has no number for what is not finite: "nan", "inf" and "-inf" stand for it, as `float` reads them."""
+    if isinstance(value, list):
+        return [_spell(item) for item in value]
+    return value if np.isfinite(value) else str(value)
+
+
+def _array(value: Any, dtype: np.dtype) -> np.ndarray:
+    return np.asarray(_read(value), np.float64).astype(dtype)
+
+
+def _read(value: Any) -> Any:
+    return [_read(item) for item in value] if isinstance(value, list) else float(value)
+
+
+def _status(names: Any) -> Any:
+    import jaxem
+    from jaxem._status import status_code, status_from_code
+
+    if isinstance(names, str):
+        return getattr(jaxem.Status, names)
+    codes = [int(status_code(getattr(jaxem.Status, name))) for name in names]
+    return status_from_code(np.asarray(codes, np.int32))
+
+
+def _dump(value: Any, indent: str) -> str:
+    if isinstance(value, dict) and value:
+        inner = indent + "  "
+        items = ",\n".join(f"{inner}{json.dumps(name)}: {_dump(item, inner)}" for name, item in value.items())
+        return "{\n" + items + "\n" + indent + "}"
+    if isinstance(value, list) and value and isinstance(value[0], list | dict):
+        inner = indent + "  "
+        return "[\n" + ",\n".join(inner + json.dumps(item, allow_nan=False) for item in value) + "\n" + indent + "]"
+    return json.dumps(value, allow_nan=False)

@@ -1,0 +1,21 @@
+from typing import final
+
+from jaxem.e_step._e_step import AbstractEStep
+
+
+@final
+class Mode(AbstractEStep):
+    """The most probable latent: hard or classification EM.
+
+    The objective is the classification log-likelihood, the largest joint log density over the latents, which never
+    falls. k-means is this rule on equal spherical Gaussians. Celeux and Govaert (1992).
+
+    **Example**
+
+    >>> import jaxem
+    >>> jaxem.hard_em().e_step
+    Mode()
+    """
+
+    def posterior(self, model, naturals, data, key):
+        return model.latent.mode(model.potentials(naturals, data))

@@ -1,0 +1,27 @@
+"""Host-side checks of the rows given to a family."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxem._errors import DataError
+
+
+def check_table(x: Any, name: str) -> None:
+    """A finite numeric table `[n, d]`, or an error that names the first row and column at fault."""
+    if getattr(x, "ndim", None) != 2:
+        shape = getattr(x, "shape", None)
+        raise DataError(
+            f"{name} must be a table of shape [rows, columns], got shape {shape}; "
+            f"for a single column pass {name}[:, None]"
+        )
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        raise DataError(f"{name} is empty: shape {x.shape}")
+    require(np.isfinite(x), x, name, "is not finite; drop or impute such rows first")
+
+
+def require(valid: np.ndarray, x: Any, name: str, message: str) -> None:
+    """Raise for the first entry of `x` where `valid` is false."""
+    if not valid.all():
+        row, column = (int(i) for i in np.argwhere(~valid)[0])
+        raise DataError(f"{name}: row {row}, column {column} has value {x[row, column]}, which {message}")

@@ -1,0 +1,317 @@
+from typing import Any, ClassVar, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxem._errors import DataError
+from jaxem.families._covariance import STRUCTURES, AbstractCovariance
+from jaxem.families._family import AbstractFamily
+from jaxem.families._prior import NormalInverseWishart
+from jaxem.families._table import check_table
+from jaxem.kernels import linalg
+
+
+class GaussianParams(NamedTuple):
+    """Means `[k, d]` and covariances: full `[k, d, d]`, tied `[d, d]`, diagonal `[k, d]`, spherical `[k]`."""
+
+    mean: Float[Array, "k d"]
+    covariance: Array
+
+
+class GaussianNatural(NamedTuple):
+    """Coefficients of the log density: of the two constants, of `x`, and of `x x^T`."""
+
+    log_det: Float[Array, " k"]
+    offset: Float[Array, " k"]
+    linear: Float[Array, "k d"]
+    quadratic: Array
+
+
+class _Frame(NamedTuple):
+    """The loop works on `(x - shift) / scale`."""
+
+    shift: Float[Array, " d"]
+    scale: Float[Array, " d"]
+
+
+class _Anchor(NamedTuple):
+    """Each member's statistics are taken in coordinates that it whitens: `factor^-1 (x - location)`."""
+
+    location: Float[Array, "k d"]
+    factor: Array
+
+
+@final
+class Gaussian(AbstractFamily):
+    """Multivariate normal distributions with a choice of covariance structure.
+
+    **Arguments:**
+
+    - `covariance`: `"full"` `[k, d, d]`, `"tied"` (one for all members) `[d, d]`, `"diagonal"` `[k, d]` or
+        `"spherical"` `[k]`.
+    - `prior`: a `NormalInverseWishart` on mean and covariance, for posterior-mode estimates.
+    - `floor`: no eigenvalue of a covariance falls below this fraction of the variance of the data (column by column;
+        of their mean variance if spherical), nor below what the precision resolves. The M-step is the exact maximum
+        under that constraint, so EM stays monotone. A fit that ends at the floor has status `degenerate_component`.
+
+    The product form of the statistics (two matrix products) is used where it is accurate, and statistics centred on
+    each member and whitened by it where it is not.
+
+    **Example**
+
+    >>> import jaxem
+    >>> jaxem.Mixture(jaxem.Gaussian("diagonal"), num_components=2).family.covariance
+    'diagonal'
+    """
+
+    covariance: str = eqx.field(static=True, default="full")
+    prior: NormalInverseWishart | None = None
+    floor: float = eqx.field(static=True, default=1e-12)
+    _frame: _Frame | None = None
+    _anchor: _Anchor | None = None
+    _anchored: bool = eqx.field(static=True, default=False)
+
+    parameters: ClassVar[tuple[str, ...]] = ("mean", "covariance")
+
+    def __check_init__(self):
+        if self.covariance not in STRUCTURES:
+            raise ValueError(f"covariance must be one of {', '.join(STRUCTURES)}, got {self.covariance!r}")
+        if not 0 <= self.floor < 1:
+            raise ValueError(f"floor must lie in [0, 1), got {self.floor!r}")
+
+    @property
+    def _structure(self) -> AbstractCovariance:
+        return STRUCTURES[self.covariance]()
+
+    @property
+    def separable(self) -> bool:
+        return not self._structure.shared
+
+    # The linear map
+
+    def natural(self, params: GaussianParams) -> GaussianNatural:
+        s, (mean, covariance) = self._structure, params
+        k, d = mean.shape
+        factor = s.factor(covariance)
+        if self._anchor is not None:
+            mean = s.whiten(self._anchor.factor, (mean - self._anchor.location)[..., None])[..., 0]
+        precision = s.precision(factor, None if self._anchor is None else self._anchor.factor)
+        linear = s.apply(precision, mean)
+        log_det = jnp.broadcast_to(-s.half_log_det(factor, d), (k,))
+        return GaussianNatural(log_det, -jnp.sum(mean * linear, -1) / 2, linear, -precision / 2)
+
+    def coefficients(self, natural: GaussianNatural) -> Float[Array, "k p"]:
+        constant = (natural.log_det + natural.offset)[:, None]
+        quadratic = self._structure.pack(natural.quadratic)
+        quadratic = jnp.broadcast_to(quadratic, (constant.shape[0], quadratic.shape[-1]))
+        return jnp.concatenate([constant, natural.linear, quadratic], -1)
+
+    def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
+        x = self._framed(x).T
+        return jnp.concatenate([jnp.ones_like(x[:1]), x, self._structure.square(x)], 0)
+
+    def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
+        s = self._structure
+        if self._anchor is not None:
+            y = self._framed(x).T[None] - self._anchor.location[:, :, None]
+            y = s.whiten(self._anchor.factor, y)
+            linear = jnp.sum(natural.linear[:, :, None] * y, -2)
+            return (natural.log_det + natural.offset)[:, None] + linear + s.form(natural.quadratic, y)
+        if s.shared:
+            # The quadratic term is common to all members: one row of coefficients instead of k.
+            x = self._framed(x).T
+            constant = natural.log_det + natural.offset
+            common = linalg.matmul(s.pack(natural.quadratic)[None], s.square(x))
+            return constant[:, None] + linalg.matmul(natural.linear, x) + common
+        return super().potentials(natural, x)
+
+    def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        d = x.shape[1]
+        constant = -d / 2 * np.log(2 * np.pi)
+        jacobian = 0 if self._frame is None else jnp.sum(jnp.log(self._frame.scale))
+        return jnp.full(x.shape[0], constant - jacobian, x.dtype)
+
+    # The M-step
+
+    def maximize(
+        self, stats: GaussianNatural, params: GaussianParams, frozen: tuple[str, ...] = ()
+    ) -> GaussianParams:
+        s = self._structure
+        k, d = params.mean.shape
+        location = self._anchor.location if self._anchor is not None else jnp.zeros_like(params.mean)
+        counts, centre_counts, total, scatter = stats
+        if self._anchor is not None:
+            total, scatter = s.colour(self._anchor.factor, total), s.congruence(self._anchor.factor, scatter)
+        empty = self.empty(counts)
+        if self.prior is not None:
+            prior = self._prior_stats(location, k)
+            counts, centre_counts = counts + prior.log_det, centre_counts + prior.offset
+            total, scatter = total + prior.linear, scatter + prior.quadratic
+            empty = jnp.zeros_like(empty)
+        safe = jnp.where(empty, 1, centre_counts)
+        offset = jnp.where(empty[:, None], params.mean - location, total / safe[:, None])
+        if "mean" in frozen:
+            offset = params.mean - location
+        mean = params.mean if "mean" in frozen else location + offset
+        if "covariance" in frozen:
+            return GaussianParams(mean, params.covariance)
+        about = s.outer(offset, centre_counts.reshape(-1, 1) * offset - 2 * total)
+        if s.shared:
+            about = jnp.sum(jnp.where(_column(empty, about), 0, about), 0)
+            covariance = s.divide(scatter + about, counts, d)
+        else:
+            covariance = s.divide(scatter + about, jnp.where(empty, 1, counts), d)
+            covariance = jnp.where(_column(empty, covariance), params.covariance, covariance)
+        return GaussianParams(mean, s.clip(covariance, self.floor))
+
+    def _prior_stats(self, location, k):
+        """The prior as pseudo-statistics about `location`, in the coordinates of the loop."""
+        s, prior = self._structure, self.prior
+        assert prior is not None
+        frame = self._frame
+        centre, scale = jnp.asarray(prior.mean, location.dtype), jnp.asarray(prior.scale, location.dtype)
+        d = location.shape[1]
+        if frame is not None:
+            centre = (centre - frame.shift) / frame.scale
+            scale = s.rescale(scale, 1 / frame.scale)
+        about = jnp.broadcast_to(centre, location.shape) - location
+        weight = jnp.broadcast_to(jnp.asarray(prior.mean_precision, location.dtype), (k,))
+        quadratic = s.outer(about, weight[:, None] * about)
+        quadratic = jnp.sum(quadratic, 0) if s.shared else quadratic
+        quadratic = quadratic + jnp.broadcast_to(scale, quadratic.shape)
+        count = s.prior_count(jnp.asarray(prior.degrees_of_freedom, location.dtype), d, k)
+        return GaussianNatural(jnp.broadcast_to(count, (k,)), weight, weight[:, None] * about, quadratic)
+
+    def log_prior(self, params: GaussianParams) -> Array:
+        if self.prior is None:
+            return jnp.zeros((), params.mean.dtype)
+        s, (k, d) = self._structure, params.mean.shape
+        params = self.decode(params)
+        plain = Gaussian(self.covariance, self.prior)
+        centre = jnp.broadcast_to(jnp.asarray(self.prior.mean, params.mean.dtype), (k, d))
+        natural = plain.natural(GaussianParams(params.mean - centre, params.covariance))
+        stats = Gaussian(self.covariance, self.prior)._prior_stats(centre, k)
+        paired = jax.tree.map(lambda a, b: jnp.sum(a * b), natural, stats)
+        dof, scale = (jnp.asarray(v, params.mean.dtype) for v in (self.prior.degrees_of_freedom, self.prior.scale))
+        normalizer = s.prior_normalizer(dof, scale, d, k)
+        return sum(paired) + normalizer + k * d / 2 * jnp.log(self.prior.mean_precision / (2 * np.pi))
+
+    # Coordinates
+
+    def unconstrain(self, params: GaussianParams) -> GaussianParams:
+        return GaussianParams(params.mean, self._structure.unconstrain(params.covariance))
+
+    def constrain(self, free: GaussianParams) -> GaussianParams:
+        return GaussianParams(free.mean, self._structure.constrain(free.covariance))
+
+    def bind(self, x, weights, reduce):
+        total, sums = reduce((jnp.sum(weights), jnp.sum(weights[:, None] * x, 0)))
+        rough = sums / total
+        # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
+        sums = reduce(jnp.sum(weights[:, None] * (x - rough[None]), 0))
+        shift = rough + sums / total
+        variance = reduce(jnp.sum(weights[:, None] * (x - shift[None]) ** 2, 0)) / total
+        if self._structure.isotropic:
+            variance = jnp.full_like(variance, jnp.mean(variance))
+        scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
+        frame = jax.lax.stop_gradient(_Frame(shift, scale))
+        return Gaussian(self.covariance, self.prior, self.floor, frame, None, self._anchored)
+
+    def encode(self, params):
+        if self._frame is None:
+            return params
+        shift, scale = self._frame
+        return GaussianParams((params.mean - shift[None]) / scale[None], self._structure.rescale(params.covariance, 1 / scale))
+
+    def decode(self, params):
+        if self._frame is None:
+            return params
+        shift, scale = self._frame
+        return GaussianParams(params.mean * scale[None] + shift[None], self._structure.rescale(params.covariance, scale))
+
+    def _framed(self, x):
+        return x if self._frame is None else (x - self._frame.shift[None]) / self._frame.scale[None]
+
+    # Accuracy
+
+    def accurate(self):
+        if self._anchored:
+            return None
+        return Gaussian(self.covariance, self.prior, self.floor, self._frame, None, True)
+
+    def at(self, params):
+        if not self._anchored:
+            return self
+        anchor = jax.lax.stop_gradient(_Anchor(params.mean, self._structure.factor(params.covariance)))
+        return Gaussian(self.covariance, self.prior, self.floor, self._frame, anchor, True)
+
+    def translate(self, stats, source):
+        if self._anchor is None:
+            return stats
+        s, counts = self._structure, stats.offset[:, None]
+        total, scatter = s.colour(source._anchor.factor, stats.linear), stats.quadratic
+        scatter = s.congruence(source._anchor.factor, scatter)
+        move = source._anchor.location - self._anchor.location
+        shifted = s.outer(move, 2 * total + counts * move)
+        scatter = scatter + (jnp.sum(shifted, 0) if s.shared else shifted)
+        inverse = s.whiten(self._anchor.factor, (total + counts * move)[..., None])[..., 0]
+        return GaussianNatural(stats.log_det, stats.offset, inverse, s.uncolour(self._anchor.factor, scatter))
+
+    def loss(self, params):
+        """Relative rounding error of the covariances, from the terms that cancel, and from the data themselves."""
+        s, (mean, covariance) = self._structure, params
+        eps = jnp.finfo(mean.dtype).eps
+        terms = s.cancellation(covariance, jnp.zeros_like(mean) if self._anchored else mean)
+        terms = jnp.sqrt(terms) if self._anchored else terms
+        frame = self._frame or _Frame(jnp.zeros_like(mean[0]), jnp.ones_like(mean[0]))
+        spacing = eps * jnp.abs(mean + (frame.shift / frame.scale)[None]) / jnp.sqrt(s.variances(covariance, mean.shape[1]))
+        # Rounded data add spacing^2 / 12 to a variance; 1% of that is put on a par with the limit for the statistics.
+        return jnp.maximum(eps * jnp.max(terms), jnp.sqrt(eps) * 100 / 12 * jnp.max(spacing) ** 2)
+
+    def degenerate(self, params):
+        return jnp.any(self._structure.at_floor(params.covariance, self.floor))
+
+    # Data
+
+    def from_points(self, points, x, weights):
+        x, points = self._framed(x), self._framed(points)
+        share = (weights / jnp.sum(weights))[:, None]
+        variance = jnp.sum(share * (x - jnp.sum(share * x, 0)[None]) ** 2, 0)
+        return GaussianParams(points, self._structure.identity(points.shape[0], variance))
+
+    def mend(self, params, pooled, counts):
+        poor = self._structure.at_floor(params.covariance, self.floor)
+        if self._structure.shared:
+            return params._replace(covariance=jnp.where(poor, pooled.covariance, params.covariance))
+        poor = _column(poor | (counts <= params.mean.shape[1]), params.covariance)
+        return params._replace(covariance=jnp.where(poor, pooled.covariance, params.covariance))
+
+    def embed(self, x):
+        return self._framed(x)
+
+    def sample(self, key, params, labels):
+        noise = jax.random.normal(key, (labels.shape[0], params.mean.shape[1]), params.mean.dtype)
+        return params.mean[labels] + self._structure.coloured_noise(params.covariance, labels, noise)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        check_table(x, name)
+        constant = np.flatnonzero(np.ptp(x, axis=0) == 0)
+        if constant.size and self.prior is None:
+            column = constant[0]
+            raise DataError(
+                f"{name}: column {column} is constant (value {x[0, column]!r}), so its variance has no maximum-likelihood "
+                "estimate; drop the column or pass a prior"
+            )
+
+    def floats_per_row(self, params):
+        k, d = params.mean.shape
+        if self._anchored:
+            return 3 * k * (d + 1)
+        return 2 * k + d + (d * (d + 1) // 2 if params.covariance.ndim >= 2 and self.covariance != "diagonal" else d)
+
+
+def _column(mask: Array, like: Array) -> Array:
+    return mask.reshape(mask.shape + (1,) * (like.ndim - 1))

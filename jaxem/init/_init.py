@@ -1,0 +1,47 @@
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+
+class AbstractInit(eqx.Module):
+    """How starting parameters of a mixture are drawn. `model` is bound; the result is in its coordinates."""
+
+    @abstractmethod
+    def __call__(self, model: Any, key: PRNGKeyArray, data: PyTree, weights: Array) -> PyTree:
+        """Starting parameters."""
+
+
+def rows_of(data: PyTree) -> tuple[PyTree, Array | None]:
+    """Rows and, where some are known, labels."""
+    return (data.rows, data.labels) if hasattr(data, "labels") else (data, None)
+
+
+def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int) -> tuple[PyTree, Array]:
+    """At most `most` rows, drawn without replacement; their weights come along."""
+    n = weights.shape[0]
+    if n <= most:
+        return data, weights
+    # A random stride through the rows: distinct, in constant memory, and in no order that the rows are likely to have.
+    keys = jax.random.split(key)
+    blocks = jnp.linspace(0, n, most + 1).astype(jnp.int32)
+    width = jnp.diff(blocks)
+    offset = (jax.random.uniform(keys[0], (most,)) * width).astype(jnp.int32)
+    chosen = blocks[:-1] + jnp.minimum(offset, width - 1)
+    return jax.tree.map(lambda a: a[chosen], data), weights[chosen]
+
+
+def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, params: PyTree) -> PyTree:
+    """The M-step at given responsibilities `[k, n]`; labels, where known, win over them."""
+    _, labels = rows_of(data)
+    if labels is not None:
+        classes = jnp.arange(moments.shape[0], dtype=labels.dtype)
+        known = (labels[None, :] == classes[:, None]).astype(moments.dtype)
+        moments = jnp.where(labels[None, :] < 0, moments, known)
+    model = (model.accurate() or model).at(params)
+    _, pull = jax.vjp(lambda natural: model.potentials(natural, data), model.natural(params))
+    (stats,) = pull(model.latent.weigh(moments, weights))
+    return model.maximize(stats, params)

@@ -1,0 +1,74 @@
+import math
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxem.init._init import AbstractInit, from_assignment, rows_of, subsample
+from jaxem.kernels.linalg import matmul
+
+
+@final
+class KMeansPlusPlus(AbstractInit):
+    """Greedy k-means++ seeds, each row to its nearest, then one M-step.
+
+    A seed is drawn with probability proportional to weight times squared distance to the seeds so far, the best of
+    `2 + log k` candidates is kept. Arthur and Vassilvitskii (2007).
+
+    **Arguments:**
+
+    - `rows`: at most so many rows (drawn anew for each start) are looked at.
+
+    **Example**
+
+    >>> import jaxem
+    >>> model = jaxem.GaussianMixture(3, start=jaxem.init.KMeansPlusPlus(rows=2000))
+    """
+
+    rows: int = eqx.field(static=True, default=8192)
+
+    def __call__(self, model, key, data, weights):
+        draw, seed, spread = jax.random.split(key, 3)
+        data, weights = subsample(draw, data, weights, max(self.rows, 32 * model.num_components))
+        x, _ = rows_of(data)
+        embedded = model.family.embed(x)
+        seeds = kmeans_plus_plus(seed, embedded, weights, model.num_components)
+        distance = _squared_distances(embedded, embedded[seeds])
+        nearest = jnp.argmin(distance, 0)
+        k = model.num_components
+        moments = (nearest[None, :] == jnp.arange(k, dtype=nearest.dtype)[:, None]).astype(weights.dtype)
+        points = jax.tree.map(lambda a: a[seeds], x)
+        pooled = model.start_at(points, x, weights)
+        return model.mend(from_assignment(model, moments, data, weights, pooled), pooled, moments @ weights)
+
+
+def kmeans_plus_plus(
+    key: PRNGKeyArray, x: Float[Array, "n q"], weights: Float[Array, " n"], k: int
+) -> Int[Array, " k"]:
+    """Indices of `k` greedy k-means++ seeds."""
+    trials = 2 + int(math.log(k))
+    keys = jax.random.split(key, k)
+    tiny = jnp.finfo(x.dtype).tiny
+    first = jax.random.categorical(keys[0], jnp.log(jnp.maximum(weights, tiny)))
+
+    def add(nearest, key):
+        # Where every row coincides with a seed, any row will do.
+        mass = weights * nearest
+        mass = jnp.where(jnp.sum(mass) > 0, mass, weights)
+        cumulative = jnp.cumsum(mass)
+        drawn = jax.random.uniform(key, (trials,), x.dtype) * cumulative[-1]
+        candidates = jnp.minimum(jnp.searchsorted(cumulative, drawn, side="right"), x.shape[0] - 1)
+        distance = jnp.minimum(_squared_distances(x, x[candidates]), nearest[None, :])
+        best = jnp.argmin(matmul(distance, weights[:, None])[:, 0])
+        return distance[best], candidates[best]
+
+    nearest = _squared_distances(x, x[first][None])[0]
+    _, rest = jax.lax.scan(add, nearest, keys[1:])
+    return jnp.concatenate([first[None].astype(rest.dtype), rest])
+
+
+def _squared_distances(x: Float[Array, "n q"], centres: Float[Array, "m q"]) -> Float[Array, "m n"]:
+    # Differences first: the expanded square loses small distances to cancellation.
+    return jnp.sum((centres[:, :, None] - x.T[None]) ** 2, 1)

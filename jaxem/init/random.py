@@ -1,0 +1,36 @@
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jaxem.init._init import AbstractInit, from_assignment, rows_of, subsample
+
+
+@final
+class RandomResponsibilities(AbstractInit):
+    """Responsibilities uniform on the simplex for each row, then one M-step.
+
+    All components start near the overall distribution: slow, but without a bias towards compact clusters.
+
+    **Arguments:**
+
+    - `rows`: at most so many rows (drawn anew for each start) are looked at.
+
+    **Example**
+
+    >>> import jaxem
+    >>> model = jaxem.GaussianMixture(3, start=jaxem.init.RandomResponsibilities())
+    """
+
+    rows: int = eqx.field(static=True, default=8192)
+
+    def __call__(self, model, key, data, weights):
+        draw, fill = jax.random.split(key)
+        k = model.num_components
+        data, weights = subsample(draw, data, weights, max(self.rows, 32 * k))
+        rows, _ = rows_of(data)
+        moments = jax.random.exponential(fill, (k, weights.shape[0]), weights.dtype)
+        moments = moments / jnp.sum(moments, 0, keepdims=True)
+        pooled = model.start_at(jax.tree.map(lambda a: a[jnp.arange(k) % a.shape[0]], rows), rows, weights)
+        return model.mend(from_assignment(model, moments, data, weights, pooled), pooled, moments @ weights)

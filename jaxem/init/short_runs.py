@@ -1,0 +1,43 @@
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jaxem.init._init import AbstractInit, subsample
+from jaxem.init.kmeans import KMeansPlusPlus
+
+
+@final
+class ShortRuns(AbstractInit):
+    """The best of several short EM runs (em-EM of Biernacki, Celeux and Govaert 2003).
+
+    **Arguments:**
+
+    - `runs`: how many short runs for each start.
+    - `steps`: iterations of each.
+    - `base`: how the short runs start.
+    - `rows`: at most so many rows (drawn anew for each start) are looked at.
+
+    **Example**
+
+    >>> import jaxem
+    >>> model = jaxem.GaussianMixture(3, start=jaxem.init.ShortRuns(runs=5, steps=3))
+    """
+
+    runs: int = eqx.field(static=True, default=8)
+    steps: int = eqx.field(static=True, default=5)
+    base: AbstractInit = KMeansPlusPlus()
+    rows: int = eqx.field(static=True, default=8192)
+
+    def __call__(self, model, key, data, weights):
+        from jaxem._algorithm import em
+        from jaxem._loop import Problem, begin, run
+
+        draw, seed = jax.random.split(key)
+        data, weights = subsample(draw, data, weights, max(self.rows, 32 * model.num_components))
+        starts = jax.vmap(lambda k: self.base(model, k, data, weights))(jax.random.split(seed, self.runs))
+        problem = Problem.make(model, em(), data, weights, max_steps=self.steps, tol=-jnp.inf)
+        lanes = jax.vmap(lambda params: run(problem, begin(problem, params, seed)))(starts)
+        objective = jnp.where(jnp.isfinite(lanes.objective), lanes.objective, -jnp.inf)
+        return jax.tree.map(lambda leaf: leaf[jnp.argmax(objective)], lanes.params)

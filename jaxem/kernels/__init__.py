@@ -1,0 +1,1 @@
+"""Pure array functions that everything hot goes through."""

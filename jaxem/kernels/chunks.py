@@ -1,0 +1,70 @@
+"""Sums over the rows of a data set, a cache-sized chunk at a time."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+# Floats that one chunk may hold (statistics, potentials and moments together): about the size of a last-level cache.
+_CHUNK_FLOATS = 2**21
+_MIN_ROWS, _MAX_ROWS = 256, 4096
+
+
+def num_rows(data: PyTree) -> int:
+    """The common leading length of the leaves of `data`."""
+    return jax.tree.leaves(data)[0].shape[0]
+
+
+def chunk_rows(n: int, floats_per_row: int) -> int:
+    """Rows per chunk: large enough to amortise a step, small enough to stay in cache.
+
+    The chunks are of equal length but for an overlap in the last one, so that `n` rows never need padding.
+    """
+    rows = min(max(_CHUNK_FLOATS // max(floats_per_row, 1), _MIN_ROWS), _MAX_ROWS)
+    return math.ceil(n / math.ceil(n / rows))
+
+
+def sum_chunks(
+    fn: Callable[[PyTree, Array, Array], tuple[PyTree, Array]],
+    data: PyTree,
+    weights: Array,
+    rows: int | None,
+) -> tuple[PyTree, Array]:
+    """Sum `fn(chunk, chunk_weights, index) -> (statistics, scalar)` over chunks of `rows` rows.
+
+    Every row counts once: the last chunk reaches back over rows already seen and gives those weight zero. The scalar
+    is summed with compensation, since convergence is judged on its differences.
+    """
+    n = num_rows(data)
+    if rows is None or rows >= n:
+        return fn(data, weights, jnp.zeros((), jnp.int32))
+    steps = math.ceil(n / rows)
+
+    def body(carry, index):
+        total, value, lost = carry
+        start = jnp.minimum(index * rows, n - rows)
+        chunk, w = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, rows, 0), (data, weights))
+        w = jnp.where(start + jnp.arange(rows) >= index * rows, w, jnp.zeros_like(w))
+        add, scalar = fn(chunk, w, index)
+        value, lost = _compensated(value, lost, scalar)
+        return (jax.tree.map(jnp.add, total, add), value, lost), None
+
+    shapes, scalar = jax.eval_shape(fn, *_first(data, weights, rows), jnp.zeros((), jnp.int32))
+    zeros: Any = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    zero = jnp.zeros(scalar.shape, scalar.dtype)
+    (total, value, lost), _ = jax.lax.scan(body, (zeros, zero, zero), jnp.arange(steps, dtype=jnp.int32))
+    return total, value + lost
+
+
+def _first(data, weights, rows):
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype), (data, weights))
+
+
+def _compensated(total: Array, lost: Array, term: Array) -> tuple[Array, Array]:
+    """One step of Neumaier's summation; an infinite total leaves no correction behind."""
+    new = total + term
+    error = jnp.where(jnp.abs(total) >= jnp.abs(term), (total - new) + term, (term - new) + total)
+    return new, jnp.where(jnp.isfinite(new), lost + error, jnp.zeros_like(lost))

@@ -1,0 +1,4 @@
+"""Latent structures: each is an exponential family over the hidden variables of one observation."""
+
+from jaxem.latent._latent import AbstractLatent as AbstractLatent
+from jaxem.latent.categorical import Categorical as Categorical

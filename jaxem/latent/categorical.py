@@ -1,0 +1,56 @@
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxem.latent._latent import AbstractLatent
+
+
+class Categorical(AbstractLatent):
+    """One of `k` classes for each observation.
+
+    Potentials are unnormalised log-probabilities `[k, n]`, classes first so that the observations are contiguous.
+    Moments are the posterior probabilities `[k, n]`. An observation that no class allows (all potentials minus
+    infinity) has moments 0 and log-normalizer minus infinity.
+
+    **Example**
+
+    >>> import jax.numpy as jnp
+    >>> from jaxem.latent import Categorical
+    >>> moments, log_normalizer = Categorical().expectation(jnp.log(jnp.array([[1.0], [3.0]])))
+    >>> moments[:, 0].round(2).tolist()
+    [0.25, 0.75]
+    """
+
+    def expectation(self, potentials: Float[Array, "k n"]) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
+        top = _finite(jnp.max(potentials, 0, keepdims=True))
+        unnormalised = jnp.exp(potentials - top)
+        total = jnp.sum(unnormalised, 0, keepdims=True)
+        possible = total > 0
+        scale = jnp.where(possible, 1 / jnp.where(possible, total, 1), 0)
+        return unnormalised * scale, (jnp.log(total) + top)[0]
+
+    def mode(self, potentials: Float[Array, "k n"]) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
+        value = jnp.max(potentials, 0)
+        return self._indicator(jnp.argmax(potentials, 0), potentials, value), value
+
+    def sample(self, key: PRNGKeyArray, potentials: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        drawn = jax.random.categorical(key, potentials, axis=0)
+        return self._indicator(drawn, potentials, jnp.max(potentials, 0))
+
+    def weigh(self, moments: Float[Array, "k n"], weights: Float[Array, " n"]) -> Float[Array, "k n"]:
+        return moments * weights[None, :]
+
+    def pair(self, potentials: Float[Array, "k n"], moments: Float[Array, "k n"]) -> Float[Array, " n"]:
+        return jnp.sum(jnp.where(moments == 0, 0, moments * jnp.where(moments == 0, 0, potentials)), 0)
+
+    def entropy(self, moments: Float[Array, "k n"]) -> Float[Array, " n"]:
+        return jnp.sum(jax.scipy.special.entr(moments), 0)
+
+    def _indicator(self, index, potentials, value):
+        classes = jnp.arange(potentials.shape[0], dtype=index.dtype)
+        chosen = (classes[:, None] == index[None, :]) & (value > -jnp.inf)[None, :]
+        return chosen.astype(potentials.dtype)
+
+
+def _finite(top: Array) -> Array:
+    return jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))

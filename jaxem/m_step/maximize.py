@@ -1,0 +1,29 @@
+from typing import final
+
+from jaxem._errors import MissingCapabilityError
+from jaxem.m_step._m_step import AbstractMStep
+
+
+@final
+class Maximize(AbstractMStep):
+    """The closed-form maximum of Q, or its mode under the model's prior.
+
+    Needs rung 2: a model with `natural` and `maximize`.
+
+    **Example**
+
+    >>> import jaxem
+    >>> jaxem.em().m_step
+    Maximize()
+    """
+
+    def init(self, model, params):
+        if not model.linear:
+            raise MissingCapabilityError(
+                f"{type(model).__name__} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
+                "`potentials`); use an algorithm with a gradient M-step, such as jaxem.em_gradient()"
+            )
+        return ()
+
+    def __call__(self, surrogate, params, state, key):
+        return surrogate.model.maximize(surrogate.stats, params), state

@@ -1,0 +1,7 @@
+"""Models: short, because latents, families and rules do the work."""
+
+from jaxem.models.function import FunctionModel as FunctionModel
+from jaxem.models.mixture import GaussianMixture as GaussianMixture
+from jaxem.models.mixture import Labelled as Labelled
+from jaxem.models.mixture import Mixture as Mixture
+from jaxem.models.mixture import MixtureParams as MixtureParams

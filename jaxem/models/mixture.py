@@ -1,0 +1,260 @@
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxem import _bijections as bijections
+from jaxem._errors import DataError
+from jaxem._model import AbstractLinearModel
+from jaxem.families import AbstractFamily, Dirichlet, Gaussian, NormalInverseWishart
+from jaxem.init import AbstractInit, KMeansPlusPlus
+from jaxem.latent import Categorical
+
+
+class MixtureParams(NamedTuple):
+    """Mixing `weights` `[k]`, and the parameters of the `components` with a leading axis `k`."""
+
+    weights: Float[Array, " k"]
+    components: Any
+
+
+class MixtureNatural(NamedTuple):
+    """Log weights `[k]`, and the components' natural parameters."""
+
+    log_weights: Float[Array, " k"]
+    components: Any
+
+
+class Labelled(NamedTuple):
+    """Rows, some of whose components are known: `labels` `[n]` with -1 where unknown."""
+
+    rows: PyTree
+    labels: Int[Array, " n"]
+
+
+@final
+class Mixture(AbstractLinearModel):
+    """A finite mixture of `num_components` members of an exponential family.
+
+    **Arguments:**
+
+    - `family`: `jaxem.Gaussian(...)`, `jaxem.Poisson()`, `jaxem.Bernoulli()`, `jaxem.Categorical(...)`, or a
+        `jaxem.Product` of several for mixed columns.
+    - `num_components`: how many components, `k`.
+    - `weights_prior`: a `Dirichlet` on the weights.
+    - `frozen`: names of parameters kept at their starting value, such as `("weights", "components.covariance")`; the
+        others are maximised given them.
+    - `start`: how a start is drawn when `fit` is not told: an `AbstractInit`.
+
+    A component whose expected count falls to rounding error keeps its parameters, with weight 0, and the fit has status
+    `degenerate_component`.
+
+    Data are rows `[n, d]` (a dictionary of tables for a `Product` without columns), or `Labelled` rows. Parameters are
+    `MixtureParams`. McLachlan and Peel (2000).
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> model = jaxem.Mixture(jaxem.Poisson(), num_components=2)
+    >>> counts = jnp.array([[0.0], [1.0], [0.0], [9.0], [11.0], [10.0]])
+    >>> fit = jaxem.fit(model, counts, key=jax.random.key(0), restarts=4)
+    >>> sorted(fit.params.components.rate[:, 0].round(1).tolist())
+    [0.3, 10.0]
+    """
+
+    family: AbstractFamily
+    num_components: int = eqx.field(static=True)
+    weights_prior: Dirichlet | None = None
+    frozen: tuple[str, ...] = eqx.field(static=True, default=())
+    start: AbstractInit = KMeansPlusPlus()
+
+    def __check_init__(self):
+        if not isinstance(self.num_components, int | np.integer) or self.num_components < 1:
+            raise ValueError(f"num_components must be a positive integer, got {self.num_components!r}")
+        names = ["weights", "components", *(f"components.{name}" for name in self.family.parameters)]
+        for name in self.frozen:
+            if name not in names:
+                raise ValueError(f"frozen: unknown parameter {name!r}; choose from {', '.join(names)}")
+
+    @property
+    def latent(self) -> Categorical:
+        return Categorical()
+
+    def natural(self, params: MixtureParams) -> MixtureNatural:
+        tiny = jnp.finfo(params.weights.dtype).tiny
+        log_weights = jnp.log(jnp.maximum(params.weights, tiny))
+        return MixtureNatural(log_weights, self.family.natural(params.components))
+
+    def potentials(self, natural: MixtureNatural, data: PyTree) -> Float[Array, "k n"]:
+        rows = data.rows if isinstance(data, Labelled) else data
+        joint = natural.log_weights[:, None] + self.family.potentials(natural.components, rows)
+        if isinstance(data, Labelled):
+            classes = jnp.arange(joint.shape[0], dtype=data.labels.dtype)
+            allowed = (data.labels[None, :] < 0) | (data.labels[None, :] == classes[:, None])
+            joint = jnp.where(allowed, joint, jnp.full_like(joint, -jnp.inf))
+        return joint
+
+    def log_base(self, data):
+        return self.family.log_base(data.rows if isinstance(data, Labelled) else data)
+
+    def maximize(self, stats: MixtureNatural, params: MixtureParams) -> MixtureParams:
+        weights = params.weights
+        if "weights" not in self.frozen:
+            counts = jnp.where(self.family.empty(stats.log_weights), 0, stats.log_weights)
+            if self.weights_prior is not None:
+                counts = counts + self.weights_prior.pseudo_counts(counts.shape, counts.dtype)
+            total = jnp.sum(counts)
+            weights = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), weights)
+        components = params.components
+        if "components" not in self.frozen:
+            inner = tuple(name.removeprefix("components.") for name in self.frozen if name.startswith("components."))
+            components = self.family.maximize(stats.components, components, inner)
+        return MixtureParams(weights, components)
+
+    def log_prior(self, params):
+        prior = self.family.log_prior(params.components).astype(params.weights.dtype)
+        return prior if self.weights_prior is None else prior + self.weights_prior.log_prob(params.weights)
+
+    def init(self, key, data, weights):
+        return self.start(self, key, data, weights)
+
+    def start_at(self, points: PyTree, rows: PyTree, weights: Array) -> MixtureParams:
+        """Equal weights and components centred on `points`, each as spread out as the data."""
+        k = self.num_components
+        return MixtureParams(jnp.full(k, 1 / k, weights.dtype), self.family.from_points(points, rows, weights))
+
+    def mend(self, params: MixtureParams, pooled: MixtureParams, counts: Array) -> MixtureParams:
+        """A start in which components with too few rows to have a spread of their own take the pooled one."""
+        return params._replace(components=self.family.mend(params.components, pooled.components, counts))
+
+    def unconstrain(self, params):
+        free = bijections.simplex_to_free(params.weights)
+        return MixtureParams(free, self.family.unconstrain(params.components))
+
+    def constrain(self, free):
+        weights = bijections.free_to_simplex(free.weights)
+        return MixtureParams(weights, self.family.constrain(free.components))
+
+    def trainable(self, tree):
+        def free(path, _):
+            names = [str(getattr(entry, "name", getattr(entry, "key", ""))) for entry in path]
+            return not any(".".join(names[:depth]) in self.frozen for depth in range(1, len(names) + 1))
+
+        return jax.tree_util.tree_map_with_path(free, tree)
+
+    def blocks(self, free):
+        k = self.num_components
+        if not self.family.separable:
+            flat, unravel = ravel_pytree(free.components)
+            return [free.weights[None], flat[None]], lambda a: MixtureParams(a[0][0], unravel(a[1][0]))
+        leaves, structure = jax.tree.flatten(free.components)
+        shapes = [leaf.shape for leaf in leaves]
+        ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])[:-1]
+
+        def undo(arrays):
+            parts = jnp.split(arrays[1], ends, axis=1)
+            parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+            return MixtureParams(arrays[0][0], jax.tree.unflatten(structure, parts))
+
+        return [free.weights[None], jnp.concatenate([leaf.reshape(k, -1) for leaf in leaves], 1)], undo
+
+    # Coordinates and accuracy are the family's
+
+    def _with(self, family: AbstractFamily) -> "Mixture":
+        return Mixture(family, self.num_components, self.weights_prior, self.frozen, self.start)
+
+    def bind(self, data, weights, reduce=lambda tree: tree):
+        rows = data.rows if isinstance(data, Labelled) else data
+        return self._with(self.family.bind(rows, weights, reduce))
+
+    def encode(self, params):
+        return MixtureParams(params.weights, self.family.encode(params.components))
+
+    def decode(self, params):
+        return MixtureParams(params.weights, self.family.decode(params.components))
+
+    def at(self, params):
+        return self._with(self.family.at(params.components))
+
+    def translate(self, stats, source):
+        return MixtureNatural(stats.log_weights, self.family.translate(stats.components, source.family))
+
+    def loss(self, params):
+        return self.family.loss(params.components)
+
+    def accurate(self):
+        family = self.family.accurate()
+        return None if family is None else self._with(family)
+
+    def degenerate(self, params):
+        return self.family.degenerate(params.components) | jnp.any(params.weights == 0)
+
+    def floats_per_row(self, params):
+        return 2 * self.num_components + self.family.floats_per_row(params.components)
+
+    # What users ask of a fitted mixture
+
+    def posterior(self, params: MixtureParams, data: PyTree) -> Float[Array, "n k"]:
+        """Responsibilities: the posterior probability of each component, `[n, k]`."""
+        return self.expectation(params, data)[0].T
+
+    def predict(self, params: MixtureParams, data: PyTree) -> Int[Array, " n"]:
+        """The most probable component of each row, `[n]`."""
+        return jnp.argmax(self.expectation(params, data)[0], 0)
+
+    def sample(self, key, params, n):
+        """Draw `n` rows and their components."""
+        choose, draw = jax.random.split(key)
+        labels = jax.random.categorical(choose, jnp.log(params.weights), shape=(n,))
+        return self.family.sample(draw, params.components, labels), labels
+
+    def check(self, data: Any, weights: Any) -> None:
+        rows = data.rows if isinstance(data, Labelled) else data
+        self.family.check(rows)
+        n = jax.tree.leaves(rows)[0].shape[0]
+        used = n if weights is None else int(np.sum(np.asarray(weights) > 0))
+        if used < self.num_components:
+            raise DataError(f"data has {used} rows with positive weight, fewer than num_components={self.num_components}")
+        if isinstance(data, Labelled):
+            labels = np.asarray(data.labels)
+            if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
+                raise DataError(f"labels must be {n} integers (-1 where unknown), got {labels.dtype} of shape {labels.shape}")
+            wrong = np.flatnonzero((labels < -1) | (labels >= self.num_components))
+            if wrong.size:
+                row = int(wrong[0])
+                raise DataError(
+                    f"labels: row {row} has label {labels[row]}; labels run from 0 to {self.num_components - 1}, "
+                    "with -1 where unknown"
+                )
+
+
+def GaussianMixture(  # noqa: N802 (a constructor of one of the mixtures)
+    num_components: int,
+    covariance: str = "full",
+    *,
+    prior: NormalInverseWishart | None = None,
+    weights_prior: Dirichlet | None = None,
+    covariance_floor: float = 1e-12,
+    frozen: tuple[str, ...] = (),
+    start: AbstractInit | None = None,
+) -> Mixture:
+    """A mixture of Gaussians: `Mixture(Gaussian(covariance, prior, covariance_floor), num_components)`.
+
+    **Arguments:** see `Mixture` and `Gaussian`. Parameters are `params.weights` `[k]`, `params.components.mean`
+    `[k, d]` and `params.components.covariance` (`[k, d, d]` full, `[d, d]` tied, `[k, d]` diagonal, `[k]` spherical).
+
+    **Example**
+
+    >>> import jax, jaxem
+    >>> x = jaxem.datasets.old_faithful().data
+    >>> model = jaxem.GaussianMixture(num_components=2)
+    >>> fit = jaxem.fit(model, x.astype("float32"), key=jax.random.key(0), restarts=8)
+    >>> round(float(fit.log_likelihood))
+    -1130
+    """
+    family = Gaussian(covariance, prior, covariance_floor)
+    return Mixture(family, num_components, weights_prior, tuple(frozen), start or KMeansPlusPlus())

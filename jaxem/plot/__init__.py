@@ -1,0 +1,17 @@
+"""Pictures of a fit: the data with the fitted components, the objective of every start, the choice of `num_components`.
+
+Every function draws on axes or figures that you pass, and touches no global state of matplotlib.
+"""
+
+try:
+    import matplotlib as _matplotlib  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("jaxem.plot needs matplotlib: pip install 'jaxem[cli]'") from error
+
+from jaxem.plot._components import Gaussians as Gaussians, gaussians as gaussians
+from jaxem.plot._counts import counts as counts, profiles as profiles
+from jaxem.plot._density import histogram as histogram
+from jaxem.plot._pairs import pairs as pairs
+from jaxem.plot._scatter import scatter as scatter, scatter_with_marginals as scatter_with_marginals
+from jaxem.plot._starts import criterion as criterion, history as history, starts as starts
+from jaxem.plot._summary import gaussian_panel as gaussian_panel, summary as summary

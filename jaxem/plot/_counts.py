@@ -1,0 +1,103 @@
+"""Data that are no real numbers: counts, and profiles of discrete columns."""
+
+from collections.abc import Sequence
+from math import lgamma
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from jaxem.plot._style import FAINT, INK, color, dash, halo, tidy, title
+
+
+def counts(
+    ax: Axes, x: Float[np.ndarray, " n"], weights: Float[np.ndarray, " k"], rates: Float[np.ndarray, " k"], *, column=""
+) -> Axes:
+    """Relative frequency of counts with the probabilities of a Poisson mixture and of its components.
+
+    **Arguments:**
+
+    - `ax`: axes to draw on.
+    - `x`: non-negative integers `[n]`.
+    - `weights`, `rates`: of the components, `[k]`.
+    - `column`: label of the axis.
+
+    **Returns:** `ax`.
+
+    ```python
+    import numpy as np
+    from matplotlib.figure import Figure
+    from jaxem import plot
+
+    plot.counts(Figure().subplots(), np.array([0, 1, 1, 2, 5]), np.array([0.5, 0.5]), np.array([1.0, 4.0]))
+    ```
+    """
+    low, high = int(np.min(x)), int(np.max(x))
+    step = max(1, (high - low) // 60)
+    edges = np.arange(low, high + step + 1, step)
+    share = np.histogram(x, bins=edges)[0] / len(x) / step
+    ax.bar(edges[:-1] + (step - 1) / 2, share, 0.8 * step, color=FAINT, zorder=0)
+    grid = np.arange(low, high + 1)
+    log_factorial = np.array([lgamma(value + 1.0) for value in grid])
+    rate = np.maximum(np.asarray(rates, float)[:, None], np.finfo(float).tiny)
+    parts = np.asarray(weights, float)[:, None] * np.exp(grid * np.log(rate) - rate - log_factorial)
+    marker = {"marker": "o", "markersize": 3} if len(grid) <= 40 else {}
+    for j, part in enumerate(parts):
+        ax.plot(grid, part, color=color(j), linestyle=dash(j), linewidth=1.2, **marker)
+    ax.plot(grid, parts.sum(0), color=INK, linewidth=1.5, **marker)
+    ax.set(xlabel=column, ylabel="relative frequency")
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    return tidy(ax)
+
+
+def profiles(
+    ax: Axes,
+    values: Float[np.ndarray, "k m"],
+    weights: Float[np.ndarray, " k"],
+    *,
+    columns: Sequence[str],
+    name: str,
+) -> Axes:
+    """One row of shaded cells for each component: its rates or probabilities over the columns.
+
+    **Arguments:**
+
+    - `ax`: axes to draw on.
+    - `values`: `[k, m]`.
+    - `weights`: of the components, `[k]`.
+    - `columns`: the `m` names below the cells.
+    - `name`: what the values are; the title.
+
+    **Returns:** `ax`.
+
+    ```python
+    import numpy as np
+    from matplotlib.figure import Figure
+    from jaxem import plot
+
+    plot.profiles(
+        Figure().subplots(), np.array([[0.9, 0.1], [0.2, 0.7]]), np.array([0.4, 0.6]), columns=["a", "b"], name="probability"
+    )
+    ```
+    """
+    values = np.asarray(values, float)
+    k, m = values.shape
+    # Probabilities share one scale; rates of different columns need not be alike, so each column has its own.
+    top = 1.0 if values.max() <= 1 else np.maximum(values.max(0), np.finfo(float).tiny)
+    shade = values / top
+    ax.imshow(shade, aspect="auto", cmap="cividis", vmin=0, vmax=1)
+    if k * m <= 120:
+        for j in range(k):
+            for i in range(m):
+                ink = "white" if shade[j, i] < 0.55 else "black"
+                ax.text(i, j, f"{values[j, i]:.3g}", ha="center", va="center", fontsize=7.5, color=ink)
+    every = max(1, int(np.ceil(m / 30)))
+    ax.set_xticks(range(0, m, every), list(columns)[::every], rotation=0 if m <= 6 else 90)
+    ax.set_yticks(range(k), [f"{j}  ({weight:.3f})" for j, weight in enumerate(weights)])
+    ax.set_ylabel("component (weight)")
+    title(ax, name)
+    tidy(ax)
+    ax.spines[:].set_visible(False)
+    return ax

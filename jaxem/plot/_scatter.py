@@ -1,0 +1,99 @@
+"""Two columns: a scatter under the ellipses of the components."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Polygon
+
+from jaxem.plot._components import Gaussians
+from jaxem.plot._density import histogram
+from jaxem.plot._style import MUTED, color, dash, halo, point_size, thin, tidy, view
+
+
+def scatter(
+    ax: Axes,
+    x: Float[np.ndarray, "n 2"],
+    components: Gaussians,
+    *,
+    labels: Int[np.ndarray, " n"] | None = None,
+    columns: tuple[str, str] = ("", ""),
+    number: bool = True,
+) -> Axes:
+    """Rows as points, components as ellipses at one (filled) and two standard deviations.
+
+    **Arguments:**
+
+    - `ax`: axes to draw on.
+    - `x`: data `[n, 2]`; of many rows an evenly spread part is drawn.
+    - `components`: two-dimensional `Gaussians`.
+    - `labels`: component of every row, for its colour; grey without.
+    - `columns`: labels of the axes.
+    - `number`: write each component's number at its mean.
+
+    **Returns:** `ax`.
+
+    ```python
+    import numpy as np
+    from matplotlib.figure import Figure
+    from jaxem import plot
+
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    one = plot.Gaussians(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
+    plot.scatter(Figure().subplots(), x, one, columns=("a", "b"))
+    ```
+    """
+    rows = thin(len(x))
+    shades = MUTED if labels is None else [color(j) for j in np.asarray(labels)[rows]]
+    ax.scatter(x[rows, 0], x[rows, 1], s=point_size(len(rows)), c=shades, alpha=0.55, linewidths=0, rasterized=True)
+    for j in range(len(components.weights)):
+        line = {"edgecolor": color(j), "linestyle": dash(j), "closed": True}
+        ax.add_patch(Polygon(components.ellipse(j, 1), facecolor=(color(j), 0.16), linewidth=1.5, **line))
+        ax.add_patch(Polygon(components.ellipse(j, 2), facecolor="none", linewidth=1.0, **line))
+    if number:
+        for j, mean in enumerate(components.means):
+            ax.annotate(
+                str(j), mean, ha="center", va="center", color=color(j), fontsize=10, weight="bold", path_effects=halo()
+            )
+    sds = components.standard_deviations
+    xlim, ylim = (view(x[:, i], components.means[:, i], sds[:, i]) for i in range(2))
+    ax.set(xlim=xlim, ylim=ylim, xlabel=columns[0], ylabel=columns[1])
+    return tidy(ax)
+
+
+def scatter_with_marginals(
+    figure: Figure | SubFigure,
+    x: Float[np.ndarray, "n 2"],
+    components: Gaussians,
+    *,
+    labels: Int[np.ndarray, " n"] | None = None,
+    columns: tuple[str, str] = ("", ""),
+) -> Axes:
+    """A `scatter` with a `histogram` of each column along its edges.
+
+    **Arguments:** as for `scatter`, on a whole figure or subfigure.
+
+    **Returns:** the axes of the scatter.
+
+    ```python
+    import numpy as np
+    from matplotlib.figure import Figure
+    from jaxem import plot
+
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    one = plot.Gaussians(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
+    plot.scatter_with_marginals(Figure(layout="constrained"), x, one)
+    ```
+    """
+    grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4), hspace=0.02, wspace=0.02)
+    main = figure.add_subplot(grid[1, 0])
+    above = figure.add_subplot(grid[0, 0], sharex=main)
+    beside = figure.add_subplot(grid[1, 1], sharey=main)
+    scatter(main, x, components, labels=labels, columns=columns)
+    histogram(above, x[:, 0], components.select([0]))
+    histogram(beside, x[:, 1], components.select([1]), horizontal=True)
+    above.tick_params(labelbottom=False, labelleft=False, left=False)
+    above.spines["left"].set_visible(False)
+    beside.tick_params(labelbottom=False, labelleft=False, bottom=False)
+    beside.spines["bottom"].set_visible(False)
+    return main

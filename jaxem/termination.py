@@ -1,0 +1,120 @@
+"""When a run stops."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from jaxem._status import Status
+
+
+class Step(NamedTuple):
+    """One accepted iteration, as a termination sees it. `gain` is per unit of weight."""
+
+    previous: PyTree
+    params: PyTree
+    objective: Array
+    gain: Array
+    num_steps: Array
+
+
+class AbstractTermination(eqx.Module):
+    """When to stop. A gain that is negative beyond rounding never reaches it."""
+
+    at_limit: ClassVar[Any] = Status.max_steps_reached
+    done: ClassVar[Any] = Status.converged
+
+    def init(self, params: PyTree, dtype: Any) -> PyTree:
+        """State carried between iterations."""
+        return ()
+
+    @abstractmethod
+    def __call__(self, step: Step, tol: Array, state: PyTree) -> tuple[Array, PyTree]:
+        """Whether to stop after this iteration, and the next state."""
+
+
+@final
+class Gain(AbstractTermination):
+    """The objective gained at most `tol` per unit of weight (nats per observation). The default.
+
+    **Example**
+
+    >>> import jaxem
+    >>> termination = jaxem.termination.Gain()
+    """
+
+    def __call__(self, step, tol, state):
+        return step.gain <= tol, state
+
+
+@final
+class Aitken(AbstractTermination):
+    """The objective is within `tol` per unit of weight of its Aitken-extrapolated limit.
+
+    Unlike the gain, it tells slow convergence from convergence. Boehning, Dietz, Schaub, Schlattmann and Lindsay (1994).
+
+    **Example**
+
+    >>> import jaxem
+    >>> termination = jaxem.termination.Aitken()
+    """
+
+    def init(self, params, dtype):
+        return jnp.full((), jnp.inf, dtype)
+
+    def __call__(self, step, tol, state):
+        rate = step.gain / state
+        remaining = step.gain * rate / (1 - rate)
+        known = jnp.isfinite(state) & (rate < 1)
+        return (step.gain <= 0) | (known & (remaining <= tol)), step.gain
+
+
+@final
+class ParameterChange(AbstractTermination):
+    """The Euclidean norm of the change of all parameters, in the coordinates of the user, is at most `tol`.
+
+    **Example**
+
+    >>> import jaxem
+    >>> termination = jaxem.termination.ParameterChange()
+    """
+
+    def __call__(self, step, tol, state):
+        squares = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), step.params, step.previous)
+        return jnp.sqrt(sum(jax.tree.leaves(squares))) <= tol, state
+
+
+@final
+class FixedSteps(AbstractTermination):
+    """Runs for exactly `max_steps` iterations; the status is `completed`.
+
+    **Example**
+
+    >>> import jaxem
+    >>> termination = jaxem.termination.FixedSteps()
+    """
+
+    at_limit: ClassVar[Any] = Status.completed
+
+    def __call__(self, step, tol, state):
+        return jnp.zeros((), bool), state
+
+
+@final
+class When(AbstractTermination):
+    """Stops when `condition(step, tol)` is true; `step` has `previous`, `params`, `objective`, `gain`, `num_steps`.
+
+    **Example**
+
+    >>> import jaxem
+    >>> termination = jaxem.termination.When(lambda step, tol: step.gain <= tol * abs(step.objective))
+    """
+
+    condition: Callable[[Step, Array], Array] = eqx.field(static=True)
+
+    def __call__(self, step, tol, state):
+        return jnp.asarray(self.condition(step, tol), bool), state

@@ -1,0 +1,19 @@
+from typing import final
+
+from jaxem.update._update import AbstractUpdate
+
+
+@final
+class Full(AbstractUpdate):
+    """All rows at every iteration.
+
+    **Example**
+
+    >>> import jaxem
+    >>> jaxem.em().update
+    Full()
+    """
+
+    def __call__(self, expect, model, previous, fresh, data, weights, state, key):
+        stats, value = expect(data, weights, key)
+        return stats, value, state
