@@ -17,8 +17,11 @@ from jaxem._errors import DataError as DataError
 from jaxem._errors import FitError as FitError
 from jaxem._errors import MissingCapabilityError as MissingCapabilityError
 from jaxem._errors import PrecisionWarning as PrecisionWarning
+from jaxem._fit import fit as fit
 from jaxem._model import AbstractLinearModel as AbstractLinearModel
 from jaxem._model import AbstractModel as AbstractModel
+from jaxem._restarts import Progress as Progress
+from jaxem._restarts import Racing as Racing
 from jaxem._solve import Fit as Fit
 from jaxem._solve import Restarts as Restarts
 from jaxem._solve import solve as solve

@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, Reduce, weighted_sum
+from jaxem._model import AbstractModel, Reduce, unreduced, weighted_sum
 from jaxem._status import Status
 from jaxem.e_step import AbstractEStep
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
@@ -43,7 +43,7 @@ class Problem(eqx.Module):
         max_steps: Any,
         termination: AbstractTermination | None = None,
         rows: int | None = None,
-        reduce: Reduce = lambda tree: tree,
+        reduce: Reduce = unreduced,
     ) -> "Problem":
         """A problem for a `model` that has been bound to the data."""
         dtype = weights.dtype
@@ -62,9 +62,9 @@ class Problem(eqx.Module):
             reduce,
         )
 
-    def chunk(self, params: PyTree, lanes: int = 1) -> int | None:
-        """Rows in a chunk, given that `lanes` runs share a pass over the data."""
-        return self.rows or chunk_rows(num_rows(self.data), lanes * self.model.floats_per_row(params))
+    def chunk(self, params: PyTree) -> int:
+        """Rows in a chunk."""
+        return self.rows or chunk_rows(num_rows(self.data), self.model.floats_per_row(params))
 
 
 class State(NamedTuple):
@@ -88,13 +88,13 @@ def evaluate(
     problem: Problem, model: AbstractModel, e_step: AbstractEStep, params: PyTree, e_state: PyTree, key: PRNGKeyArray
 ):
     """`expect(data, weights, key) -> (statistics, value)` at `params`, summed over the rows given."""
-    naturals, reference = e_step.naturals(model, params, e_state), model.natural(params)
+    naturals, natural = e_step.naturals(model, params, e_state), model.natural(params)
 
     def expect(data, weights, key):
         def one(chunk, w, index):
-            moments, value = e_step.posterior(model, naturals, chunk, jax.random.fold_in(key, index))
+            potentials, pull = jax.vjp(lambda natural: model.potentials(natural, chunk), natural)
+            moments, value = e_step.posterior(model, potentials, naturals, chunk, jax.random.fold_in(key, index))
             # The statistics are the transpose of the map from natural parameters to potentials.
-            _, pull = jax.vjp(lambda natural: model.potentials(natural, chunk), reference)
             (stats,) = pull(model.latent.weigh(moments, w))
             return stats, weighted_sum(w, value)
 

@@ -17,6 +17,11 @@ from jaxem.latent import AbstractLatent
 Reduce = Callable[[PyTree], PyTree]
 
 
+def unreduced(tree: PyTree) -> PyTree:
+    """The sum over devices when there is one."""
+    return tree
+
+
 class AbstractModel(eqx.Module):
     """Rung 1: the potentials of a structured latent, as any function of the parameters.
 
@@ -74,7 +79,7 @@ class AbstractModel(eqx.Module):
         flat, unravel = ravel_pytree(free)
         return [flat[None]], lambda arrays: unravel(arrays[0][0])
 
-    def bind(self, data: PyTree, weights: Array, reduce: Reduce = lambda tree: tree) -> "AbstractModel":
+    def bind(self, data: PyTree, weights: Array, reduce: Reduce = unreduced) -> "AbstractModel":
         """This model in coordinates suited to the data; `reduce` sums a tree over the devices that share the rows."""
         return self
 
@@ -106,10 +111,9 @@ class AbstractModel(eqx.Module):
         """Whether the likelihood at `params` is spurious (a collapsed or empty component)."""
         return jnp.zeros((), bool)
 
-    def floats_per_row(self, params: PyTree) -> int:
-        """How many numbers an E-step holds for each observation; sets the size of the row chunks."""
-        one = jax.tree.leaves(params)
-        return max(sum(leaf.size for leaf in one), 1)
+    def floats_per_row(self, params: PyTree, lanes: int = 1) -> int:
+        """How many numbers an E-step of `lanes` runs holds for each observation; sets the size of the row chunks."""
+        return lanes * max(sum(leaf.size for leaf in jax.tree.leaves(params)), 1)
 
     def expectation(self, params: PyTree, data: PyTree) -> tuple[PyTree, Array]:
         """Posterior moments of the latents and log density of each observation, all rows at once."""

@@ -10,7 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem._algorithm import Algorithm
 from jaxem._loop import Problem, State, begin, evaluate, on_accurate_kernel, resume
-from jaxem._model import AbstractModel
+from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
 from jaxem.e_step import Expectation
 from jaxem.kernels.chunks import num_rows
@@ -102,8 +102,7 @@ def solve(
     dtype = _float_dtype(params, data)
     w = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
 
-    def reduce(tree):
-        return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+    reduce = unreduced if axis_name is None else lambda tree: jax.lax.psum(tree, axis_name)
 
     bound = model.bind(data, w, reduce)
     problem = Problem.make(

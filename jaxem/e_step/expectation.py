@@ -16,5 +16,5 @@ class Expectation(AbstractEStep):
     True
     """
 
-    def posterior(self, model, naturals, data, key):
-        return model.latent.expectation(model.potentials(naturals, data))
+    def posterior(self, model, potentials, naturals, data, key):
+        return model.latent.expectation(potentials)

@@ -17,5 +17,5 @@ class Mode(AbstractEStep):
     Mode()
     """
 
-    def posterior(self, model, naturals, data, key):
-        return model.latent.mode(model.potentials(naturals, data))
+    def posterior(self, model, potentials, naturals, data, key):
+        return model.latent.mode(potentials)

@@ -47,7 +47,7 @@ def sum_chunks(
         total, value, lost = carry
         start = jnp.minimum(index * rows, n - rows)
         chunk, w = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, rows, 0), (data, weights))
-        w = jnp.where(start + jnp.arange(rows) >= index * rows, w, jnp.zeros_like(w))
+        w = jnp.where(start + jnp.arange(rows, dtype=jnp.int32) >= index * rows, w, jnp.zeros_like(w))
         add, scalar = fn(chunk, w, index)
         value, lost = _compensated(value, lost, scalar)
         return (jax.tree.map(jnp.add, total, add), value, lost), None

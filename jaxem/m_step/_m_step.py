@@ -35,10 +35,11 @@ class Surrogate(eqx.Module):
             paired = jax.tree.map(lambda a, b: jnp.sum(a * b), model.natural(params), self.stats)
             return sum(jax.tree.leaves(paired)) + model.log_prior(params)
         naturals = self.e_step.naturals(model, self.reference, self.e_state)
-        natural = model.natural(params)
+        reference, natural = model.natural(self.reference), model.natural(params)
 
         def one(chunk, w, index):
-            moments, _ = self.e_step.posterior(model, naturals, chunk, jax.random.fold_in(self.key, index))
+            key = jax.random.fold_in(self.key, index)
+            moments, _ = self.e_step.posterior(model, model.potentials(reference, chunk), naturals, chunk, key)
             moments = jax.lax.stop_gradient(moments)
             return (), weighted_sum(w, model.latent.pair(model.potentials(natural, chunk), moments))
 

@@ -74,5 +74,5 @@ class FunctionModel(AbstractModel):
     def log_base(self, data):
         return jnp.zeros(num_rows(data), jnp.result_type(float))
 
-    def floats_per_row(self, params):
-        return 4 * self.num_values
+    def floats_per_row(self, params, lanes=1):
+        return 4 * lanes * self.num_values

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError
-from jaxem._model import AbstractLinearModel
+from jaxem._model import AbstractLinearModel, unreduced
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, NormalInverseWishart
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.latent import Categorical
@@ -167,7 +167,7 @@ class Mixture(AbstractLinearModel):
     def _with(self, family: AbstractFamily) -> "Mixture":
         return Mixture(family, self.num_components, self.weights_prior, self.frozen, self.start)
 
-    def bind(self, data, weights, reduce=lambda tree: tree):
+    def bind(self, data, weights, reduce=unreduced):
         rows = data.rows if isinstance(data, Labelled) else data
         return self._with(self.family.bind(rows, weights, reduce))
 
@@ -193,8 +193,9 @@ class Mixture(AbstractLinearModel):
     def degenerate(self, params):
         return self.family.degenerate(params.components) | jnp.any(params.weights == 0)
 
-    def floats_per_row(self, params):
-        return 2 * self.num_components + self.family.floats_per_row(params.components)
+    def floats_per_row(self, params, lanes=1):
+        shared, own = self.family.floats_per_row(params.components)
+        return shared + lanes * (2 * self.num_components + own)
 
     # What users ask of a fitted mixture
 

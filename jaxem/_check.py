@@ -1,0 +1,98 @@
+"""Host-side checks and conversions of what `fit` is given."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxem._errors import DataError, PrecisionWarning
+
+
+def as_table(x: Any, name: str) -> Any:
+    """An array in the precision that JAX computes in, or an error that says why there is none."""
+    if isinstance(x, jax.Array):
+        return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"{name} is not a rectangular table: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name} has values of type {array.dtype}, not numbers; convert or drop such columns")
+    target = jnp.result_type(float) if array.dtype.kind != "f" else array.dtype
+    if target == np.float64 and jnp.result_type(float) == np.float32:
+        target = np.dtype(np.float32)
+        warnings.warn(
+            f"{name} is float64, but JAX computes in float32 unless told otherwise: call "
+            'jax.config.update("jax_enable_x64", True) first to keep the precision, or pass float32',
+            PrecisionWarning,
+            stacklevel=4,
+        )
+        _check_resolution(array, name)
+    if target == np.float16:
+        raise DataError(f"{name} is float16, which cannot hold sums over rows; convert it to float32")
+    return array.astype(target, copy=False)
+
+
+def _check_resolution(array: np.ndarray, name: str) -> None:
+    if array.ndim != 2 or not np.isfinite(array).all():
+        return
+    fine, coarse = array.std(0), array.astype(np.float32).astype(np.float64).std(0)
+    lost = np.flatnonzero(np.abs(coarse - fine) > 0.01 * fine)
+    if lost.size:
+        column = int(lost[0])
+        raise DataError(
+            f"{name}: float32 cannot hold column {column} (values near {array[0, column]:.6g} with standard deviation "
+            f"{fine[column]:.3g}); subtract its mean first, or enable float64"
+        )
+
+
+def as_data(data: Any) -> PyTree:
+    """`data` with every table converted."""
+    if isinstance(data, dict):
+        if not data:
+            raise DataError("data is an empty dictionary")
+        converted = {key: as_table(value, f"data[{key!r}]") for key, value in data.items()}
+        lengths = {key: len(value) for key, value in converted.items()}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"the tables in data have different numbers of rows: {lengths}")
+        return converted
+    return as_table(data, "data")
+
+
+def as_weights(weights: Any, n: int, dtype: Any) -> np.ndarray | None:
+    """Weights `[n]`: finite, not negative, not all zero."""
+    if weights is None:
+        return None
+    w = np.asarray(weights)
+    if w.dtype.kind not in "fiub" or w.shape != (n,):
+        raise DataError(f"weights must be {n} numbers, one for each row, got {w.dtype} of shape {w.shape}")
+    bad = np.flatnonzero(~np.isfinite(w) | (w < 0))
+    if bad.size:
+        raise DataError(f"weights: row {int(bad[0])} has weight {w[bad[0]]}; weights must be finite and not negative")
+    if not w.sum() > 0:
+        raise DataError("weights sum to zero; at least one row needs a positive weight")
+    return w.astype(dtype)
+
+
+def as_starts(init: Any, like: PyTree, dtype: Any) -> tuple[PyTree, int]:
+    """Given parameters as a stack along a leading axis, and how many they are; `like` has the shapes of one."""
+    if jax.tree.structure(init) != jax.tree.structure(like):
+        raise DataError(
+            f"init has structure {jax.tree.structure(init)}, but the model's parameters have "
+            f"{jax.tree.structure(like)}; pass parameters, a stack of them, or one of the names of a method"
+        )
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(init)]
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(like)]
+    shapes = [leaf.shape for leaf in jax.tree.leaves(like)]
+    single = all(array.shape == shape for array, shape in zip(arrays, shapes, strict=True))
+    count = 1 if single else (arrays[0].shape[0] if arrays[0].ndim else 0)
+    for name, array, shape in zip(names, arrays, shapes, strict=True):
+        if array.shape != (shape if single else (count, *shape)):
+            raise DataError(f"init{name} has shape {array.shape}, expected {shape}, or a stack of those")
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise DataError(f"init{name} has values that are not finite numbers")
+    arrays = [array.astype(dtype) if not single else array.astype(dtype)[None] for array in arrays]
+    return jax.tree.unflatten(jax.tree.structure(like), arrays), count

@@ -1,0 +1,217 @@
+"""Many runs at once: lanes of one compiled program, refilled as they finish."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._loop import Problem, State, begin, resume, run
+from jaxem._status import Status, status_code, status_from_code
+from jaxem.kernels.chunks import num_rows
+
+
+_COMPILATION_FLOPS = 2e11  # what a few seconds of compiling would have bought
+
+
+class Progress(NamedTuple):
+    """What `fit(progress=...)` is told after each round.
+
+    Starts finished and in all, lanes running, rounds and iterations so far (over all lanes), and the best objective of
+    a finished start (minus infinity before there is one).
+    """
+
+    done: int
+    total: int
+    running: int
+    rounds: int
+    steps: int
+    best: float
+
+
+@final
+class Racing(eqx.Module):
+    """Successive halving: all starts run `steps` iterations, the best fraction `keep` goes on for `growth` times as
+    many, and so on until `finalists` or fewer are left; those run to the end.
+
+    Jamieson and Talwalkar (2016). A start that is dropped has status `eliminated` and the objective it had then.
+
+    **Example**
+
+    >>> import jaxem
+    >>> racing = jaxem.Racing(steps=10, keep=0.25)
+    """
+
+    steps: int = eqx.field(static=True, default=10)
+    keep: float = eqx.field(static=True, default=0.25)
+    growth: int = eqx.field(static=True, default=3)
+    finalists: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self):
+        if self.steps < 1 or not 0 < self.keep < 1 or self.growth < 1 or self.finalists < 1:
+            raise ValueError(f"racing needs steps >= 1, 0 < keep < 1, growth >= 1 and finalists >= 1, got {self}")
+
+
+@dataclasses.dataclass
+class Outcome:
+    """A run that has ended."""
+
+    start: int
+    code: int
+    objective: float
+    num_steps: int
+    history: list[np.ndarray]
+    lanes: State
+    lane: int
+
+    def state(self) -> State:
+        """Its final state."""
+        return _take(self.lanes, jnp.asarray(self.lane, jnp.int32))
+
+
+@eqx.filter_jit
+def _begin(problem: Problem, params: PyTree, keys: PRNGKeyArray, history: int) -> State:
+    return jax.vmap(lambda p, key: begin(problem, p, key, history))(params, keys)
+
+
+@eqx.filter_jit
+def _refill(lanes: State, block: State, source: Array) -> State:
+    """Lanes in which `source >= 0` become that entry of `block`."""
+    return jax.tree.map(
+        lambda old, new: jnp.where(_right(source >= 0, old), new[jnp.maximum(source, 0)], old), lanes, block
+    )
+
+
+@eqx.filter_jit
+def _advance(problem: Problem, lanes: State, limit: Array) -> State:
+    return jax.vmap(lambda state: run(problem, state, limit))(lanes)
+
+
+@eqx.filter_jit
+def _take(lanes: State, lane: Array) -> State:
+    """One lane, or several for an array of numbers."""
+    return jax.tree.map(lambda leaf: leaf[lane], lanes)
+
+
+@eqx.filter_jit
+def _resume(problem: Problem, lanes: State) -> State:
+    return jax.vmap(lambda state: resume(problem, state))(lanes)
+
+
+class Pool:
+    """`size` lanes that advance together for `round_steps` iterations at a time.
+
+    A lane that ends is given the next start, so that lockstep wastes at most a round per start. Once no start is left
+    to give, the last runs are packed into a quarter of the lanes, if the work that saves outweighs one more
+    compilation. Starts are independent: their results do not depend on the number of lanes but through the rounding of
+    the matrix products.
+    """
+
+    def __init__(self, problem: Problem, size: int, round_steps: int, on_round: Callable[[int, int], None]):
+        self.problem, self.size, self.round_steps, self.on_round = problem, size, round_steps, on_round
+
+    def run(self, blocks: Iterator[tuple[list[int], State]], histories: dict[int, list[np.ndarray]]) -> Iterator[Outcome]:
+        """Runs every start in `blocks` (numbers, and states stacked to `size`) to its end, yielding them as they end."""
+        block, waiting, position = None, [], 0
+        size = self.size
+        lanes, owner, last = None, np.full(size, -1), np.full(size, -1)
+        while True:
+            free = np.flatnonzero(owner < 0)
+            while len(free):
+                if position == len(waiting):
+                    waiting, block = next(blocks, ([], None))
+                    position = 0
+                    if not waiting:
+                        break
+                take = min(len(free), len(waiting) - position)
+                source = np.full(size, -1, np.int32)
+                source[free[:take]] = np.arange(position, position + take)
+                if lanes is None:
+                    lanes = _ended(block)
+                lanes = _refill(lanes, block, jnp.asarray(source))
+                owner[free[:take]] = waiting[position : position + take]
+                last[free[:take]] = [sum(len(h) for h in histories.get(i, [])) - 1 for i in owner[free[:take]]]
+                position += take
+                free = free[take:]
+            running = np.flatnonzero(owner >= 0)
+            if not len(running):
+                return
+            if 4 * len(running) <= size and self.worth_packing(lanes, size):
+                size //= 4
+                kept = np.resize(running, size)
+                lanes = _take(lanes, jnp.asarray(kept, jnp.int32))
+                owner, last = owner[kept], last[kept]
+                owner[len(running) :] = -1
+            lanes = _advance(self.problem, lanes, jnp.asarray(self.round_steps, jnp.int32))
+            code, objective, steps, ring = jax.device_get(
+                (status_code(lanes.status), lanes.objective, lanes.num_steps, lanes.history)
+            )
+            advanced = 0
+            for lane in np.flatnonzero(owner >= 0):
+                start = int(owner[lane])
+                done = int(steps[lane]) if np.isfinite(objective[lane]) else last[lane]
+                since = np.arange(last[lane] + 1, done + 1) % ring.shape[1]
+                histories.setdefault(start, []).append(ring[lane, since])
+                advanced += max(done - int(last[lane]), 0)
+                last[lane] = done
+            ended = np.flatnonzero((owner >= 0) & (code != int(status_code(Status.running))))
+            owners, owner[ended] = owner[ended].copy(), -1
+            self.on_round(int((owner >= 0).sum()), advanced)
+            for lane, start in zip(ended, owners, strict=True):
+                yield Outcome(
+                    int(start),
+                    int(code[lane]),
+                    float(objective[lane]),
+                    int(steps[lane]),
+                    histories.pop(int(start), []),
+                    lanes,
+                    int(lane),
+                )
+
+
+    def worth_packing(self, lanes: State, size: int) -> bool:
+        """Whether lanes that idle for some fifty more iterations cost more than a compilation.
+
+        Decided on sizes alone, not on the clock, so that the same call always does the same arithmetic.
+        """
+        per_lane = sum(leaf.size for leaf in jax.tree.leaves(lanes.stats)) // size * num_rows(self.problem.data)
+        return 50 * (size - size // 4) * 2 * per_lane > _COMPILATION_FLOPS
+
+
+def fresh_blocks(
+    problem: Problem,
+    draw: Callable[[np.ndarray], tuple[PyTree, PRNGKeyArray]],
+    total: int,
+    size: int,
+    history: int,
+) -> Iterator[tuple[list[int], State]]:
+    """Starts `0 ... total - 1` in blocks of `size`; `draw(numbers)` gives parameters and keys."""
+    for first in range(0, total, size):
+        numbers = np.arange(first, first + size)
+        params, keys = draw(np.minimum(numbers, total - 1))
+        yield [i for i in numbers.tolist() if i < total], _begin(problem, params, keys, history)
+
+
+def saved_blocks(
+    problem: Problem | None, saved: list[tuple[int, State]], size: int
+) -> Iterator[tuple[list[int], State]]:
+    """Runs that were set aside, in blocks of `size`; begun anew under `problem` if they lacked accuracy."""
+    for first in range(0, len(saved), size):
+        part = saved[first : first + size]
+        padded = [state for _, state in part] + [part[-1][1]] * (size - len(part))
+        lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+        yield [number for number, _ in part], lanes if problem is None else _resume(problem, lanes)
+
+
+def _ended(block: State) -> State:
+    """Lanes with nothing to do."""
+    code = jnp.full_like(status_code(block.status), int(status_code(Status.eliminated)))
+    return block._replace(status=status_from_code(code))
+
+
+def _right(mask: Array, like: Array) -> Array:
+    return mask.reshape(mask.shape + (1,) * (like.ndim - 1))
