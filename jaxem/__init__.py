@@ -1,11 +1,13 @@
 """Expectation-maximization on JAX."""
 
 from jaxem import adjoint as adjoint
+from jaxem import datasets as datasets
 from jaxem import e_step as e_step
 from jaxem import families as families
 from jaxem import init as init
 from jaxem import latent as latent
 from jaxem import m_step as m_step
+from jaxem import selection as selection
 from jaxem import termination as termination
 from jaxem import update as update
 from jaxem._algorithm import Algorithm as Algorithm
@@ -33,3 +35,6 @@ from jaxem.models import GaussianMixture as GaussianMixture
 from jaxem.models import Labelled as Labelled
 from jaxem.models import Mixture as Mixture
 from jaxem.models import MixtureParams as MixtureParams
+from jaxem.selection import aic as aic
+from jaxem.selection import bic as bic
+from jaxem.selection import icl as icl

@@ -109,7 +109,7 @@ def fit(
         init = METHODS[init]
     if isinstance(init, AbstractInit):
         model, init = dataclasses.replace(model, start=init), None  # pyright: ignore[reportCallIssue]
-    shapes = eqx.filter_eval_shape(model.init, key, device_data, w)
+    shapes = eqx.filter_eval_shape(_init, model, key, device_data, w)
     starts = None
     if init is not None:
         starts, count = as_starts(init, shapes, dtype)
@@ -215,7 +215,9 @@ class _Search:
             self.report(Progress(self.done, self.total, 0, self.rounds, self.steps, self.best.objective))
         failed = (int(status_code(Status.not_finite)), _INACCURATE)
         if throw and np.isin(self.code, failed).all():
-            reasons = {name: int(np.sum(np.asarray(status_name(status_from_code(self.code))) == name)) for name in _NAMES}
+            reasons = {
+                name: int(np.sum(np.asarray(status_name(status_from_code(self.code))) == name)) for name in _NAMES
+            }
             counts = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
             raise FitError(
                 f"all {self.total} starts failed ({counts}): {Status[self.best_state.status]}; pass throw=False to look "
@@ -259,6 +261,11 @@ def _running(state: State) -> Any:
     return status_from_code(jnp.full_like(status_code(state.status), int(status_code(Status.running))))
 
 
+@eqx.filter_jit  # so that its shapes are found once
+def _init(model: AbstractModel, key: PRNGKeyArray, data: PyTree, weights: Array) -> PyTree:
+    return model.init(key, data, weights)
+
+
 @eqx.filter_jit
 def _problem(
     model: AbstractModel,
@@ -269,9 +276,7 @@ def _problem(
     rows: int,
 ) -> Problem:
     bound = model.bind(data, weights)
-    return Problem.make(
-        bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination, rows=rows
-    )
+    return Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination, rows=rows)
 
 
 def _limits(problem: Problem, tol: float, max_steps: int) -> Problem:
@@ -281,20 +286,20 @@ def _limits(problem: Problem, tol: float, max_steps: int) -> Problem:
 
 @eqx.filter_jit
 def _draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
-    def one(number):
-        seed, noise = jax.random.split(jax.random.fold_in(key, number))
-        return problem.model.init(seed, problem.data, problem.weights), noise
-
-    return jax.vmap(one)(numbers)
+    seeds, noise = _keys(key, numbers)
+    return jax.vmap(lambda seed: problem.model.init(seed, problem.data, problem.weights))(seeds), noise
 
 
 @eqx.filter_jit
 def _encode(problem: Problem, key: PRNGKeyArray, starts: PyTree, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
-    def one(number):
-        params = problem.model.encode(jax.tree.map(lambda leaf: leaf[number], starts))
-        return params, jax.random.split(jax.random.fold_in(key, number))[1]
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], starts)
+    return jax.vmap(problem.model.encode)(params), _keys(key, numbers)[1]
 
-    return jax.vmap(one)(numbers)
+
+def _keys(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """For each start, a key to draw its parameters and one for its run."""
+    both = jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.concatenate([2 * numbers, 2 * numbers + 1]))
+    return both[: numbers.shape[0]], both[numbers.shape[0] :]
 
 
 def _drawer(problem: Problem, key: PRNGKeyArray, starts: PyTree | None) -> Callable[[np.ndarray], Any]:

@@ -12,7 +12,7 @@ from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, Reduce, unreduced, weighted_sum
 from jaxem._status import Status
 from jaxem.e_step import AbstractEStep
-from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
+from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
 from jaxem.m_step import Surrogate
 from jaxem.termination import AbstractTermination, Step
 
@@ -76,6 +76,7 @@ class State(NamedTuple):
     status: Any
     num_steps: Array
     fresh: Array  # nothing has been evaluated yet
+    doubt: Any  # why `params` could not be trusted if the run ended there; `converged` if they can
     e_state: PyTree
     u_state: PyTree
     m_state: PyTree
@@ -91,8 +92,10 @@ def evaluate(
     naturals, natural = e_step.naturals(model, params, e_state), model.natural(params)
 
     def expect(data, weights, key):
+        own = local(natural, (data, weights))
+
         def one(chunk, w, index):
-            potentials, pull = jax.vjp(lambda natural: model.potentials(natural, chunk), natural)
+            potentials, pull = jax.vjp(lambda natural: model.potentials(natural, chunk), own)
             moments, value = e_step.posterior(model, potentials, naturals, chunk, jax.random.fold_in(key, index))
             # The statistics are the transpose of the map from natural parameters to potentials.
             (stats,) = pull(model.latent.weigh(moments, w))
@@ -123,6 +126,7 @@ def begin(problem: Problem, params: PyTree, key: PRNGKeyArray, history: int = 1)
         jax.tree.map(jnp.asarray, Status.running),
         jnp.zeros((), jnp.int32),
         jnp.ones((), bool),
+        jax.tree.map(jnp.asarray, Status.converged),
         e_state,
         algorithm.update.init(problem.data, problem.weights, key),
         algorithm.m_step.init(model, params),
@@ -146,6 +150,7 @@ def propose(problem: Problem, state: State, key: PRNGKeyArray) -> tuple[PyTree, 
         problem.weights,
         key,
         problem.chunk(state.params),
+        problem.reduce,
     )
     return algorithm.m_step(surrogate, state.params, state.m_state, key)
 
@@ -159,10 +164,12 @@ def step(problem: Problem, state: State) -> State:
     m_state = _where(fresh, state.m_state, m_state)
 
     model = problem.model.at(params)
-    previous = model.translate(state.stats, problem.model.at(state.params)) if algorithm.update.additive else state.stats
+    previous = (
+        model.translate(state.stats, problem.model.at(state.params)) if algorithm.update.additive else state.stats
+    )
     expect = evaluate(problem, model, algorithm.e_step, params, state.e_state, key)
     stats, value, u_state = algorithm.update(
-        expect, model, previous, fresh, problem.data, problem.weights, state.u_state, key
+        expect, model, previous, fresh, problem.data, problem.weights, state.u_state, key, problem.reduce
     )
     objective = value + problem.base + problem.model.log_prior(params).astype(value.dtype)
 
@@ -176,7 +183,9 @@ def step(problem: Problem, state: State) -> State:
 
     decoded = problem.model.decode
     judged, t_state = problem.termination(
-        Step(decoded(state.params), decoded(params), objective, gain, state.num_steps + 1), problem.tol, state.t_state
+        Step(decoded(state.params), decoded(params), objective, gain, state.num_steps + 1, noise),
+        problem.tol,
+        state.t_state,
     )
     num_steps = jnp.where(fresh, 0, state.num_steps + 1)
     status = _first(
@@ -187,6 +196,11 @@ def step(problem: Problem, state: State) -> State:
         (num_steps >= problem.max_steps, problem.termination.at_limit),
     )
     accepted = finite & ~inaccurate & ~fell
+    doubt = _first(
+        (problem.model.degenerate(params), Status.degenerate_component),
+        (loss > jnp.sqrt(eps), Status.inaccurate),
+        otherwise=Status.converged,
+    )
     new = State(
         params,
         stats,
@@ -194,6 +208,7 @@ def step(problem: Problem, state: State) -> State:
         status,
         num_steps,
         jnp.zeros((), bool),
+        doubt,
         _where(fresh, state.e_state, algorithm.e_step.update(problem.model, params, state.e_state)),
         u_state,
         m_state,
@@ -203,13 +218,11 @@ def step(problem: Problem, state: State) -> State:
     )
     # What is rejected leaves the last good iterate in place, with the reason.
     new = _where(accepted, new, state._replace(status=status))
-    doubtful = _first(
-        (problem.model.degenerate(new.params), Status.degenerate_component),
-        (problem.model.loss(new.params) > jnp.sqrt(eps), Status.inaccurate),
-        otherwise=new.status,
-    )
-    ended = (new.status == Status.converged) | (new.status == Status.completed)
-    return new._replace(status=Status.where(ended, doubtful, new.status))
+    # At the floor of a covariance a fall is rounding too: what matters is that the fit is degenerate.
+    fallen = (new.status == Status.objective_decreased) & (new.doubt == Status.degenerate_component)
+    ended = (new.status == Status.converged) | (new.status == Status.completed) | fallen
+    doubtful = ended & (new.doubt != Status.converged)
+    return new._replace(status=Status.where(doubtful, new.doubt, new.status))
 
 
 def run(problem: Problem, state: State, limit: Any = None) -> State:
@@ -230,7 +243,9 @@ def run(problem: Problem, state: State, limit: Any = None) -> State:
 def on_accurate_kernel(problem: Problem) -> Problem | None:
     """The same problem on the model's accurate kernel, if it has one."""
     model = problem.model.accurate()
-    return None if model is None else eqx.tree_at(lambda p: p.model, problem, model, is_leaf=lambda m: m is problem.model)
+    return (
+        None if model is None else eqx.tree_at(lambda p: p.model, problem, model, is_leaf=lambda m: m is problem.model)
+    )
 
 
 def resume(problem: Problem, state: State) -> State:

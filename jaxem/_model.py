@@ -57,7 +57,7 @@ class AbstractModel(eqx.Module):
 
     def log_prior(self, params: PyTree) -> Array:
         """Log prior density of the parameters; 0 for maximum likelihood."""
-        return jnp.zeros((), dtype=jnp.result_type(float))
+        return jnp.zeros((), dtype=jax.tree.leaves(params)[0].dtype)
 
     def unconstrain(self, params: PyTree) -> PyTree:
         """Unconstrained coordinates of the parameters, for gradient and extrapolating methods."""
@@ -115,16 +115,18 @@ class AbstractModel(eqx.Module):
         """How many numbers an E-step of `lanes` runs holds for each observation; sets the size of the row chunks."""
         return lanes * max(sum(leaf.size for leaf in jax.tree.leaves(params)), 1)
 
+    @eqx.filter_jit
     def expectation(self, params: PyTree, data: PyTree) -> tuple[PyTree, Array]:
         """Posterior moments of the latents and log density of each observation, all rows at once."""
         model = self._scoring(params)
         moments, value = model.latent.expectation(model.potentials(model.natural(params), data))
-        return moments, value + model.log_base(data)
+        return moments, value + model.log_base(data).astype(value.dtype)
 
     def log_prob(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:
         """Log density of each observation, with the latents summed out; shape `[n]`, in nats."""
         return self.expectation(params, data)[1]
 
+    @eqx.filter_jit
     def log_likelihood(self, params: PyTree, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
         """Weighted sum of `log_prob`, in row chunks; a row of weight 0 does not count whatever its density."""
         n = num_rows(data)
@@ -132,10 +134,11 @@ class AbstractModel(eqx.Module):
         natural = model.natural(params)
 
         def one(chunk, w, index):
-            value = model.latent.expectation(model.potentials(natural, chunk))[1] + model.log_base(chunk)
-            return (), weighted_sum(w, value)
+            value = model.latent.expectation(model.potentials(natural, chunk))[1]
+            return (), weighted_sum(w, value + model.log_base(chunk).astype(value.dtype))
 
-        w = jnp.ones(n, jax.tree.leaves(params)[0].dtype) if weights is None else weights
+        dtype = jax.tree.leaves(params)[0].dtype
+        w = jnp.ones(n, dtype) if weights is None else jnp.asarray(weights, dtype)
         return sum_chunks(one, data, w, chunk_rows(n, model.floats_per_row(params)))[1]
 
     def sample(self, key: PRNGKeyArray, params: PyTree, n: int) -> tuple[PyTree, PyTree]:
@@ -175,5 +178,5 @@ class AbstractLinearModel(AbstractModel):
 
 
 def weighted_sum(weights: Array, values: Array) -> Array:
-    """Sum of `weights * values` in which a weight of zero wins over an infinite value."""
-    return jnp.sum(jnp.where(weights == 0, 0, weights * jnp.where(weights == 0, 0, values)))
+    """Sum of `weights * values` in which a weight of zero wins over a value that is not finite."""
+    return jnp.sum(weights * jnp.where((weights == 0) & ~jnp.isfinite(values), 0, values))

@@ -114,7 +114,9 @@ class Pool:
     def __init__(self, problem: Problem, size: int, round_steps: int, on_round: Callable[[int, int], None]):
         self.problem, self.size, self.round_steps, self.on_round = problem, size, round_steps, on_round
 
-    def run(self, blocks: Iterator[tuple[list[int], State]], histories: dict[int, list[np.ndarray]]) -> Iterator[Outcome]:
+    def run(
+        self, blocks: Iterator[tuple[list[int], State]], histories: dict[int, list[np.ndarray]]
+    ) -> Iterator[Outcome]:
         """Runs every start in `blocks` (numbers, and states stacked to `size`) to its end, yielding them as they end."""
         block, waiting, position = None, [], 0
         size = self.size
@@ -156,7 +158,7 @@ class Pool:
                 done = int(steps[lane]) if np.isfinite(objective[lane]) else last[lane]
                 since = np.arange(last[lane] + 1, done + 1) % ring.shape[1]
                 histories.setdefault(start, []).append(ring[lane, since])
-                advanced += max(done - int(last[lane]), 0)
+                advanced += max(done, 0) - max(int(last[lane]), 0)
                 last[lane] = done
             ended = np.flatnonzero((owner >= 0) & (code != int(status_code(Status.running))))
             owners, owner[ended] = owner[ended].copy(), -1
@@ -171,7 +173,6 @@ class Pool:
                     lanes,
                     int(lane),
                 )
-
 
     def worth_packing(self, lanes: State, size: int) -> bool:
         """Whether lanes that idle for some fifty more iterations cost more than a compilation.

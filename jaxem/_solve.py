@@ -153,7 +153,7 @@ def finish(problem: Problem, state: State) -> Fit:
 
 def _float_dtype(params: PyTree, data: PyTree) -> Any:
     leaves = [leaf for leaf in jax.tree.leaves((params, data)) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-    kinds = {jnp.dtype(leaf.dtype) for leaf in leaves}
+    kinds = {jnp.result_type(leaf) for leaf in leaves}
     if len(kinds) != 1:
         raise TypeError(
             f"params and data must share one floating-point type, got {', '.join(sorted(map(str, kinds))) or 'none'}; "

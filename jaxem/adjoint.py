@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from jaxem._loop import Problem, State, evaluate, propose, run, step
@@ -54,9 +55,8 @@ class Implicit(AbstractAdjoint):
     def run(self, problem, state):
         final = _run_constant(problem, state)
         solver = self.linear_solver
-        if solver is None:
-            size = sum(leaf.size for leaf in jax.tree.leaves(final.params))
-            solver = lx.LU() if size <= self.dense_limit else lx.GMRES(rtol=1e-6, atol=1e-9)
+        if solver is None and sum(leaf.size for leaf in jax.tree.leaves(final.params)) > self.dense_limit:
+            solver = lx.GMRES(rtol=1e-6, atol=1e-9)
         return final._replace(params=_attach(problem, final, solver))
 
 
@@ -68,16 +68,27 @@ def _attach(problem, final, solver):
 @_attach.def_jvp
 def _(primals, tangents):
     problem, final, solver = primals
-    params = final.params
-    _, driven = eqx.filter_jvp(lambda p: em_map(p, params, final), (problem,), (tangents[0],))
+    # A frozen parameter is a fixed point wherever it is: the equation is for the others.
+    trainable = problem.model.trainable(final.params)
+    params, frozen = eqx.partition(final.params, trainable)
+
+    def mapped(problem, params):
+        return eqx.filter(em_map(problem, eqx.combine(params, frozen), final), trainable)
+
+    _, driven = eqx.filter_jvp(lambda p: mapped(p, params), (problem,), (tangents[0],))
+    driven = jax.tree.map(lambda p, t: jnp.zeros_like(p) if t is None else t, params, driven)
 
     def residual(v):
-        return jax.tree.map(jnp.subtract, v, jax.jvp(lambda p: em_map(problem, p, final), (params,), (v,))[1])
+        return jax.tree.map(jnp.subtract, v, jax.jvp(lambda p: mapped(problem, p), (params,), (v,))[1])
 
-    operator = lx.FunctionLinearOperator(residual, jax.eval_shape(lambda: params))
-    if isinstance(solver, lx.LU):
-        operator = lx.materialise(operator)
-    return params, lx.linear_solve(operator, driven, solver).value
+    if solver is None:
+        flat, unravel = ravel_pytree(driven)
+        columns = jax.vmap(lambda unit: ravel_pytree(residual(unravel(unit)))[0])(jnp.eye(flat.size, dtype=flat.dtype))
+        moved = unravel(jnp.linalg.solve(columns.T, flat))
+    else:
+        operator = lx.FunctionLinearOperator(residual, jax.eval_shape(lambda: params))
+        moved = lx.linear_solve(operator, driven, solver).value
+    return final.params, eqx.combine(moved, jax.tree.map(jnp.zeros_like, frozen))
 
 
 @final

@@ -13,17 +13,21 @@ from jaxem._status import Status
 
 
 class Step(NamedTuple):
-    """One accepted iteration, as a termination sees it. `gain` is per unit of weight."""
+    """One accepted iteration, as a termination sees it.
+
+    `gain` is per unit of weight, and `noise` what rounding can make of it.
+    """
 
     previous: PyTree
     params: PyTree
     objective: Array
     gain: Array
     num_steps: Array
+    noise: Array
 
 
 class AbstractTermination(eqx.Module):
-    """When to stop. A gain that is negative beyond rounding never reaches it."""
+    """When to stop. Under a monotone algorithm, a gain that is negative beyond rounding never reaches it."""
 
     at_limit: ClassVar[Any] = Status.max_steps_reached
     done: ClassVar[Any] = Status.converged
@@ -48,7 +52,7 @@ class Gain(AbstractTermination):
     """
 
     def __call__(self, step, tol, state):
-        return step.gain <= tol, state
+        return (step.gain <= tol) & (step.gain >= -step.noise), state
 
 
 @final
@@ -70,7 +74,8 @@ class Aitken(AbstractTermination):
         rate = step.gain / state
         remaining = step.gain * rate / (1 - rate)
         known = jnp.isfinite(state) & (rate < 1)
-        return (step.gain <= 0) | (known & (remaining <= tol)), step.gain
+        done = (step.gain <= 0) | (known & (remaining <= tol))
+        return done & (step.gain >= -step.noise), step.gain
 
 
 @final
@@ -106,7 +111,7 @@ class FixedSteps(AbstractTermination):
 
 @final
 class When(AbstractTermination):
-    """Stops when `condition(step, tol)` is true; `step` has `previous`, `params`, `objective`, `gain`, `num_steps`.
+    """Stops when `condition(step, tol)` is true; `step` is a `jaxem.termination.Step`.
 
     **Example**
 

@@ -336,7 +336,7 @@ class Diagonal(AbstractCovariance):
         return scatter / count[:, None]
 
     def rescale(self, covariance, scale):
-        return covariance * (scale**2)[None]
+        return covariance * jnp.broadcast_to(scale**2, covariance.shape)
 
     def clip(self, covariance, floor):
         return jnp.maximum(covariance, floor)

@@ -2,6 +2,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -51,7 +52,7 @@ class AbstractFamily(eqx.Module):
         """Parameters centred on `points`, as spread out as the whole data."""
 
     @abstractmethod
-    def sample(self, key: PRNGKeyArray, params: PyTree, labels: Array) -> Array:
+    def sample(self, key: PRNGKeyArray, params: PyTree, labels: Array) -> PyTree:
         """One row from the member that each label names."""
 
     @abstractmethod
@@ -83,6 +84,11 @@ class AbstractFamily(eqx.Module):
         return counts <= 10 * jnp.finfo(counts.dtype).eps * jnp.sum(counts)
 
     @property
+    def product_form(self) -> bool:
+        """Whether `potentials` is the matrix product of `coefficients` and `statistics`."""
+        return True
+
+    @property
     def separable(self) -> bool:
         """Whether the members share no parameters."""
         return True
@@ -99,7 +105,7 @@ class AbstractFamily(eqx.Module):
     def at(self, params: PyTree) -> "AbstractFamily":
         return self
 
-    def translate(self, stats: PyTree, source: "AbstractFamily") -> PyTree:
+    def translate(self, stats: PyTree, source: Any) -> PyTree:
         return stats
 
     def loss(self, params: PyTree) -> Array:
@@ -111,5 +117,6 @@ class AbstractFamily(eqx.Module):
     def degenerate(self, params: PyTree) -> Array:
         return jnp.zeros((), bool)
 
-    def floats_per_row(self, params: PyTree) -> int:
-        return sum(leaf.size for leaf in eqx.filter(params, eqx.is_array_like) if hasattr(leaf, "size"))
+    def floats_per_row(self, params: PyTree) -> tuple[int, int]:
+        """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
+        return sum(leaf.size for leaf in jax.tree.leaves(params)), 0

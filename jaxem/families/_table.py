@@ -24,4 +24,4 @@ def require(valid: np.ndarray, x: Any, name: str, message: str) -> None:
     """Raise for the first entry of `x` where `valid` is false."""
     if not valid.all():
         row, column = (int(i) for i in np.argwhere(~valid)[0])
-        raise DataError(f"{name}: row {row}, column {column} has value {x[row, column]}, which {message}")
+        raise DataError(f"{name}: row {row}, column {column} has value {float(x[row, column])!r}, which {message}")

@@ -1,3 +1,4 @@
+import math
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
@@ -90,6 +91,10 @@ class Gaussian(AbstractFamily):
     def separable(self) -> bool:
         return not self._structure.shared
 
+    @property
+    def product_form(self) -> bool:
+        return self._anchor is None and not self._structure.shared
+
     # The linear map
 
     def natural(self, params: GaussianParams) -> GaussianNatural:
@@ -130,15 +135,13 @@ class Gaussian(AbstractFamily):
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         d = x.shape[1]
-        constant = -d / 2 * np.log(2 * np.pi)
+        constant = -d / 2 * math.log(2 * math.pi)
         jacobian = 0 if self._frame is None else jnp.sum(jnp.log(self._frame.scale))
         return jnp.full(x.shape[0], constant - jacobian, x.dtype)
 
     # The M-step
 
-    def maximize(
-        self, stats: GaussianNatural, params: GaussianParams, frozen: tuple[str, ...] = ()
-    ) -> GaussianParams:
+    def maximize(self, stats: GaussianNatural, params: GaussianParams, frozen: tuple[str, ...] = ()) -> GaussianParams:
         s = self._structure
         k, d = params.mean.shape
         location = self._anchor.location if self._anchor is not None else jnp.zeros_like(params.mean)
@@ -197,7 +200,8 @@ class Gaussian(AbstractFamily):
         paired = jax.tree.map(lambda a, b: jnp.sum(a * b), natural, stats)
         dof, scale = (jnp.asarray(v, params.mean.dtype) for v in (self.prior.degrees_of_freedom, self.prior.scale))
         normalizer = s.prior_normalizer(dof, scale, d, k)
-        return sum(paired) + normalizer + k * d / 2 * jnp.log(self.prior.mean_precision / (2 * np.pi))
+        precision = jnp.asarray(self.prior.mean_precision, params.mean.dtype)
+        return sum(paired) + normalizer + k * d / 2 * jnp.log(precision / (2 * math.pi))
 
     # Coordinates
 
@@ -224,13 +228,17 @@ class Gaussian(AbstractFamily):
         if self._frame is None:
             return params
         shift, scale = self._frame
-        return GaussianParams((params.mean - shift[None]) / scale[None], self._structure.rescale(params.covariance, 1 / scale))
+        return GaussianParams(
+            (params.mean - shift[None]) / scale[None], self._structure.rescale(params.covariance, 1 / scale)
+        )
 
     def decode(self, params):
         if self._frame is None:
             return params
         shift, scale = self._frame
-        return GaussianParams(params.mean * scale[None] + shift[None], self._structure.rescale(params.covariance, scale))
+        return GaussianParams(
+            params.mean * scale[None] + shift[None], self._structure.rescale(params.covariance, scale)
+        )
 
     def _framed(self, x):
         return x if self._frame is None else (x - self._frame.shift[None]) / self._frame.scale[None]
@@ -267,7 +275,9 @@ class Gaussian(AbstractFamily):
         terms = s.cancellation(covariance, jnp.zeros_like(mean) if self._anchored else mean)
         terms = jnp.sqrt(terms) if self._anchored else terms
         frame = self._frame or _Frame(jnp.zeros_like(mean[0]), jnp.ones_like(mean[0]))
-        spacing = eps * jnp.abs(mean + (frame.shift / frame.scale)[None]) / jnp.sqrt(s.variances(covariance, mean.shape[1]))
+        spacing = (
+            eps * jnp.abs(mean + (frame.shift / frame.scale)[None]) / jnp.sqrt(s.variances(covariance, mean.shape[1]))
+        )
         # Rounded data add spacing^2 / 12 to a variance; 1% of that is put on a par with the limit for the statistics.
         return jnp.maximum(eps * jnp.max(terms), jnp.sqrt(eps) * 100 / 12 * jnp.max(spacing) ** 2)
 
@@ -277,9 +287,13 @@ class Gaussian(AbstractFamily):
     # Data
 
     def from_points(self, points, x, weights):
-        x, points = self._framed(x), self._framed(points)
-        share = (weights / jnp.sum(weights))[:, None]
-        variance = jnp.sum(share * (x - jnp.sum(share * x, 0)[None]) ** 2, 0)
+        points = self._framed(points)
+        if self._frame is not None:
+            variance = jnp.ones_like(self._frame.scale)
+        else:
+            share = (weights / jnp.sum(weights))[:, None]
+            variance = jnp.sum(share * (x - jnp.sum(share * x, 0)[None]) ** 2, 0)
+            variance = jnp.where(variance > 0, variance, 1)
         return GaussianParams(points, self._structure.identity(points.shape[0], variance))
 
     def mend(self, params, pooled, counts):
@@ -302,15 +316,15 @@ class Gaussian(AbstractFamily):
         if constant.size and self.prior is None:
             column = constant[0]
             raise DataError(
-                f"{name}: column {column} is constant (value {x[0, column]!r}), so its variance has no maximum-likelihood "
+                f"{name}: column {column} is constant (value {float(x[0, column])!r}), so its variance has no maximum-likelihood "
                 "estimate; drop the column or pass a prior"
             )
 
     def floats_per_row(self, params):
         k, d = params.mean.shape
         if self._anchored:
-            return 3 * k * (d + 1)
-        return 2 * k + d + (d * (d + 1) // 2 if params.covariance.ndim >= 2 and self.covariance != "diagonal" else d)
+            return d, 3 * k * (d + 1)
+        return 1 + d + (d * (d + 1) // 2 if self.covariance in ("full", "tied") else d), 2 * k
 
 
 def _column(mask: Array, like: Array) -> Array:

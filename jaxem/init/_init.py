@@ -4,6 +4,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 
@@ -20,18 +21,18 @@ def rows_of(data: PyTree) -> tuple[PyTree, Array | None]:
     return (data.rows, data.labels) if hasattr(data, "labels") else (data, None)
 
 
-def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int) -> tuple[PyTree, Array]:
-    """At most `most` rows, drawn without replacement; their weights come along."""
+def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int) -> tuple[PyTree, Array, PRNGKeyArray]:
+    """At most `most` rows, drawn without replacement, their weights, and a key for what follows."""
     n = weights.shape[0]
     if n <= most:
-        return data, weights
-    # A random stride through the rows: distinct, in constant memory, and in no order that the rows are likely to have.
+        return data, weights, key
+    # One row from each of `most` stretches: distinct, and cheap for any n.
     keys = jax.random.split(key)
-    blocks = jnp.linspace(0, n, most + 1).astype(jnp.int32)
+    blocks = jnp.asarray(np.linspace(0, n, most + 1).astype(np.int32))
     width = jnp.diff(blocks)
-    offset = (jax.random.uniform(keys[0], (most,)) * width).astype(jnp.int32)
+    offset = (jax.random.uniform(keys[0], (most,), jnp.float32) * width.astype(jnp.float32)).astype(jnp.int32)
     chosen = blocks[:-1] + jnp.minimum(offset, width - 1)
-    return jax.tree.map(lambda a: a[chosen], data), weights[chosen]
+    return jax.tree.map(lambda a: a[chosen], data), weights[chosen], keys[1]
 
 
 def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, params: PyTree) -> PyTree:

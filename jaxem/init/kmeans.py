@@ -30,8 +30,7 @@ class KMeansPlusPlus(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        draw, seed, spread = jax.random.split(key, 3)
-        data, weights = subsample(draw, data, weights, max(self.rows, 32 * model.num_components))
+        data, weights, seed = subsample(key, data, weights, max(self.rows, 32 * model.num_components))
         x, _ = rows_of(data)
         embedded = model.family.embed(x)
         seeds = kmeans_plus_plus(seed, embedded, weights, model.num_components)
@@ -49,24 +48,35 @@ def kmeans_plus_plus(
 ) -> Int[Array, " k"]:
     """Indices of `k` greedy k-means++ seeds."""
     trials = 2 + int(math.log(k))
-    keys = jax.random.split(key, k)
-    tiny = jnp.finfo(x.dtype).tiny
-    first = jax.random.categorical(keys[0], jnp.log(jnp.maximum(weights, tiny)))
+    # All at once: a generator is slow to compile.
+    uniform = jax.random.uniform(key, (k, trials), x.dtype)
 
-    def add(nearest, key):
+    def drawn(mass, uniform):
+        cumulative = _cumulative_sum(mass)
+        index = jnp.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+        return jnp.minimum(index, x.shape[0] - 1)
+
+    def add(nearest, uniform):
         # Where every row coincides with a seed, any row will do.
         mass = weights * nearest
-        mass = jnp.where(jnp.sum(mass) > 0, mass, weights)
-        cumulative = jnp.cumsum(mass)
-        drawn = jax.random.uniform(key, (trials,), x.dtype) * cumulative[-1]
-        candidates = jnp.minimum(jnp.searchsorted(cumulative, drawn, side="right"), x.shape[0] - 1)
+        candidates = drawn(jnp.where(jnp.sum(mass) > 0, mass, weights), uniform)
         distance = jnp.minimum(_squared_distances(x, x[candidates]), nearest[None, :])
         best = jnp.argmin(matmul(distance, weights[:, None])[:, 0])
         return distance[best], candidates[best]
 
-    nearest = _squared_distances(x, x[first][None])[0]
-    _, rest = jax.lax.scan(add, nearest, keys[1:])
-    return jnp.concatenate([first[None].astype(rest.dtype), rest])
+    first = drawn(weights, uniform[0, :1])
+    _, rest = jax.lax.scan(add, _squared_distances(x, x[first])[0], uniform[1:])
+    return jnp.concatenate([first, rest])
+
+
+def _cumulative_sum(mass: Float[Array, " n"]) -> Float[Array, " n"]:
+    """`jnp.cumsum` as two small matrix products: the built-in takes a second to compile on a CPU."""
+    n = mass.shape[0]
+    side = math.isqrt(n - 1) + 1
+    table = jnp.pad(mass, (0, side * side - n)).reshape(side, side)
+    upper = jnp.triu(jnp.ones((side, side), mass.dtype))
+    before = matmul(jnp.sum(table, 1), upper - jnp.eye(side, dtype=mass.dtype))
+    return (matmul(table, upper) + before[:, None]).reshape(-1)[:n]
 
 
 def _squared_distances(x: Float[Array, "n q"], centres: Float[Array, "m q"]) -> Float[Array, "m n"]:

@@ -26,9 +26,8 @@ class RandomResponsibilities(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        draw, fill = jax.random.split(key)
         k = model.num_components
-        data, weights = subsample(draw, data, weights, max(self.rows, 32 * k))
+        data, weights, fill = subsample(key, data, weights, max(self.rows, 32 * k))
         rows, _ = rows_of(data)
         moments = jax.random.exponential(fill, (k, weights.shape[0]), weights.dtype)
         moments = moments / jnp.sum(moments, 0, keepdims=True)

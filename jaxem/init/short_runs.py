@@ -34,8 +34,7 @@ class ShortRuns(AbstractInit):
         from jaxem._algorithm import em
         from jaxem._loop import Problem, begin, run
 
-        draw, seed = jax.random.split(key)
-        data, weights = subsample(draw, data, weights, max(self.rows, 32 * model.num_components))
+        data, weights, seed = subsample(key, data, weights, max(self.rows, 32 * model.num_components))
         starts = jax.vmap(lambda k: self.base(model, k, data, weights))(jax.random.split(seed, self.runs))
         problem = Problem.make(model, em(), data, weights, max_steps=self.steps, tol=-jnp.inf)
         lanes = jax.vmap(lambda params: run(problem, begin(problem, params, seed)))(starts)

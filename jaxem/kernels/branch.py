@@ -41,7 +41,9 @@ def _conditional(select: Callable[..., PyTree]) -> Callable[..., PyTree]:
     @run.def_vmap
     def _(axis_size, in_batched, *args):
         args = jax.tree.map(
-            lambda a, batched: a if batched else jnp.broadcast_to(a, (axis_size, *jnp.shape(a))), args, tuple(in_batched)
+            lambda a, batched: a if batched else jnp.broadcast_to(a, (axis_size, *jnp.shape(a))),
+            args,
+            tuple(in_batched),
         )
         out = _conditional(jax.vmap(select))(*args)
         return out, jax.tree.map(lambda _: True, out)

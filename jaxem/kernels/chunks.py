@@ -27,6 +27,15 @@ def chunk_rows(n: int, floats_per_row: int) -> int:
     return math.ceil(n / math.ceil(n / rows))
 
 
+def local(tree: PyTree, rows: PyTree) -> PyTree:
+    """`tree` as a value of each device's own, where `jax.shard_map` spreads these `rows` over devices.
+
+    What is shared by the devices has derivatives that JAX sums over them; sums over rows are summed once, at the end.
+    """
+    zeros = [jnp.zeros_like(leaf.reshape(-1)[0]) for leaf in jax.tree.leaves(rows)]
+    return jax.tree.map(lambda leaf: sum((zero.astype(leaf.dtype) for zero in zeros), leaf), tree)
+
+
 def sum_chunks(
     fn: Callable[[PyTree, Array, Array], tuple[PyTree, Array]],
     data: PyTree,
@@ -53,8 +62,8 @@ def sum_chunks(
         return (jax.tree.map(jnp.add, total, add), value, lost), None
 
     shapes, scalar = jax.eval_shape(fn, *_first(data, weights, rows), jnp.zeros((), jnp.int32))
-    zeros: Any = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    zero = jnp.zeros(scalar.shape, scalar.dtype)
+    zeros: Any = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, scalar))
+    zeros, zero = local(zeros, (data, weights))
     (total, value, lost), _ = jax.lax.scan(body, (zeros, zero, zero), jnp.arange(steps, dtype=jnp.int32))
     return total, value + lost
 

@@ -27,7 +27,8 @@ class Categorical(AbstractLatent):
         total = jnp.sum(unnormalised, 0, keepdims=True)
         possible = total > 0
         scale = jnp.where(possible, 1 / jnp.where(possible, total, 1), 0)
-        return unnormalised * scale, (jnp.log(total) + top)[0]
+        value = jnp.where(possible, jnp.log(jnp.where(possible, total, 1)) + top, -jnp.inf)
+        return unnormalised * scale, value[0]
 
     def mode(self, potentials: Float[Array, "k n"]) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
         value = jnp.max(potentials, 0)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._model import AbstractModel, weighted_sum
+from jaxem._model import AbstractModel, Reduce, weighted_sum
 from jaxem.e_step import AbstractEStep
 from jaxem.kernels.chunks import sum_chunks
 
@@ -28,12 +28,13 @@ class Surrogate(eqx.Module):
     weights: Array
     key: PRNGKeyArray
     rows: int | None = eqx.field(static=True)
+    reduce: Reduce = eqx.field(static=True)
 
     def __call__(self, params: PyTree) -> Array:
         model = self.model
         if model.linear:
             paired = jax.tree.map(lambda a, b: jnp.sum(a * b), model.natural(params), self.stats)
-            return sum(jax.tree.leaves(paired)) + model.log_prior(params)
+            return self._with_prior(sum(jax.tree.leaves(paired)), params)
         naturals = self.e_step.naturals(model, self.reference, self.e_state)
         reference, natural = model.natural(self.reference), model.natural(params)
 
@@ -43,7 +44,11 @@ class Surrogate(eqx.Module):
             moments = jax.lax.stop_gradient(moments)
             return (), weighted_sum(w, model.latent.pair(model.potentials(natural, chunk), moments))
 
-        return sum_chunks(one, self.data, self.weights, self.rows)[1] + model.log_prior(params)
+        value = self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1])
+        return self._with_prior(value, params)
+
+    def _with_prior(self, value, params):
+        return value + self.model.log_prior(params).astype(value.dtype)
 
 
 class AbstractMStep(eqx.Module):
@@ -56,7 +61,5 @@ class AbstractMStep(eqx.Module):
         return ()
 
     @abstractmethod
-    def __call__(
-        self, surrogate: Surrogate, params: PyTree, state: PyTree, key: PRNGKeyArray
-    ) -> tuple[PyTree, PyTree]:
+    def __call__(self, surrogate: Surrogate, params: PyTree, state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
         """New parameters and state."""

@@ -35,9 +35,7 @@ class Newton(AbstractMStep):
         model = surrogate.model
         free = model.unconstrain(params)
         blocks, undo = model.blocks(free)
-        mask = jax.tree.map(
-            lambda leaf, on: jnp.full_like(leaf, 1.0 if on else 0.0), free, model.trainable(free)
-        )
+        mask = jax.tree.map(lambda leaf, on: jnp.full_like(leaf, 1.0 if on else 0.0), free, model.trainable(free))
         masks, _ = model.blocks(mask)
 
         def q(blocks: list[Array]) -> Array:
@@ -46,8 +44,7 @@ class Newton(AbstractMStep):
         value, gradient = jax.value_and_grad(q)(blocks)
         gradient = [g * m for g, m in zip(gradient, masks, strict=True)]
         direction = [
-            _uphill(_hessian_block(q, blocks, i), g, m)
-            for i, (g, m) in enumerate(zip(gradient, masks, strict=True))
+            _uphill(_hessian_block(q, blocks, i), g, m) for i, (g, m) in enumerate(zip(gradient, masks, strict=True))
         ]
         slope = sum(jnp.sum(g * d) for g, d in zip(gradient, direction, strict=True))
         steps = 0.5 ** jnp.arange(self.halvings + 1, dtype=value.dtype)

@@ -199,14 +199,17 @@ class Mixture(AbstractLinearModel):
 
     # What users ask of a fitted mixture
 
+    @eqx.filter_jit
     def posterior(self, params: MixtureParams, data: PyTree) -> Float[Array, "n k"]:
         """Responsibilities: the posterior probability of each component, `[n, k]`."""
         return self.expectation(params, data)[0].T
 
+    @eqx.filter_jit
     def predict(self, params: MixtureParams, data: PyTree) -> Int[Array, " n"]:
         """The most probable component of each row, `[n]`."""
         return jnp.argmax(self.expectation(params, data)[0], 0)
 
+    @eqx.filter_jit
     def sample(self, key, params, n):
         """Draw `n` rows and their components."""
         choose, draw = jax.random.split(key)
@@ -215,15 +218,20 @@ class Mixture(AbstractLinearModel):
 
     def check(self, data: Any, weights: Any) -> None:
         rows = data.rows if isinstance(data, Labelled) else data
-        self.family.check(rows)
-        n = jax.tree.leaves(rows)[0].shape[0]
+        shape = jax.tree.leaves(rows)[0].shape
+        n = shape[0] if shape else 0
         used = n if weights is None else int(np.sum(np.asarray(weights) > 0))
-        if used < self.num_components:
-            raise DataError(f"data has {used} rows with positive weight, fewer than num_components={self.num_components}")
+        if len(shape) == 2 and 0 < used < self.num_components:
+            raise DataError(
+                f"data has {used} rows with positive weight, fewer than num_components={self.num_components}"
+            )
+        self.family.check(rows)
         if isinstance(data, Labelled):
             labels = np.asarray(data.labels)
             if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
-                raise DataError(f"labels must be {n} integers (-1 where unknown), got {labels.dtype} of shape {labels.shape}")
+                raise DataError(
+                    f"labels must be {n} integers (-1 where unknown), got {labels.dtype} of shape {labels.shape}"
+                )
             wrong = np.flatnonzero((labels < -1) | (labels >= self.num_components))
             if wrong.size:
                 row = int(wrong[0])

@@ -5,7 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._model import AbstractModel
+from jaxem._model import AbstractModel, Reduce
 
 # expect(data, weights, key) -> (statistics, value), summed over the rows given
 Expect = Callable[[PyTree, Array, PRNGKeyArray], tuple[PyTree, Array]]
@@ -35,8 +35,10 @@ class AbstractUpdate(eqx.Module):
         weights: Array,
         state: PyTree,
         key: PRNGKeyArray,
+        reduce: Reduce,
     ) -> tuple[PyTree, Array, PyTree]:
         """Statistics in the coordinates of `model`, the objective's data part, and the next state.
 
         `previous` are the last statistics, in the same coordinates; they are meaningless while `fresh`.
+        `expect` sums over devices already; what else is summed over rows needs `reduce`.
         """

@@ -43,7 +43,7 @@ class Stepwise(AbstractUpdate):
     def init(self, data, weights, key):
         return jnp.zeros((), jnp.int32), key
 
-    def __call__(self, expect, model, previous, fresh, data, weights, state, key):
+    def __call__(self, expect, model, previous, fresh, data, weights, state, key, reduce):
         n = num_rows(data)
         rows = min(self.rows, n)
         blocks = -(-n // rows)
@@ -52,9 +52,12 @@ class Stepwise(AbstractUpdate):
         start = jnp.minimum(order[turn % blocks] * rows, n - rows)
         block, w = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, rows, 0), (data, weights))
         stats, value = expect(block, w, key)
-        share = jnp.sum(w) / jnp.sum(weights)
+        seen, total = reduce((jnp.sum(w), jnp.sum(weights)))
+        share = seen / total
         scale = jnp.where(share > 0, 1 / jnp.where(share > 0, share, 1), 0)
         gain = (turn.astype(w.dtype) + self.delay) ** (-self.power)
         gain = jnp.where(fresh, 1.0, jnp.where(share > 0, gain, 0.0)).astype(w.dtype)
-        stats = jax.tree.map(lambda old, new: jnp.where(fresh, 0, (1 - gain) * old) + gain * scale * new, previous, stats)
+        stats = jax.tree.map(
+            lambda old, new: jnp.where(fresh, 0, (1 - gain) * old) + gain * scale * new, previous, stats
+        )
         return stats, value * scale, (turn + 1, order_key)

@@ -1,0 +1,235 @@
+import operator
+from collections.abc import Callable, Mapping
+from functools import reduce as fold
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from jaxem._errors import DataError
+from jaxem.families._family import AbstractFamily
+from jaxem.families._table import check_table
+from jaxem.kernels.linalg import matmul
+
+Columns = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _sorted(families: Mapping[str, AbstractFamily]) -> dict[str, AbstractFamily]:
+    if not isinstance(families, Mapping):
+        raise ValueError(f"families must be a dictionary from names to families, got {type(families).__name__}")
+    # The order that JAX gives the keys of a dictionary.
+    return dict(sorted(families.items(), key=lambda item: str(item[0])))
+
+
+def _pairs(columns: Any) -> Columns | None:
+    if columns is None:
+        return None
+    return tuple(sorted((name, tuple(operator.index(i) for i in which)) for name, which in dict(columns).items()))
+
+
+@final
+class Product(AbstractFamily):
+    """Mixed columns: independent blocks, each with a family of its own.
+
+    **Arguments:**
+
+    - `families`: the family of each block, by name.
+    - `columns`: the columns of each block, by name, where the data are one table `[n, d]`; each column in one block.
+        Without them the data are a dictionary of tables, one for each block, with a row for each observation.
+
+    Parameters are a dictionary of the blocks' parameters; a single one is called `"block.field"`, as in
+    `frozen=("components.size.mean",)`.
+
+    **Example**
+
+    >>> import jaxem
+    >>> families = {"size": jaxem.Gaussian("diagonal"), "visits": jaxem.Poisson()}
+    >>> jaxem.Product(families, columns={"size": [0, 1], "visits": [2]}).parameters
+    ('size', 'size.mean', 'size.covariance', 'visits', 'visits.rate')
+    """
+
+    families: dict[str, AbstractFamily] = eqx.field(converter=_sorted)
+    columns: Columns | None = eqx.field(static=True, default=None, converter=_pairs)
+
+    def __check_init__(self):
+        if not self.families:
+            raise ValueError("families is empty: a product needs at least one block")
+        for name, family in self.families.items():
+            if not isinstance(name, str) or not name or "." in name:
+                raise ValueError(f"families: a block's name must be a string without dots, got {name!r}")
+            if not isinstance(family, AbstractFamily):
+                raise ValueError(f"families: block {name!r} must be a family such as jaxem.Poisson(), got {family!r}")
+        if self.columns is None:
+            return
+        if [name for name, _ in self.columns] != list(self.families):
+            raise ValueError(f"columns must name the blocks {list(self.families)}, got {[n for n, _ in self.columns]}")
+        taken = self._order
+        if any(not which for _, which in self.columns) or sorted(taken) != list(range(len(taken))):
+            raise ValueError(
+                "columns: the blocks must share out the columns 0, 1, ... of the table, each in exactly one block, "
+                f"got {dict(self.columns)}"
+            )
+
+    @property
+    def parameters(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        paths = []
+        for name, family in self.families.items():
+            paths += [name, *(f"{name}.{field}" for field in family.parameters)]
+        return tuple(paths)
+
+    @property
+    def separable(self) -> bool:
+        return all(family.separable for family in self.families.values())
+
+    @property
+    def product_form(self) -> bool:
+        return all(family.product_form for family in self.families.values())
+
+    # The linear map
+
+    def natural(self, params: dict[str, PyTree]) -> dict[str, PyTree]:
+        return self._each(lambda family, p: family.natural(p), params)
+
+    def coefficients(self, natural: dict[str, PyTree]) -> Float[Array, "k p"]:
+        blocks = self._each(lambda family, eta: family.coefficients(eta), natural)
+        return jnp.concatenate(list(blocks.values()), -1)
+
+    def statistics(self, x: PyTree) -> Float[Array, "p n"]:
+        return jnp.concatenate(list(self._each(lambda family, a: family.statistics(a), self._split(x)).values()), 0)
+
+    def potentials(self, natural: dict[str, PyTree], x: PyTree) -> Float[Array, "k n"]:
+        x = self._split(x)
+        joint = {name: family for name, family in self.families.items() if family.product_form}
+        terms = [f.potentials(natural[name], x[name]) for name, f in self.families.items() if name not in joint]
+        if joint:
+            coefficients = [family.coefficients(natural[name]) for name, family in joint.items()]
+            statistics = [family.statistics(x[name]) for name, family in joint.items()]
+            terms.append(matmul(jnp.concatenate(coefficients, -1), jnp.concatenate(statistics, 0)))
+        return fold(jnp.add, terms)
+
+    def log_base(self, x: PyTree) -> Float[Array, " n"]:
+        return fold(jnp.add, self._each(lambda family, a: family.log_base(a), self._split(x)).values())
+
+    # The M-step
+
+    def maximize(
+        self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
+    ) -> dict[str, PyTree]:
+        def one(name):
+            if name in frozen:
+                return params[name]
+            inner = tuple(path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}."))
+            return self.families[name].maximize(stats[name], params[name], inner)
+
+        return {name: one(name) for name in self.families}
+
+    def log_prior(self, params: dict[str, PyTree]) -> Array:
+        return fold(jnp.add, self._scalars(lambda family, p: family.log_prior(p), params))
+
+    # Coordinates
+
+    def unconstrain(self, params: dict[str, PyTree]) -> dict[str, PyTree]:
+        return self._each(lambda family, p: family.unconstrain(p), params)
+
+    def constrain(self, free: dict[str, PyTree]) -> dict[str, PyTree]:
+        return self._each(lambda family, u: family.constrain(u), free)
+
+    def bind(self, x, weights, reduce):
+        return self._with(self._each(lambda family, a: family.bind(a, weights, reduce), self._split(x)))
+
+    def encode(self, params):
+        return self._each(lambda family, p: family.encode(p), params)
+
+    def decode(self, params):
+        return self._each(lambda family, p: family.decode(p), params)
+
+    # Accuracy
+
+    def accurate(self):
+        slower = {name: family.accurate() for name, family in self.families.items()}
+        if all(family is None for family in slower.values()):
+            return None
+        return self._with({name: family or self.families[name] for name, family in slower.items()})
+
+    def at(self, params):
+        return self._with(self._each(lambda family, p: family.at(p), params))
+
+    def translate(self, stats, source):
+        return self._each(lambda family, s, other: family.translate(s, other), stats, source.families)
+
+    def loss(self, params):
+        return fold(jnp.maximum, self._scalars(lambda family, p: family.loss(p), params))
+
+    def degenerate(self, params):
+        return fold(jnp.logical_or, self._each(lambda family, p: family.degenerate(p), params).values())
+
+    # Data
+
+    def from_points(self, points, x, weights):
+        return self._each(lambda family, p, a: family.from_points(p, a, weights), self._split(points), self._split(x))
+
+    def mend(self, params, pooled, counts):
+        return self._each(lambda family, p, other: family.mend(p, other, counts), params, pooled)
+
+    def embed(self, x):
+        return jnp.concatenate(list(self._each(lambda family, a: family.embed(a), self._split(x)).values()), -1)
+
+    def sample(self, key, params, labels):
+        keys = dict(zip(self.families, jax.random.split(key, len(self.families)), strict=True))
+        blocks = self._each(lambda family, k, p: family.sample(k, p, labels), keys, params)
+        if self.columns is None:
+            return blocks
+        return jnp.concatenate(list(blocks.values()), -1)[:, np.argsort(self._order)]
+
+    def check(self, x: Any, name: str = "data") -> None:
+        if self.columns is not None:
+            check_table(x, name)
+            if x.shape[1] != len(self._order):
+                raise DataError(
+                    f"{name} must have {len(self._order)} columns, as `columns` of the product says, got {x.shape[1]}"
+                )
+            for block, which in self.columns:
+                self.families[block].check(x[:, list(which)], f"block {block!r} ({name}[:, {list(which)}])")
+            return
+        if not isinstance(x, Mapping) or set(x) != set(self.families):
+            got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
+            raise DataError(f"{name} must be a dictionary of tables with keys {list(self.families)}, got {got}")
+        for block, family in self.families.items():
+            family.check(x[block], f"block {block!r} of {name}")
+        rows = {block: jax.tree.leaves(x[block])[0].shape[0] for block in self.families}
+        if len(set(rows.values())) > 1:
+            raise DataError(f"{name}: the blocks must have a row for each observation, got numbers of rows {rows}")
+
+    def floats_per_row(self, params):
+        parts = self._each(lambda family, p: family.floats_per_row(p), params).values()
+        return sum(shared for shared, _ in parts), sum(own for _, own in parts)
+
+    # Blocks
+
+    @property
+    def _order(self) -> list[int]:
+        return [i for _, which in self.columns or () for i in which]
+
+    def _with(self, families: dict[str, AbstractFamily]) -> "Product":
+        return Product(families, self.columns)
+
+    def _each(self, fn: Callable[..., Any], *blocks: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: fn(family, *(block[name] for block in blocks)) for name, family in self.families.items()}
+
+    def _scalars(self, fn: Callable[..., Array], params: dict[str, PyTree]) -> list[Array]:
+        dtype = jax.tree.leaves(params)[0].dtype
+        return [value.astype(dtype) for value in self._each(fn, params).values()]
+
+    def _split(self, x: PyTree) -> dict[str, Array]:
+        if self.columns is None:
+            return x
+        return {name: _take(x, which) for name, which in self.columns}
+
+
+def _take(x: Array, which: tuple[int, ...]) -> Array:
+    first, last = which[0], which[-1] + 1
+    # A slice where it will do: it costs no gather.
+    return x[:, first:last] if which == tuple(range(first, last)) else x[:, np.asarray(which)]

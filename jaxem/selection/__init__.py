@@ -1,0 +1,5 @@
+"""Choosing between models."""
+
+from jaxem.selection.criteria import aic as aic
+from jaxem.selection.criteria import bic as bic
+from jaxem.selection.criteria import icl as icl
