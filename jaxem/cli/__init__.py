@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxem.cli._store import Stored as Stored, load_fit as load_fit
+    from jaxem.cli._store import Stored as Stored
+    from jaxem.cli._store import load_fit as load_fit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

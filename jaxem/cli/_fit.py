@@ -1,7 +1,7 @@
 """`jaxem fit`."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,43 +14,14 @@ from jaxem.cli._picture import draw
 from jaxem.cli._precision import precision
 from jaxem.cli._progress import progress_bar
 from jaxem.cli._report import report
+from jaxem.cli._request import FitRequest
 from jaxem.cli._store import FORMAT, dump, encode_fit
 from jaxem.cli._tables import Table, check_finite, choose, read_table
-from jaxem.cli._use import assignments, posterior, scaled
+from jaxem.cli._use import assignments, posterior
 from jaxem.cli._version import version
+from jaxem.cli._view import View
 
-
-@dataclass(frozen=True)
-class FitRequest:
-    """The options of `jaxem fit`."""
-
-    data: str | None
-    model: str
-    components: str | None
-    criterion: str
-    covariance: str
-    columns: str | None
-    standardize: bool
-    restarts: int
-    seed: int
-    dtype: str
-    tol: float | None
-    max_steps: int
-    out: Path
-    quiet: bool
-
-    def __post_init__(self):
-        for name, low in (("restarts", 1), ("max_steps", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {low}")
-        if self.tol is not None and not (np.isfinite(self.tol) and self.tol >= 0):
-            raise CommandError(f"--tol {self.tol}: must be a finite number, at least 0")
-        if self.standardize and not KINDS[self.model].continuous:
-            raise CommandError(f"--standardize: the columns of a {self.model} cannot be shifted and scaled")
-
-    @property
-    def tolerance(self) -> float:
-        return self.tol if self.tol is not None else {"float64": 1e-9, "float32": 1e-6}[self.dtype]
+_SOUND = ("converged", "completed", "max_steps_reached")
 
 
 class Candidate(NamedTuple):
@@ -63,20 +34,17 @@ class Candidate(NamedTuple):
 
 def run_fit(request: FitRequest) -> None:
     """Fit, choose, write, report."""
-    counts = None if request.components is None else parse_components(request.components)
     table = _read(request)
-    counts = counts or range(1, min(6, len(table.values)) + 1)
-    if counts[-1] > len(table.values):
-        raise CommandError(f"--components {request.components}: {table.name} has only {len(table.values)} rows")
+    counts = request.counts(len(table.values))
     with staged_folder(request.out) as stage, precision(request.dtype), reported():
         shift, scale = standardization(table) if request.standardize else (np.zeros(1), np.ones(1))
-        x = scaled(table.values, shift, scale, request.dtype)
+        x = (table.values - shift) / scale
         options = KINDS[request.model].options(request.covariance, x)
         with progress_bar(request.quiet) as track:
             candidates = [fit_one(request, x, k, options, track) for k in counts]
         row, model, fit = choose_by(request.criterion, candidates)
-        responsibilities = posterior(model, fit.params, x)
-        labels = responsibilities.argmax(1)
+        responsibilities = posterior(model, fit.params, x.astype(request.dtype))
+        view = View(table.values, table.columns, responsibilities.argmax(1), fit.params, options, shift, scale)
         document = {
             "format": FORMAT,
             "version": version(),
@@ -98,38 +66,25 @@ def run_fit(request: FitRequest) -> None:
         }
         (stage / "fit.json").write_text(dump(document), encoding="utf-8")
         assignments(responsibilities).write_csv(stage / "assignments.csv")
-        picture = draw(document, fit.params, table.values, labels, shift, scale)
-        picture.savefig(stage / "fit.png")
+        draw(document, view).savefig(stage / "fit.png")
     if not request.quiet:
-        report(Console(), document, fit.params, labels, shift, scale, request.out)
-
-
-def parse_components(text: str) -> range:
-    """`"3"` or `"1:6"` as a range."""
-    low, colon, high = text.partition(":")
-    try:
-        first, last = int(low), int(high if colon else low)
-    except ValueError:
-        raise CommandError(f"--components {text}: write a number, such as 3, or a range, such as 1:6") from None
-    if first < 1:
-        raise CommandError(f"--components {text}: must be at least 1")
-    if last < first:
-        raise CommandError(f"--components {text}: the range is empty: write it as LO:HI with LO <= HI")
-    return range(first, last + 1)
+        note = ", embedded data (give a file to fit your own)" if request.data is None else ""
+        report(Console(), document, view, request.out, note)
 
 
 def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column."""
-    shift, scale = table.values.mean(0), table.values.std(0)
     # The standard deviation of equal numbers need not come out as exactly 0.
     constant = np.ptp(table.values, axis=0) == 0
     if constant.any():
         name = table.columns[int(constant.argmax())]
         raise CommandError(f"--standardize: column {name!r} is constant: leave it out with --columns")
-    return shift, scale
+    return table.values.mean(0), table.values.std(0)
 
 
-def fit_one(request: FitRequest, x: np.ndarray, k: int, options: dict[str, Any], track: Any) -> Candidate:
+def fit_one(
+    request: FitRequest, x: np.ndarray, k: int, options: dict[str, Any], track: Callable[[str], Any]
+) -> Candidate:
     """The best of the starts with `k` components."""
     import jax
 
@@ -137,18 +92,24 @@ def fit_one(request: FitRequest, x: np.ndarray, k: int, options: dict[str, Any],
 
     model = KINDS[request.model].build(k, **options)
     try:
-        fit = jaxem.fit(
-            model,
-            x,
-            key=jax.random.key(request.seed),
-            restarts=request.restarts,
-            tol=request.tolerance,
-            max_steps=request.max_steps,
-            progress=track(f"k = {k}"),
-        )
+        # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.
+        with warnings.catch_warnings(action="ignore", category=jaxem.PrecisionWarning):
+            fit: Any = jaxem.fit(
+                model,
+                x,
+                key=jax.random.key(request.seed),
+                restarts=request.restarts,
+                tol=request.tolerance,
+                max_steps=request.max_steps,
+                # The gain of a step says little where EM is slow: 1e-9 may be gained a thousand times over.
+                termination=jaxem.termination.Aitken(),
+                progress=track(f"k = {k}"),
+            )
     except jaxem.FitError as error:
         return Candidate({"num_components": k, "bic": None, "aic": None, "icl": None, "status": one_line(error)})
-    found = np.asarray(fit.restarts.objective) >= float(fit.objective) - same_optimum(request.tolerance, len(x))
+    x = x.astype(request.dtype)
+    distance = np.abs(np.asarray(fit.restarts.objective, float) - float(fit.objective))
+    found = distance <= same_optimum(request.tolerance, len(x))
     row = {
         "num_components": k,
         "log_likelihood": float(fit.log_likelihood),
@@ -163,30 +124,29 @@ def fit_one(request: FitRequest, x: np.ndarray, k: int, options: dict[str, Any],
     return Candidate(row, model, fit)
 
 
-def same_optimum(gain: float, n: int) -> float:
+def same_optimum(tolerance: float, n: int) -> float:
     """How far apart two starts that stopped on the way to one optimum may end."""
-    return 100 * gain * n
+    return max(1e-6, 10 * tolerance) * n
 
 
 def choose_by(criterion: str, candidates: list[Candidate]) -> Candidate:
-    """The candidate with the smallest criterion."""
-    usable = [candidate for candidate in candidates if candidate.fit is not None]
-    if not usable:
+    """The candidate with the smallest criterion; a spurious likelihood is no argument where there are sound ones."""
+    fitted = [candidate for candidate in candidates if candidate.fit is not None]
+    if not fitted:
         raise CommandError(candidates[-1].row["status"])
+    sound = [candidate for candidate in fitted if candidate.row["status"] in _SOUND]
+    usable = sound or fitted
     return min(usable, key=lambda candidate: candidate.row[criterion])
 
 
 def _read(request: FitRequest) -> Table:
-    names = None if request.columns is None else [name.strip() for name in request.columns.split(",")]
-    if names is not None and (not all(names) or len(set(names)) < len(names)):
-        raise CommandError(f"--columns {request.columns}: must name different columns, separated by commas")
     if request.data is not None:
-        table = read_table(request.data, names)
+        table = read_table(request.data, request.column_names)
     else:
         from jaxem.datasets import old_faithful
 
         geyser = old_faithful()
         table = Table(geyser.data, geyser.columns, geyser.name)
-        table = table if names is None else choose(table, names)
+        table = table if request.column_names is None else choose(table, request.column_names)
     check_finite(table)
     return table

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxem.cli import _panels as panels
+from jaxem.cli._view import View
 
 COVARIANCES = ("full", "diagonal", "spherical", "tied")
 
@@ -17,8 +18,8 @@ class Kind(NamedTuple):
     - `options(covariance, x)`: keyword arguments of `build`, as JSON can hold them.
     - `build(num_components, **options)`: the model.
     - `layout()`: its parameters with `None` in the place of each array.
-    - `describe(params, options, shift, scale)`: what a cell of the report holds, and the cells by component and column.
-    - `panel`: what draws it, and at which size; see `jaxem.cli._panels`.
+    - `describe(view)`: what a cell of the report holds, and the cells by component and column.
+    - `panel(view)`: what draws it, and at which size; see `jaxem.cli._panels`.
     - `continuous`: whether its columns can be shifted and scaled.
     """
 
@@ -26,28 +27,19 @@ class Kind(NamedTuple):
     options: Callable[[str, np.ndarray], dict[str, Any]]
     build: Callable[..., Any]
     layout: Callable[[], Any]
-    describe: Callable[[Any, dict[str, Any], Any, Any], tuple[str, list[list[str]]]]
-    panel: Callable[..., panels.Panel]
+    describe: Callable[[View], tuple[str, list[list[str]]]]
+    panel: Callable[[View], panels.Panel]
     continuous: bool = False
 
 
-def _build_gaussian(num_components: int, covariance: str):
+def _gaussian_mixture(num_components: int, covariance: str) -> Any:
     import jaxem
 
     return jaxem.GaussianMixture(num_components, covariance)
 
 
-def _layout(params: str, *fields: str) -> Callable[[], Any]:
-    def layout():
-        import jaxem
-
-        return jaxem.MixtureParams(None, getattr(jaxem, params)(*[None for _ in fields]))  # pyright: ignore
-
-    return layout
-
-
 def _mixture(family: str) -> Callable[..., Any]:
-    def build(num_components: int, **options):
+    def build(num_components: int, **options: Any) -> Any:
         import jaxem
 
         return jaxem.Mixture(getattr(jaxem, family)(**options), num_components)
@@ -55,22 +47,28 @@ def _mixture(family: str) -> Callable[..., Any]:
     return build
 
 
-def _no_options(covariance: str, x: np.ndarray) -> dict[str, Any]:
-    return {}
+def _layout(params: str, *fields: str) -> Callable[[], Any]:
+    def layout() -> Any:
+        import jaxem
+
+        blank: Any = None
+        return jaxem.MixtureParams(blank, getattr(jaxem, params)(**dict.fromkeys(fields)))
+
+    return layout
 
 
-def _describe_gaussian(params, options, shift, scale):
-    components = panels.components_of(params, options, shift, scale)
-    pairs = zip(components.means, components.standard_deviations, strict=True)
-    return "mean ± sd", [[f"{m:.4g} ± {s:.3g}" for m, s in zip(*pair, strict=True)] for pair in pairs]
+def _describe_gaussian(view: View) -> tuple[str, list[list[str]]]:
+    components = view.gaussians()
+    rows = zip(components.means, components.standard_deviations, strict=True)
+    return "mean ± sd", [[f"{mean:.4g} ± {sd:.3g}" for mean, sd in zip(*row, strict=True)] for row in rows]
 
 
-def _describe(name: str, field: str):
-    def describe(params, options, shift, scale):
-        values = np.asarray(getattr(params.components, field))
+def _describe(field: str, name: str, style: str) -> Callable[[View], tuple[str, list[list[str]]]]:
+    def describe(view: View) -> tuple[str, list[list[str]]]:
+        values = np.asarray(getattr(view.params.components, field))
         if values.ndim == 2:
-            return name, [[f"{value:.4g}" for value in row] for row in values]
-        return name, [["/".join(f"{p:.2g}" for p in cell) for cell in row] for row in values]
+            return name, [[style.format(value) for value in row] for row in values]
+        return name, [["/".join(style.format(p) for p in cell) for cell in row] for row in values]
 
     return describe
 
@@ -79,7 +77,7 @@ KINDS: dict[str, Kind] = {
     "gaussian-mixture": Kind(
         title="Gaussian mixture",
         options=lambda covariance, x: {"covariance": covariance},
-        build=_build_gaussian,
+        build=_gaussian_mixture,
         layout=_layout("GaussianParams", "mean", "covariance"),
         describe=_describe_gaussian,
         panel=panels.gaussian,
@@ -87,26 +85,26 @@ KINDS: dict[str, Kind] = {
     ),
     "poisson-mixture": Kind(
         title="Poisson mixture",
-        options=_no_options,
+        options=lambda covariance, x: {},
         build=_mixture("Poisson"),
         layout=_layout("PoissonParams", "rate"),
-        describe=_describe("rate", "rate"),
+        describe=_describe("rate", "rate", "{:.4g}"),
         panel=panels.poisson,
     ),
     "bernoulli-mixture": Kind(
         title="Bernoulli mixture",
-        options=_no_options,
+        options=lambda covariance, x: {},
         build=_mixture("Bernoulli"),
         layout=_layout("BernoulliParams", "probability"),
-        describe=_describe("probability of 1", "probability"),
+        describe=_describe("probability", "probability of 1", "{:.3f}"),
         panel=panels.bernoulli,
     ),
     "categorical-mixture": Kind(
         title="Categorical mixture",
-        options=lambda covariance, x: {"num_categories": int(max(x.max(), 0)) + 1},
+        options=lambda covariance, x: {"num_categories": max(int(x.max()) + 1, 2)},
         build=_mixture("Categorical"),
         layout=_layout("CategoricalParams", "probabilities"),
-        describe=_describe("probabilities of 0/1/...", "probabilities"),
+        describe=_describe("probabilities", "probabilities of 0/1/...", "{:.2f}"),
         panel=panels.categorical,
     ),
 }

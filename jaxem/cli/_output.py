@@ -17,12 +17,13 @@ def staged_folder(target: Path) -> Iterator[Path]:
     Entered before the work starts, so that a folder that cannot be written is refused at once. Files that are
     already in `target` are replaced by those of the same name and otherwise left alone.
     """
-    if target.exists() and not target.is_dir():
-        raise CommandError(f"--out {target}: exists and is not a folder")
-    stage = _make_stage(target)
+    with _refusal(target):
+        if target.exists() and not target.is_dir():
+            raise CommandError(f"--out {target}: exists and is not a folder")
+        stage = _make_stage(target)
     try:
-        yield stage
         with _refusal(target):
+            yield stage
             if target.is_dir():
                 for file in sorted(stage.iterdir()):
                     os.replace(file, target / file.name)
@@ -36,9 +37,10 @@ def staged_folder(target: Path) -> Iterator[Path]:
 @contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
     """A file to write in the place of `target`; it takes its name when the block ends well."""
-    if target.is_dir():
-        raise CommandError(f"--out {target}: is a folder")
-    stage = _make_stage(target)
+    with _refusal(target):
+        if target.is_dir():
+            raise CommandError(f"--out {target}: is a folder")
+        stage = _make_stage(target)
     try:
         with _refusal(target):
             yield stage / target.name
@@ -49,22 +51,18 @@ def staged_file(target: Path) -> Iterator[Path]:
 
 
 def _make_stage(target: Path) -> Path:
-    """A new folder on the file system of `target`: in it, or in its nearest parent that exists."""
-    home = target.absolute()
-    with _refusal(target):
-        while not home.is_dir():
-            if home.exists():
-                if home == target.absolute():
-                    home = home.parent
-                    continue
-                raise CommandError(f"--out {target}: {home} is not a folder")
-            home = home.parent
-        stage = Path(tempfile.mkdtemp(prefix=".jaxem-", dir=home))
-        # `mkdtemp` keeps others out; the finished folder has the permissions that any new folder would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        stage.chmod(0o777 & ~mask)
-        return stage
+    """A new folder on the file system of `target`: in it if it is a folder, or in its nearest parent that exists."""
+    home = target.absolute() if target.is_dir() else target.absolute().parent
+    while not home.exists():
+        home = home.parent
+    if not home.is_dir():
+        raise CommandError(f"--out {target}: {home} is not a folder")
+    stage = Path(tempfile.mkdtemp(prefix=".jaxem-", dir=home))
+    # `mkdtemp` keeps others out; the finished folder has the permissions that any new folder would have.
+    mask = os.umask(0)
+    os.umask(mask)
+    stage.chmod(0o777 & ~mask)
+    return stage
 
 
 @contextmanager

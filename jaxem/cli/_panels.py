@@ -1,52 +1,49 @@
 """The left part of `fit.png`, for each kind of model: a function that fills it, and its size in inches."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from jaxem.plot import Gaussians
+from jaxem.cli._view import View
 
 Panel = tuple[Callable[[Any], Any], float]
 
 
-def components_of(params: Any, options: dict[str, Any], shift: Any, scale: Any) -> "Gaussians":
-    """Gaussian components in the units of the data, with full covariances."""
-    from jaxem.plot import gaussians
-
-    return gaussians(params, options["covariance"], shift=shift, scale=scale)
-
-
-def gaussian(x: np.ndarray, columns: Sequence[str], labels: np.ndarray, params, options, shift, scale) -> Panel:
+def gaussian(view: View) -> Panel:
     from jaxem.plot import gaussian_panel
 
-    return gaussian_panel(x, components_of(params, options, shift, scale), labels=labels, columns=columns)
+    return gaussian_panel(view.x, view.gaussians(), labels=view.labels, columns=view.columns)
 
 
-def poisson(x: np.ndarray, columns: Sequence[str], labels: np.ndarray, params, options, shift, scale) -> Panel:
+def poisson(view: View) -> Panel:
     from jaxem.plot import counts
 
-    rate = np.asarray(params.components.rate, float)
-    weights = np.asarray(params.weights, float)
-    if x.shape[1] == 1:
-        return (lambda left: counts(left.subplots(), x[:, 0], weights, rate[:, 0], column=columns[0])), 5.0
-    return _profiles(rate, weights, columns, "rate")
+    rate = np.asarray(view.params.components.rate, float)
+    if view.x.shape[1] > 1:
+        return _profiles(view, rate, view.columns, "rate")
+
+    def draw(left: Any) -> None:
+        counts(left.subplots(), view.x[:, 0], view.weights, rate[:, 0], column=view.columns[0])
+
+    return draw, 5.0
 
 
-def bernoulli(x: np.ndarray, columns: Sequence[str], labels: np.ndarray, params, options, shift, scale) -> Panel:
-    return _profiles(params.components.probability, params.weights, columns, "probability of 1")
+def bernoulli(view: View) -> Panel:
+    return _profiles(view, view.params.components.probability, view.columns, "probability of 1")
 
 
-def categorical(x: np.ndarray, columns: Sequence[str], labels: np.ndarray, params, options, shift, scale) -> Panel:
-    probabilities = np.asarray(params.components.probabilities)
+def categorical(view: View) -> Panel:
+    probabilities = np.asarray(view.params.components.probabilities)
     k, d, c = probabilities.shape
-    names = [f"{column}={level}" for column in columns for level in range(c)]
-    return _profiles(probabilities.reshape(k, d * c), params.weights, names, "probability")
+    names = [f"{column}={level}" for column in view.columns for level in range(c)]
+    return _profiles(view, probabilities.reshape(k, d * c), names, "probability")
 
 
-def _profiles(values: Any, weights: Any, columns: Sequence[str], name: str) -> Panel:
+def _profiles(view: View, values: Any, columns: Sequence[str], name: str) -> Panel:
     from jaxem.plot import profiles
 
-    values, weights = np.asarray(values, float), np.asarray(weights, float)
-    return (lambda left: profiles(left.subplots(), values, weights, columns=columns, name=name)), 5.6
+    def draw(left: Any) -> None:
+        profiles(left.subplots(), np.asarray(values, float), view.weights, columns=columns, name=name)
+
+    return draw, 5.6

@@ -6,16 +6,17 @@ import numpy as np
 
 from jaxem.cli._kinds import KINDS
 from jaxem.cli._report import title_of
+from jaxem.cli._view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(document: dict[str, Any], params: Any, x: np.ndarray, labels: np.ndarray, shift: Any, scale: Any) -> "Figure":
-    """The data `x` in their own units with the fitted components, and how the fit was found."""
+def draw(document: dict[str, Any], view: View) -> "Figure":
+    """The data with the fitted components, and how the fit was found."""
     from jaxem.plot import summary
 
-    panel, size = KINDS[document["model"]].panel(x, document["columns"], labels, params, document["options"], shift, scale)
+    panel, size = KINDS[document["model"]].panel(view)
     name = document["criterion"]
     return summary(
         panel,

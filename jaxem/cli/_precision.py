@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -11,9 +12,8 @@ def precision(dtype: str) -> Iterator[None]:
     import jax
 
     logging.getLogger("jax").setLevel(logging.ERROR)
-    if hasattr(jax, "enable_x64"):
-        context = jax.enable_x64
-    else:
-        from jax.experimental import enable_x64 as context
+    context: Any = getattr(jax, "enable_x64", None)
+    if context is None:  # before JAX 0.8
+        from jax.experimental import enable_x64 as context  # pyright: ignore
     with context(dtype == "float64"):
         yield

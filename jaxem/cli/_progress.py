@@ -34,7 +34,8 @@ def progress_bar(quiet: bool, stderr: Console | None = None) -> Iterator[Callabl
             task = bar.add_task(label, total=None, state="compiling")
 
             def update(progress: Any) -> None:
-                state = f"round {progress.rounds}, step {progress.steps}, {progress.running} running, best {progress.best:.6g}"
+                where = f"round {progress.rounds}, step {progress.steps}, {progress.running} running"
+                state = f"{where}, best {progress.best:.6g}" if progress.done else where
                 bar.update(task, completed=progress.done, total=progress.total, state=state)
 
             return update

@@ -1,29 +1,31 @@
 """What `jaxem fit` prints."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jaxem.cli._kinds import KINDS
+from jaxem.cli._view import View
 
-MAX_COLUMNS = 6
+MAX_COLUMNS = 20
 
 
-def report(
-    console: Console, document: dict[str, Any], params: Any, labels: np.ndarray, shift: Any, scale: Any, out: Path
-) -> None:
+def report(console: Console, document: dict[str, Any], view: View, out: Path, note: str = "") -> None:
     """The chosen fit, how its search ended, the criterion over the number of components, and what was written."""
-    console.print(f"[bold]{document['data']}[/]: {document['num_rows']} rows, {len(document['columns'])} columns")
-    _components(console, document, params, labels, shift, scale)
+    size = f"{document['num_rows']} rows, {len(document['columns'])} columns"
+    console.print(f"[bold]{escape(document['data'])}[/]: {size}{note}")
+    _components(console, document, view)
     _search(console, document)
     if len(document["criteria"]) > 1:
         _criteria(console, document)
-    console.print(f"Wrote fit.json, assignments.csv and fit.png to {out}/", soft_wrap=True)
+    console.print(f"\nWrote fit.json, assignments.csv and fit.png to {escape(str(out))}/", soft_wrap=True)
 
 
 def title_of(document: dict[str, Any]) -> str:
@@ -33,35 +35,48 @@ def title_of(document: dict[str, Any]) -> str:
     return f"{KINDS[document['model']].title}, {k} component{'s' * (k > 1)}{structure}"
 
 
-def _components(console: Console, document: dict[str, Any], params: Any, labels: np.ndarray, shift: Any, scale: Any) -> None:
-    """One row for each component: its weight, how many rows are assigned to it, and a cell for each column."""
-    columns = document["columns"]
-    heading, cells = KINDS[document["model"]].describe(params, document["options"], shift, scale)
-    table = _table(title_of(document))
-    for name in ("component", "weight", "rows", *(f"{name}\n{heading}" for name in columns[:MAX_COLUMNS])):
-        table.add_column(name, justify="right")
-    weights = np.asarray(params.weights)
-    sizes = np.bincount(labels, minlength=len(weights))
-    for j, row in enumerate(cells):
-        table.add_row(str(j), f"{weights[j]:.4f}", str(sizes[j]), *row[:MAX_COLUMNS])
-    console.print(table)
-    if len(columns) > MAX_COLUMNS:
-        console.print(f"(the first {MAX_COLUMNS} of {len(columns)} columns; fit.json has all)\n")
+def _components(console: Console, document: dict[str, Any], view: View) -> None:
+    """Weight, number of assigned rows and a cell for each column; components across where the columns are many."""
+    heading, cells = KINDS[document["model"]].describe(view)
+    sizes = np.bincount(view.labels, minlength=len(view.weights))
+    console.print(f"\n[bold]{title_of(document)}[/] ({heading})")
+    names = ["weight", "rows", *(escape(name) for name in view.columns[:MAX_COLUMNS])]
+    rows = [
+        [f"{weight:.4f}", str(size), *cell[:MAX_COLUMNS]]
+        for weight, size, cell in zip(view.weights, sizes, cells, strict=True)
+    ]
+    numbers = [str(j) for j in range(len(rows))]
+    if len(view.columns) <= 3:
+        _print(console, ["component", *names], [[number, *row] for number, row in zip(numbers, rows, strict=True)])
+    else:
+        width = 3 + max(len(cell) for row in rows for cell in row)
+        at_once = max((console.width - max(map(len, names))) // width, 1)
+        for k in range(0, len(rows), at_once):
+            across = zip(names, *rows[k : k + at_once], strict=True)
+            _print(console, ["component", *numbers[k : k + at_once]], across)
+    if len(view.columns) > MAX_COLUMNS:
+        console.print(f"(the first {MAX_COLUMNS} of {len(view.columns)} columns; fit.json has all)")
 
 
 def _search(console: Console, document: dict[str, Any]) -> None:
     names = document["restarts"]["status"]
     counts = ", ".join(f"{count} {_words(name)}" for name, count in Counter(names).most_common())
     where = " (of the standardized data)" if document["standardize"] else ""
-    console.print(f"Log-likelihood {document['log_likelihood']:.6f}{where}, {document['num_parameters']} parameters.")
+    console.print(f"\nLog-likelihood {document['log_likelihood']:.6f}{where}, {document['num_parameters']} parameters.")
     console.print(f"Best start: {_words(document['status'])} after {document['num_steps']} steps.")
+    if document["status"] != "converged":
+        import jaxem
+
+        console.print(f"[yellow]Careful:[/] {jaxem.Status[getattr(jaxem.Status, document['status'])]}.", soft_wrap=True)
     console.print(f"Best optimum found by {document['best_found']} of {len(names)} starts ({counts}).")
 
 
 def _criteria(console: Console, document: dict[str, Any]) -> None:
-    table = _table(f"Chosen by {document['criterion'].upper()} (smaller is better)")
-    for name in ("components", "log-likelihood", "parameters", "BIC", "AIC", "ICL", "best found", "status"):
-        table.add_column(name, justify="left" if name == "status" else "right")
+    console.print(f"\n[bold]Chosen by {document['criterion'].upper()}[/] (smaller is better)")
+    table = _table()
+    for name in ("k", "log-\nlikelihood", "para-\nmeters", "BIC", "AIC", "ICL", "best\nfound"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", overflow="fold")
     for row in document["criteria"]:
         chosen = row["num_components"] == document["num_components"]
         k = f"{'* ' if chosen else ''}{row['num_components']}"
@@ -72,12 +87,20 @@ def _criteria(console: Console, document: dict[str, Any]) -> None:
         found = f"{row['best_found']}/{row['starts']}"
         cells = (f"{row['log_likelihood']:.4f}", str(row["num_parameters"]), *criteria, found, _words(row["status"]))
         table.add_row(k, *cells, style="bold" if chosen else None)
-    console.print()
     console.print(table)
 
 
-def _table(title: str) -> Table:
-    return Table(title=f"\n{title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+
+
+def _print(console: Console, header: list[str], rows: Iterable[Iterable[str]]) -> None:
+    table = _table()
+    for name in header:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def _words(status: str) -> str:

@@ -65,22 +65,22 @@ def load_fit(path: str | Path) -> Stored:
 
     **Raises:** `CommandError` if it is no such file.
 
-    ```python
-    import tempfile
-    from jaxem.cli import load_fit, main
+    **Example**
 
-    with tempfile.TemporaryDirectory() as folder:
-        main(["fit", "--components", "2", "--restarts", "4", "--quiet", "--out", folder])
-        stored = load_fit(folder)
-    print(stored.columns, stored.fit.params.weights)
-    ```
+    >>> import tempfile
+    >>> from jaxem.cli import load_fit, main
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     code = main(["fit", "--components", "1", "--restarts", "1", "--quiet", "--out", folder])
+    ...     stored = load_fit(folder)
+    >>> stored.columns, round(float(stored.fit.log_likelihood), 3)
+    (('eruptions', 'waiting'), -1289.569)
     """
     file = Path(path)
-    if file.is_dir():
-        file = file / "fit.json"
-    if not file.exists():
-        raise CommandError(f"{file}: no such file")
     try:
+        if file.is_dir():
+            file = file / "fit.json"
+        if not file.exists():
+            raise CommandError(f"{file}: no such file")
         document = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise CommandError(f"{file}: is not a fit of this version of jaxem (its `format` is not {FORMAT})")
@@ -104,12 +104,12 @@ def _restore(document: dict[str, Any]) -> Stored:
         log_likelihood=_array(document["log_likelihood"], dtype),
         objective=_array(document["objective"], dtype),
         status=_status(document["status"]),
-        num_steps=np.asarray(document["num_steps"], np.int32),
+        num_steps=_array(document["num_steps"], np.dtype(np.int32)),
         history=_array(document["history"], dtype),
         restarts=jaxem.Restarts(
             objective=_array(restarts["objective"], dtype),
             status=_status(restarts["status"]),
-            num_steps=np.asarray(restarts["num_steps"], np.int32),
+            num_steps=_array(restarts["num_steps"], np.dtype(np.int32)),
         ),
     )
     columns = tuple(document["columns"])
@@ -148,7 +148,7 @@ def _spell(value: Any) -> Any:
     return value if np.isfinite(value) else str(value)
 
 
-def _array(value: Any, dtype: np.dtype) -> np.ndarray:
+def _array(value: Any, dtype: np.dtype) -> Any:
     return np.asarray(_read(value), np.float64).astype(dtype)
 
 

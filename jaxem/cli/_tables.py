@@ -29,13 +29,13 @@ def read_table(path: str, columns: Sequence[str] | None = None) -> Table:
     """Read some columns, by default all, of a file; a `CommandError` says what is wrong with it."""
     file = Path(path)
     extension = file.suffix.lower()
-    if not file.exists():
-        raise CommandError(f"{path}: no such file")
-    if file.is_dir():
-        raise CommandError(f"{path}: is a folder, not a table")
-    if extension not in EXTENSIONS:
-        raise CommandError(f"{path}: unknown extension {extension!r}: use one of {', '.join(EXTENSIONS)}")
     try:
+        if not file.exists():
+            raise CommandError(f"{path}: no such file")
+        if file.is_dir():
+            raise CommandError(f"{path}: is a folder, not a table")
+        if extension not in EXTENSIONS:
+            raise CommandError(f"{path}: unknown extension {extension!r}: use one of {', '.join(EXTENSIONS)}")
         if file.stat().st_size == 0:
             raise CommandError(f"{path}: the file is empty")
         if extension == ".npy":
@@ -89,11 +89,12 @@ def _read_frame(file: Path, extension: str) -> "polars.DataFrame":
         separator = "\t" if extension == ".tsv" else ","
         header = not _all_numbers(file, separator)
         frame = polars.read_csv(
-            file, separator=separator, has_header=header, null_values=_MISSING, infer_schema_length=None, try_parse_dates=False
+            file, separator=separator, has_header=header, null_values=_MISSING, infer_schema_length=None
         )
         return frame if header else frame.rename({name: f"x{i}" for i, name in enumerate(frame.columns)})
     except (polars.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
-        raise CommandError(f"{file}: cannot be read as {extension[1:]}: {one_line(str(error).split(chr(10))[0])}") from error
+        reason = one_line(str(error).partition("\n")[0])
+        raise CommandError(f"{file}: cannot be read as {extension[1:]}: {reason}") from error
 
 
 def _all_numbers(file: Path, separator: str) -> bool:
@@ -107,7 +108,10 @@ def _all_numbers(file: Path, separator: str) -> bool:
 
 
 def _from_frame(path: str, frame: "polars.DataFrame", columns: Sequence[str] | None) -> Table:
-    frame = frame.rename({name: name.strip() for name in frame.columns})
+    names = [name.strip() for name in frame.columns]
+    if len(set(names)) < len(names):
+        raise CommandError(f"{path}: several columns have the same name")
+    frame.columns = names
     if frame.height == 0 or frame.width == 0:
         raise CommandError(f"{path}: has a header but no rows" if frame.width else f"{path}: has no columns")
     if columns is not None:
@@ -129,12 +133,13 @@ def _numbers(path: str, column: "polars.Series") -> np.ndarray:
         if len(text):
             row = int((parsed.is_null() & column.is_not_null()).arg_max() or 0)
             raise CommandError(
-                f"{path}: column {column.name!r} holds text ({text[0]!r} in row {row}, counting from 0): choose columns of "
-                "numbers with --columns, or code it as numbers"
+                f"{path}: column {column.name!r} holds text ({text[0]!r} in row {row}, counting from 0): "
+                "choose columns of numbers with --columns, or code it as numbers"
             )
         column, numeric = parsed, True
     if not numeric:
-        raise CommandError(f"{path}: column {column.name!r} holds {column.dtype}, not numbers: choose others with --columns")
+        what = f"column {column.name!r} holds {column.dtype}, not numbers"
+        raise CommandError(f"{path}: {what}: choose others with --columns")
     return column.cast(polars.Float64).fill_null(np.nan).to_numpy()
 
 
@@ -145,11 +150,11 @@ def _find(name: str, names: Sequence[str], where: str) -> int:
     return list(names).index(name)
 
 
-def frame_of(values: np.ndarray, columns: Sequence[str], **more: np.ndarray) -> "polars.DataFrame":
-    """A data frame of `values [n, d]` after the columns in `more`."""
+def frame_of(values: np.ndarray, columns: Sequence[str]) -> "polars.DataFrame":
+    """A data frame of `values [n, d]`."""
     import polars
 
-    return polars.DataFrame({**more, **{name: values[:, i] for i, name in enumerate(columns)}})
+    return polars.DataFrame({name: values[:, i] for i, name in enumerate(columns)})
 
 
 def write_frame(frame: "polars.DataFrame", out: Path | None) -> None:
@@ -160,8 +165,11 @@ def write_frame(frame: "polars.DataFrame", out: Path | None) -> None:
         sys.stdout.write(frame.write_csv())
         sys.stdout.flush()
         return
-    writers = {".csv": frame.write_csv, ".tsv": lambda f: frame.write_csv(f, separator="\t"), ".parquet": frame.write_parquet}
-    if out.suffix.lower() not in writers:
-        raise CommandError(f"--out {out}: unknown extension {out.suffix!r}: use one of {', '.join(writers)}")
+    extension = out.suffix.lower()
+    if extension not in {".csv", ".tsv", ".parquet"}:
+        raise CommandError(f"--out {out}: unknown extension {extension!r}: use .csv, .tsv or .parquet")
     with staged_file(out) as stage:
-        writers[out.suffix.lower()](stage)
+        if extension == ".parquet":
+            frame.write_parquet(stage)
+        else:
+            frame.write_csv(stage, separator="\t" if extension == ".tsv" else ",")

@@ -19,12 +19,11 @@ def old_faithful() -> Dataset:
 
     **Source:** Azzalini and Bowman (1990), *Applied Statistics* 39, 357-365.
 
-    ```python
-    from jaxem import datasets
+    **Example**
 
-    geyser = datasets.old_faithful()
-    assert geyser.data.shape == (272, 2)
-    print(geyser.columns, geyser.data.mean(axis=0))
-    ```
+    >>> from jaxem import datasets
+    >>> geyser = datasets.old_faithful()
+    >>> geyser.columns, geyser.data.shape
+    (('eruptions', 'waiting'), (272, 2))
     """
     return read("old_faithful.csv", name="Old Faithful", source=_SOURCE)

@@ -8,10 +8,16 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("jaxem.plot needs matplotlib: pip install 'jaxem[cli]'") from error
 
-from jaxem.plot._components import Gaussians as Gaussians, gaussians as gaussians
-from jaxem.plot._counts import counts as counts, profiles as profiles
+from jaxem.plot._components import Gaussians as Gaussians
+from jaxem.plot._components import gaussians as gaussians
+from jaxem.plot._counts import counts as counts
+from jaxem.plot._counts import profiles as profiles
 from jaxem.plot._density import histogram as histogram
 from jaxem.plot._pairs import pairs as pairs
-from jaxem.plot._scatter import scatter as scatter, scatter_with_marginals as scatter_with_marginals
-from jaxem.plot._starts import criterion as criterion, history as history, starts as starts
-from jaxem.plot._summary import gaussian_panel as gaussian_panel, summary as summary
+from jaxem.plot._scatter import scatter as scatter
+from jaxem.plot._scatter import scatter_with_marginals as scatter_with_marginals
+from jaxem.plot._starts import criterion as criterion
+from jaxem.plot._starts import history as history
+from jaxem.plot._starts import starts as starts
+from jaxem.plot._summary import gaussian_panel as gaussian_panel
+from jaxem.plot._summary import summary as summary

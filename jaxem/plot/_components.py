@@ -31,28 +31,28 @@ class Gaussians(NamedTuple):
         return self.means[component] + sds * (root @ circle).T
 
 
-def gaussians(params: Any, covariance: str = "full", *, shift=0.0, scale=1.0) -> Gaussians:
+def gaussians(params: Any, covariance: str = "full", *, shift: Any = 0.0, scale: Any = 1.0) -> Gaussians:
     """The components of a Gaussian mixture, whatever the structure of its covariance.
 
     **Arguments:**
 
     - `params`: parameters of a mixture, with `weights [k]`, `components.mean [k, d]` and `components.covariance`.
     - `covariance`: `"full"` (`[k, d, d]`), `"tied"` (`[d, d]`), `"diagonal"` (`[k, d]`) or `"spherical"` (`[k]`).
-    - `shift`, `scale`: scalars or `[d]`. If the parameters belong to `(x - shift) / scale`, these bring them back to the
-      units of `x`.
+    - `shift`, `scale`: scalars or `[d]`. If the parameters belong to `(x - shift) / scale`, these bring them back to
+        the units of `x`.
 
     **Returns:** `Gaussians`.
 
     **Raises:** `ValueError` for another name or a shape that does not fit it.
 
-    ```python
-    import numpy as np
-    from types import SimpleNamespace as Params
-    from jaxem import plot
+    **Example**
 
-    params = Params(weights=np.ones(1), components=Params(mean=np.zeros((1, 2)), covariance=np.array([4.0])))
-    print(plot.gaussians(params, "spherical").covariances)
-    ```
+    >>> import numpy as np
+    >>> from types import SimpleNamespace as Params
+    >>> from jaxem import plot
+    >>> params = Params(weights=np.ones(1), components=Params(mean=np.zeros((1, 2)), covariance=np.array([4.0])))
+    >>> plot.gaussians(params, "spherical").covariances.tolist()
+    [[[4.0, 0.0], [0.0, 4.0]]]
     """
     weights = np.asarray(params.weights, float)
     mean = np.asarray(params.components.mean, float)

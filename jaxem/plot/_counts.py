@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from jaxem.plot._style import FAINT, INK, color, dash, halo, tidy, title
+from jaxem.plot._style import FAINT, INK, color, dash, tidy, title
 
 
 def counts(
@@ -25,13 +25,15 @@ def counts(
 
     **Returns:** `ax`.
 
-    ```python
-    import numpy as np
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    plot.counts(Figure().subplots(), np.array([0, 1, 1, 2, 5]), np.array([0.5, 0.5]), np.array([1.0, 4.0]))
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> deaths = np.array([0, 1, 1, 2, 5])
+    >>> ax = plot.counts(Figure().subplots(), deaths, np.array([0.5, 0.5]), np.array([1.0, 4.0]), column="deaths")
+    >>> ax.get_xlabel()
+    'deaths'
     """
     low, high = int(np.min(x)), int(np.max(x))
     step = max(1, (high - low) // 60)
@@ -72,27 +74,32 @@ def profiles(
 
     **Returns:** `ax`.
 
-    ```python
-    import numpy as np
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    plot.profiles(
-        Figure().subplots(), np.array([[0.9, 0.1], [0.2, 0.7]]), np.array([0.4, 0.6]), columns=["a", "b"], name="probability"
-    )
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> chance = np.array([[0.9, 0.1], [0.2, 0.7]])
+    >>> ax = plot.profiles(Figure().subplots(), chance, np.array([0.4, 0.6]), columns=["a", "b"], name="probability")
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['a', 'b']
     """
     values = np.asarray(values, float)
     k, m = values.shape
     # Probabilities share one scale; rates of different columns need not be alike, so each column has its own.
-    top = 1.0 if values.max() <= 1 else np.maximum(values.max(0), np.finfo(float).tiny)
-    shade = values / top
-    ax.imshow(shade, aspect="auto", cmap="cividis", vmin=0, vmax=1)
-    if k * m <= 120:
-        for j in range(k):
-            for i in range(m):
-                ink = "white" if shade[j, i] < 0.55 else "black"
-                ax.text(i, j, f"{values[j, i]:.3g}", ha="center", va="center", fontsize=7.5, color=ink)
+    shared = values.max() <= 1
+    shade = values if shared else values / np.maximum(values.max(0), np.finfo(float).tiny)
+    image = ax.imshow(shade, aspect="auto", cmap="cividis", vmin=0, vmax=1)
+    if m <= 10 and k <= 12:
+        for j, i in np.ndindex(k, m):
+            text = f"{values[j, i]:.2f}" if shared else f"{values[j, i]:.3g}"
+            ink = "white" if shade[j, i] < 0.55 else "black"
+            ax.text(i, j, text, ha="center", va="center", fontsize=8, color=ink)
+    else:
+        bar = ax.figure.colorbar(image, ax=ax, shrink=0.6)
+        bar.set_label("" if shared else "share of the largest in the column", fontsize=8.5)
+        bar.ax.tick_params(labelsize=8)
+        bar.outline.set_visible(False)  # pyright: ignore
     every = max(1, int(np.ceil(m / 30)))
     ax.set_xticks(range(0, m, every), list(columns)[::every], rotation=0 if m <= 6 else 90)
     ax.set_yticks(range(k), [f"{j}  ({weight:.3f})" for j, weight in enumerate(weights)])

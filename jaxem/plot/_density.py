@@ -28,15 +28,16 @@ def histogram(
 
     **Returns:** `ax`.
 
-    ```python
-    import numpy as np
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    x = np.random.default_rng(0).normal(size=200)
-    one = plot.Gaussians(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
-    plot.histogram(Figure().subplots(), x, one, column="x")
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> x = np.random.default_rng(0).normal(size=200)
+    >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
+    >>> ax = plot.histogram(Figure().subplots(), x, one, column="minutes")
+    >>> ax.get_xlabel()
+    'minutes'
     """
     low, high = view(x, components.means, components.standard_deviations)
     height, edges = np.histogram(x, bins=num_bins(x), range=(np.min(x), np.max(x)), density=True)

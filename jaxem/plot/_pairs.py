@@ -37,15 +37,16 @@ def pairs(
 
     **Returns:** array `[d, d]` of axes, `None` above the diagonal.
 
-    ```python
-    import numpy as np
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    x = np.random.default_rng(0).normal(size=(200, 3))
-    one = plot.Gaussians(np.ones(1), np.zeros((1, 3)), np.eye(3)[None])
-    plot.pairs(Figure(layout="constrained"), x, one, columns=("a", "b", "c"))
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> x = np.random.default_rng(0).normal(size=(200, 3))
+    >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 3)), np.eye(3)[None])
+    >>> axes = plot.pairs(Figure(layout="constrained"), x, one, columns=("a", "b", "c"))
+    >>> axes[2, 0].get_xlabel(), axes[2, 0].get_ylabel()
+    ('a', 'c')
     """
     total = x.shape[1]
     d = min(total, max_columns)
@@ -85,7 +86,5 @@ def _legend(figure: Figure | SubFigure, grid, components: Gaussians, d: int) -> 
     k = len(components.weights)
     shown = [Line2D([], [], color=color(j), linestyle=dash(j), linewidth=2) for j in range(k)]
     names = [f"{j}   {weight:.3f}" for j, weight in enumerate(components.weights)]
-    free.legend(
-        shown, names, title="component, weight", loc="upper right", fontsize=8, title_fontsize=8.5, frameon=False,
-        ncols=1 + (k - 1) // 10,
-    )  # fmt: skip
+    size = {"fontsize": 8, "title_fontsize": 8.5, "ncols": 1 + (k - 1) // 10}
+    free.legend(shown, names, title="component, weight", loc="upper right", frameon=False, **size)

@@ -33,15 +33,16 @@ def scatter(
 
     **Returns:** `ax`.
 
-    ```python
-    import numpy as np
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    x = np.random.default_rng(0).normal(size=(200, 2))
-    one = plot.Gaussians(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
-    plot.scatter(Figure().subplots(), x, one, columns=("a", "b"))
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> x = np.random.default_rng(0).normal(size=(200, 2))
+    >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
+    >>> ax = plot.scatter(Figure().subplots(), x, one, columns=("a", "b"))
+    >>> len(ax.patches)
+    2
     """
     rows = thin(len(x))
     shades = MUTED if labels is None else [color(j) for j in np.asarray(labels)[rows]]
@@ -75,15 +76,17 @@ def scatter_with_marginals(
 
     **Returns:** the axes of the scatter.
 
-    ```python
-    import numpy as np
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    x = np.random.default_rng(0).normal(size=(200, 2))
-    one = plot.Gaussians(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
-    plot.scatter_with_marginals(Figure(layout="constrained"), x, one)
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> x = np.random.default_rng(0).normal(size=(200, 2))
+    >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
+    >>> figure = Figure(layout="constrained")
+    >>> ax = plot.scatter_with_marginals(figure, x, one)
+    >>> len(figure.axes)
+    3
     """
     grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4), hspace=0.02, wspace=0.02)
     main = figure.add_subplot(grid[1, 0])

@@ -23,13 +23,14 @@ def starts(ax: Axes, objective: Float[np.ndarray, " r"], *, tolerance: float = 0
 
     **Returns:** `ax`.
 
-    ```python
-    import numpy as np
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    plot.starts(Figure().subplots(), np.array([-10.0, -12.5, -10.0]), tolerance=1e-3)
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> ax = plot.starts(Figure().subplots(), np.array([-10.0, -12.5, -10.0]), tolerance=1e-3)
+    >>> ax.get_title(loc="left")
+    'best: -10, 2 of 3 starts'
     """
     objective = np.asarray(objective, float)
     ranked = np.sort(objective[np.isfinite(objective)])[::-1]
@@ -66,12 +67,14 @@ def history(ax: Axes, objective: Float[np.ndarray, " steps"]) -> Axes:
 
     **Returns:** `ax`.
 
-    ```python
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    plot.history(Figure().subplots(), [-30.0, -12.0, -10.5, -10.1])
-    ```
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> ax = plot.history(Figure().subplots(), np.array([-30.0, -12.0, -10.5, -10.1]))
+    >>> ax.get_title(loc="left")
+    'best start: 3 steps'
     """
     objective = np.asarray(objective, float)
     finite = np.isfinite(objective)
@@ -100,21 +103,21 @@ def criterion(ax: Axes, values: Mapping[int, float], *, chosen: int, name: str =
 
     **Returns:** `ax`.
 
-    ```python
-    from matplotlib.figure import Figure
-    from jaxem import plot
+    **Example**
 
-    plot.criterion(Figure().subplots(), {1: 2607.6, 2: 2322.2, 3: 2333.0}, chosen=2)
-    ```
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> ax = plot.criterion(Figure().subplots(), {1: 2607.6, 2: 2322.2, 3: 2333.0}, chosen=2)
+    >>> ax.get_title(loc="left")
+    'BIC (smaller is better)'
     """
     k = np.array(sorted(values))
     value = np.array([values[i] for i in k], float)
     ax.plot(k, value, "o-", color=MUTED, markersize=4, linewidth=1)
     ax.plot(chosen, values[chosen], "o", color=_ORANGE, markersize=8)
-    ax.annotate(
-        f"k = {chosen}", (chosen, values[chosen]), xytext=(0, 9), textcoords="offset points", ha="center",
-        fontsize=8.5, color=INK, path_effects=halo(),
-    )  # fmt: skip
+    side = "left" if chosen == k[0] else "right" if chosen == k[-1] else "center"
+    place = {"xytext": (0, 9), "textcoords": "offset points", "ha": side}
+    ax.annotate(f"k = {chosen}", (chosen, values[chosen]), **place, fontsize=8.5, color=INK, path_effects=halo())
     title(ax, f"{name} (smaller is better)")
     ax.set(xlabel="components", ylabel=name)
     ax.margins(x=0.06, y=0.15)

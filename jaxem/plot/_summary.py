@@ -26,7 +26,7 @@ def summary(
     chosen: int = 0,
     criterion_name: str = "BIC",
 ) -> Figure:
-    """Whatever `draw` puts on the left, with `starts`, `history` and, where there is a choice, `criterion` on the right.
+    """What `draw` puts on the left; on the right `starts`, `history` and, where there was a choice, `criterion`.
 
     **Arguments:**
 
@@ -39,22 +39,26 @@ def summary(
 
     **Returns:** the figure; write it with `figure.savefig(path)`.
 
-    ```python
-    from jaxem import plot
+    **Example**
 
-    plot.summary(lambda left: left.subplots().plot([1, 2]), objective=[-3.0, -2.0], steps=[-9.0, -2.0])
-    ```
+    >>> import numpy as np
+    >>> from jaxem import plot
+    >>> left = lambda figure: figure.subplots().plot([1, 2])
+    >>> figure = plot.summary(left, objective=np.array([-3.0, -2.0]), steps=np.array([-9.0, -2.0]))
+    >>> len(figure.subfigs)
+    2
     """
     chooses = criteria is not None and len(criteria) > 1
     figure = Figure(figsize=(size + 3.9, size), dpi=144, layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
-    left, right = figure.subfigures(1, 2, width_ratios=(size, 3.9), wspace=0.03)
+    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(size, 3.9), wspace=0.03))  # pyright: ignore
     draw(left)
     axes = np.atleast_1d(right.subplots(2 + chooses, 1))
     if criteria is not None and chooses:
         criterion(axes[0], criteria, chosen=chosen, name=criterion_name)
     starts(axes[-2], np.asarray(objective), tolerance=tolerance)
     history(axes[-1], np.asarray(steps))
+    right.align_ylabels(axes)
     return figure
 
 

@@ -1,0 +1,81 @@
+"""The options of `jaxem fit`, checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxem.cli._errors import CommandError
+from jaxem.cli._kinds import COVARIANCES, KINDS
+
+CRITERIA = ("bic", "aic", "icl")
+TOLERANCES = {"float64": 1e-9, "float32": 1e-6}
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """The options of `jaxem fit`; values that no data could make sense of are refused here."""
+
+    data: str | None
+    model: str
+    components: str | None
+    criterion: str
+    covariance: str
+    columns: str | None
+    standardize: bool
+    restarts: int
+    seed: int
+    dtype: str
+    tol: float | None
+    max_steps: int
+    out: Path
+    quiet: bool
+
+    def __post_init__(self):
+        known = {"model": KINDS, "criterion": CRITERIA, "covariance": COVARIANCES, "dtype": TOLERANCES}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise CommandError(f"--{name} {getattr(self, name)}: use one of {', '.join(values)}")
+        for name, low in (("restarts", 1), ("max_steps", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {low}")
+        if self.tol is not None and not (np.isfinite(self.tol) and self.tol >= 0):
+            raise CommandError(f"--tol {self.tol}: must be a finite number, at least 0")
+        if self.standardize and not KINDS[self.model].continuous:
+            raise CommandError(f"--standardize: the columns of a {self.model} cannot be shifted and scaled")
+        names = self.column_names
+        if names is not None and (not all(names) or len(set(names)) < len(names)):
+            raise CommandError(f"--columns {self.columns}: must name different columns, separated by commas")
+        self.counts(None)
+
+    @property
+    def tolerance(self) -> float:
+        """Distance of the objective from its extrapolated limit, per row, at which a start stops."""
+        return TOLERANCES[self.dtype] if self.tol is None else self.tol
+
+    @property
+    def column_names(self) -> list[str] | None:
+        return None if self.columns is None else [name.strip() for name in self.columns.split(",")]
+
+    def counts(self, num_rows: int | None) -> range:
+        """The numbers of components to try; without `--components`, 1 to 5 but no more than there are rows."""
+        if self.components is None:
+            return range(1, min(5, num_rows or 5) + 1)
+        counts = parse_components(self.components)
+        if num_rows is not None and counts[-1] > num_rows:
+            raise CommandError(f"--components {self.components}: there are only {num_rows} rows")
+        return counts
+
+
+def parse_components(text: str) -> range:
+    """`"3"` or `"1:6"` as a range."""
+    low, colon, high = text.partition(":")
+    try:
+        first, last = int(low), int(high if colon else low)
+    except ValueError:
+        raise CommandError(f"--components {text}: write a number, such as 3, or a range, such as 1:6") from None
+    if first < 1:
+        raise CommandError(f"--components {text}: must be at least 1")
+    if last < first:
+        raise CommandError(f"--components {text}: the range is empty: write it as LO:HI with LO <= HI")
+    return range(first, last + 1)
