@@ -1,0 +1,47 @@
+"""The benchmark command runs end to end at small sizes; nothing is timed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import _report
+from benchmarks.scenarios import SCENARIOS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_quick_run_prints_a_table(scenario):
+    pytest.importorskip("sklearn")
+    command = [sys.executable, "-m", "benchmarks.mixtures", "--quick", "--repetitions", "1", "--only", scenario]
+    env = {**os.environ, "PYTHONWARNINGS": "default"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| jaxem") or "fit |" in line]
+    assert rows, done.stdout
+
+
+def test_tables_replace_their_predecessors(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("# Benchmarks\n")
+    _report.write("cpu", "one-start", "first", path)
+    _report.write("cpu", "memory", "other", path)
+    _report.write("cpu", "one-start", "second", path)
+    text = path.read_text()
+    assert text.startswith("# Benchmarks\n")
+    assert "first" not in text
+    assert text.index("second") < text.index("other")
+    assert text.count("<!-- begin") == 2
+
+
+def test_claims_say_whether_they_hold():
+    section = _report.Section(
+        "a", "A", "Text.", ["x", "y"], [["1", "2"]], [("up", 3.0, ">=", 4), ("low", 1.0, "<=", 2)]
+    )
+    lines = section.markdown().splitlines()
+    assert "| up | 3 | >= 4 | **no** |" in lines
+    assert "| low | 1 | <= 2 | yes |" in lines

@@ -1,0 +1,164 @@
+import json
+
+import jax
+import numpy as np
+import polars
+import pytest
+
+import jaxem
+from jaxem import datasets
+from jaxem.cli import load_fit
+from jaxem.cli._precision import precision
+
+KEYS = {
+    "model", "num_components", "covariance", "log_likelihood", "objective", "bic", "aic", "icl", "status", "num_steps",
+    "restarts", "columns", "params",
+}  # fmt: skip
+QUICK = ("--restarts", "4", "--quiet")
+
+
+def document(folder):
+    return json.loads((folder / "fit.json").read_text())
+
+
+def test_writes_the_three_files_and_the_keys(fitted):
+    assert sorted(path.name for path in fitted.iterdir()) == ["assignments.csv", "fit.json", "fit.png"]
+    assert (fitted / "fit.png").read_bytes().startswith(b"\x89PNG")
+    stored = document(fitted)
+    assert stored.keys() >= KEYS
+    assert set(stored["params"]) == {"weights", "components"}
+    assert set(stored["params"]["components"]) == {"mean", "covariance"}
+
+
+def test_finds_the_published_optimum_of_old_faithful(fitted):
+    # mclust's VVV,2 (Scrucca et al. 2016), run to convergence.
+    stored = document(fitted)
+    assert stored["num_components"] == 2
+    assert stored["status"] == "converged"
+    assert stored["log_likelihood"] == pytest.approx(-1130.263960, abs=1e-6)
+    assert stored["bic"] == pytest.approx(2322.19174, abs=1e-4)
+    np.testing.assert_allclose(sorted(stored["params"]["weights"]), [0.35587286, 0.64412714], atol=1e-5)
+
+
+def test_the_criteria_follow_from_the_log_likelihood(fitted):
+    stored = document(fitted)
+    for row in stored["criteria"]:
+        p, ll = row["num_parameters"], row["log_likelihood"]
+        assert row["num_parameters"] == 6 * row["num_components"] - 1
+        assert row["aic"] == pytest.approx(2 * p - 2 * ll, rel=1e-9)
+        assert row["bic"] == pytest.approx(np.log(272) * p - 2 * ll, rel=1e-9)
+        assert row["icl"] >= row["bic"] - 1e-9
+    assert [row["num_components"] for row in stored["criteria"]] == [1, 2]
+
+
+def test_the_assignments_are_the_posterior(fitted):
+    table = polars.read_csv(fitted / "assignments.csv")
+    assert table.columns == ["label", "responsibility_0", "responsibility_1"]
+    responsibilities = table[:, 1:].to_numpy()
+    np.testing.assert_allclose(responsibilities.sum(1), 1, atol=1e-12)
+    np.testing.assert_array_equal(table["label"].to_numpy(), responsibilities.argmax(1))
+    stored = load_fit(fitted)
+    with precision("float64"):
+        expected = stored.model.posterior(stored.fit.params, datasets.old_faithful().data)
+    np.testing.assert_allclose(responsibilities, expected, atol=1e-12)
+
+
+def test_loading_gives_the_same_fit_to_the_last_bit(run, tmp_path):
+    for dtype in ("float64", "float32"):
+        run("fit", "--components", 2, "--dtype", dtype, *QUICK, "--out", dtype)
+        with precision(dtype):
+            direct = jaxem.fit(
+                jaxem.GaussianMixture(2),
+                datasets.old_faithful().data.astype(dtype),
+                key=jax.random.key(0),
+                restarts=4,
+                tol=1e-9 if dtype == "float64" else 1e-6,
+                max_steps=5000,
+                termination=jaxem.termination.Aitken(),
+            )
+        stored = load_fit(tmp_path / dtype)
+        assert jax.tree.structure(stored.fit) == jax.tree.structure(direct)
+        assert stored.fit.params.components.mean.dtype == dtype
+        for read, computed in zip(jax.tree.leaves(stored.fit), jax.tree.leaves(direct), strict=True):
+            np.testing.assert_array_equal(read, computed)
+            assert read.dtype == computed.dtype
+
+
+def test_tells_what_it_did(run):
+    code, out, err = run("fit", "--components", "1:2", "--restarts", 4)
+    assert (code, err) == (0, "")
+    assert "Old Faithful" in out
+    assert "embedded" in out
+    assert "Gaussian mixture, 2 components, full covariance" in out
+    assert "of 4 starts" in out
+    assert "Chosen by BIC" in out
+    assert "jaxem-fit" in out
+
+
+def test_quiet_prints_nothing(run):
+    assert run("fit", "--components", 1, *QUICK) == (0, "", "")
+
+
+def test_the_same_seed_gives_the_same_files(run, tmp_path):
+    for out in ("a", "b"):
+        run("fit", "--components", 2, *QUICK, "--seed", 3, "--out", out)
+    for name in ("fit.json", "assignments.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_integers_give_the_same_answer_as_floats(run, tmp_path):
+    x = datasets.old_faithful().data.round().astype(int)
+    np.save("ints.npy", x)
+    np.save("floats.npy", x.astype(float))
+    for name in ("ints", "floats"):
+        assert run("fit", f"{name}.npy", "--components", 2, *QUICK, "--out", name)[0] == 0
+    assert document(tmp_path / "ints")["params"] == document(tmp_path / "floats")["params"]
+
+
+def test_columns_are_chosen_and_kept_in_order(run, tmp_path):
+    assert run("fit", "--columns", "waiting,eruptions", "--components", 1, *QUICK)[0] == 0
+    stored = document(tmp_path / "jaxem-fit")
+    assert stored["columns"] == ["waiting", "eruptions"]
+    np.testing.assert_allclose(stored["params"]["components"]["mean"], [[70.897059, 3.487783]], atol=1e-6)
+
+
+def test_standardizing_full_covariances_finds_the_same_fit_in_other_units(run, fitted, tmp_path):
+    assert run("fit", "--components", 2, "--standardize", *QUICK, "--out", "z")[0] == 0
+    plain, stored = document(fitted), document(tmp_path / "z")
+    shift, scale = (np.array(stored["standardize"][name]) for name in ("shift", "scale"))
+    assert stored["coordinates"].startswith("standardized")
+    jacobian = 272 * np.log(scale).sum()
+    assert stored["log_likelihood"] - jacobian == pytest.approx(plain["log_likelihood"], abs=1e-5)
+    means = np.array(stored["params"]["components"]["mean"]) * scale + shift
+    order, plain_means = np.argsort(means[:, 0]), np.array(plain["params"]["components"]["mean"])
+    np.testing.assert_allclose(means[order], plain_means[np.argsort(plain_means[:, 0])], rtol=1e-4)
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "tied"])
+def test_covariance_structures(run, tmp_path, covariance):
+    assert run("fit", "--components", 2, "--covariance", covariance, *QUICK)[0] == 0
+    shape = {"spherical": (2,), "tied": (2, 2)}[covariance]
+    stored = document(tmp_path / "jaxem-fit")
+    assert stored["covariance"] == covariance
+    assert np.shape(stored["params"]["components"]["covariance"]) == shape
+
+
+@pytest.mark.parametrize(
+    ("model", "high", "fields"),
+    [
+        ("poisson-mixture", 9, {"rate": (2, 3)}),
+        ("bernoulli-mixture", 2, {"probability": (2, 3)}),
+        ("categorical-mixture", 3, {"probabilities": (2, 3, 3)}),
+    ],
+)
+def test_discrete_models(run, tmp_path, model, high, fields):
+    rng = np.random.default_rng(1)
+    x = np.where(rng.random((80, 1)) < 0.5, rng.integers(0, high, (80, 3)), high - 1)
+    np.save("x.npy", x)
+    assert run("fit", "x.npy", "--model", model, "--components", 2, *QUICK)[0] == 0
+    stored = document(tmp_path / "jaxem-fit")
+    assert stored["covariance"] is None
+    assert {name: np.shape(value) for name, value in stored["params"]["components"].items()} == fields
+    assert (tmp_path / "jaxem-fit" / "fit.png").stat().st_size > 10_000
+    assert run("predict", "jaxem-fit", "x.npy")[0] == 0
+    assert run("sample", "jaxem-fit", "-n", 5)[0] == 0

@@ -1,0 +1,9 @@
+import hypothesis
+import jax
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile("jaxem", deadline=None, max_examples=10, derandomize=True)
+hypothesis.settings.load_profile("jaxem")

@@ -1,0 +1,68 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxem.kernels.chunks import chunk_rows, local, sum_chunks
+
+
+def weighted(chunk, w, index):
+    return {"x": w @ chunk["x"], "rows": jnp.sum(w)}, jnp.sum(w * chunk["y"])
+
+
+@given(n=st.integers(1, 23), rows=st.one_of(st.none(), st.integers(1, 30)), seed=st.integers(0, 99))
+def test_every_row_counts_once(n, rows, seed):
+    rng = np.random.default_rng(seed)
+    data = {"x": jnp.asarray(rng.standard_normal((n, 2))), "y": jnp.asarray(rng.standard_normal(n))}
+    w = jnp.asarray(rng.random(n))
+    stats, value = sum_chunks(weighted, data, w, rows)
+    np.testing.assert_allclose(stats["x"], np.asarray(w) @ np.asarray(data["x"]), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(stats["rows"], np.sum(w), rtol=1e-12)
+    np.testing.assert_allclose(value, np.sum(w * data["y"]), rtol=1e-12, atol=1e-13)
+
+
+@given(n=st.integers(1, 10**8), floats=st.integers(0, 10**7))
+def test_chunks_are_bounded_and_nearly_equal(n, floats):
+    rows = chunk_rows(n, floats)
+    assert 1 <= rows <= min(n, 4096)
+    chunks = -(-n // rows)
+    # The overlap of the last chunk is less than a row for each chunk.
+    assert 0 <= chunks * rows - n < chunks or chunks == 1
+    assert rows >= min(n, 128)
+    assert rows * floats <= max(2**21, 256 * floats)
+
+
+def test_the_scalar_is_summed_with_compensation():
+    """Terms below the resolution of the sum: added one by one in single precision they would all be lost."""
+    terms = jnp.full(2**14, 0.01, jnp.float32).at[0].set(1e6)
+
+    def one(term, w, index):
+        return (), jnp.sum(term * w)
+
+    _, value = jax.jit(lambda x, w: sum_chunks(one, x, w, 1))(terms, jnp.ones_like(terms))
+    np.testing.assert_allclose(value, 1e6 + 0.01 * (2**14 - 1), atol=0.1)
+
+
+@pytest.mark.parametrize("bad", [-np.inf, np.inf, np.nan])
+def test_a_value_that_is_not_finite_stays_so(bad):
+    y = jnp.asarray([1.0, bad, 2.0, 3.0])
+    _, value = sum_chunks(lambda y, w, index: ((), jnp.sum(y)), y, jnp.ones(4), 1)
+    np.testing.assert_equal(float(value), bad)
+
+
+def test_chunks_have_numbers():
+    def one(chunk, w, index):
+        return jnp.sum(w) * index, jnp.sum(chunk * w)
+
+    stats, _ = sum_chunks(lambda c, w, i: one(c, w, i.astype(c.dtype)), jnp.ones(10), jnp.ones(10), 4)
+    assert float(stats) == 0 * 4 + 1 * 4 + 2 * 2
+
+
+def test_local_changes_no_value():
+    tree = {"a": jnp.asarray([1.0, -0.0, jnp.inf]), "b": jnp.ones((), jnp.float32)}
+    rows = (jnp.full((3, 2), jnp.nan), jnp.arange(3))
+    same = local(tree, rows)
+    np.testing.assert_array_equal(same["a"], tree["a"])
+    assert same["b"].dtype == jnp.float32

@@ -1,0 +1,71 @@
+"""Single precision agrees with double, or says why not."""
+
+import jax
+import numpy as np
+import pytest
+from tests.problems import COVARIANCES, narrow_clusters, two_gaussians
+
+import jaxem
+
+
+def both(problem, k, **options):
+    model, key = jaxem.GaussianMixture(k, problem.family.kind), jax.random.key(0)
+    single = jaxem.fit(model, problem.x.astype(np.float32), key=key, restarts=4, **options)
+    double = jaxem.fit(model, problem.x, key=key, restarts=4, **options)
+    assert single.params.components.mean.dtype == np.float32
+    return single, double
+
+
+def covariances(fit, kind):
+    """Covariances in the order of the first mean."""
+    covariance = np.asarray(fit.params.components.covariance, float)
+    return covariance if kind == "tied" else covariance[np.argsort(fit.params.components.mean[:, 0])]
+
+
+@pytest.mark.parametrize("kind", COVARIANCES)
+def test_a_common_offset_does_not_change_the_variances(kind):
+    for offset in (0.0, 1e2, 1e3, 1e4, 1e5, 1e6):
+        single, double = both(two_gaussians(offset, kind), 2)
+        assert jaxem.status_name(single.status) == "converged", offset
+        np.testing.assert_allclose(covariances(single, kind), covariances(double, kind), rtol=0.01, atol=0.01)
+        # The objective is that of the parameters returned, rounded to their own spacing as they are.
+        scored = jaxem.GaussianMixture(2, kind).log_likelihood(
+            single.params, two_gaussians(offset, kind).x.astype(np.float32)
+        )
+        np.testing.assert_allclose(single.log_likelihood, scored, rtol=1e-4)
+        np.testing.assert_allclose(single.log_likelihood, double.log_likelihood, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", COVARIANCES)
+def test_narrow_clusters(kind):
+    problem = narrow_clusters(1e4, kind)
+    single, double = both(problem, 3)
+    assert jaxem.status_name(single.status) == jaxem.status_name(double.status) == "converged"
+    a, b = covariances(single, kind), covariances(double, kind)
+    assert np.abs(a - b).max() < 1e-3 * np.abs(b).max()
+    np.testing.assert_allclose(single.log_likelihood, double.log_likelihood, rtol=1e-3)
+
+
+def test_data_that_single_precision_cannot_hold_are_refused():
+    problem = two_gaussians(1e7)
+    with pytest.raises(jaxem.FitError, match="cannot be held accurately in this precision"):
+        jaxem.fit(jaxem.GaussianMixture(2), problem.x.astype(np.float32), key=jax.random.key(0), restarts=2)
+    result = jaxem.fit(
+        jaxem.GaussianMixture(2), problem.x.astype(np.float32), key=jax.random.key(0), restarts=2, throw=False
+    )
+    assert jaxem.status_name(result.status) == "inaccurate"
+
+
+def test_float64_data_in_single_precision_warn_or_are_refused():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 2)) + np.repeat([[0.0], [8.0]], 30, 0)
+    model = jaxem.GaussianMixture(2)
+    with jax.enable_x64(False):
+        with pytest.warns(jaxem.PrecisionWarning, match="jax_enable_x64"):
+            fit = jaxem.fit(model, x, key=jax.random.key(0))
+        assert fit.params.weights.dtype == np.float32
+        with (
+            pytest.warns(jaxem.PrecisionWarning),
+            pytest.raises(jaxem.DataError, match="float32 cannot hold column 0"),
+        ):
+            jaxem.fit(model, x + 1e9, key=jax.random.key(0))
