@@ -29,7 +29,19 @@ from jaxem._solve import Restarts as Restarts
 from jaxem._solve import solve as solve
 from jaxem._status import Status as Status
 from jaxem._status import status_name as status_name
-from jaxem.families import *  # noqa: F403
+from jaxem.families import Bernoulli as Bernoulli
+from jaxem.families import BernoulliParams as BernoulliParams
+from jaxem.families import Beta as Beta
+from jaxem.families import Categorical as Categorical
+from jaxem.families import CategoricalParams as CategoricalParams
+from jaxem.families import Dirichlet as Dirichlet
+from jaxem.families import Gamma as Gamma
+from jaxem.families import Gaussian as Gaussian
+from jaxem.families import GaussianParams as GaussianParams
+from jaxem.families import NormalInverseWishart as NormalInverseWishart
+from jaxem.families import Poisson as Poisson
+from jaxem.families import PoissonParams as PoissonParams
+from jaxem.families import Product as Product
 from jaxem.models import FunctionModel as FunctionModel
 from jaxem.models import GaussianMixture as GaussianMixture
 from jaxem.models import Labelled as Labelled

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxem.kernels.linalg import matmul, transpose
+from jaxem.kernels.linalg import cholesky, matmul, transpose
 
 
 def simplex_to_free(p: Array) -> Array:
@@ -39,7 +39,7 @@ def free_to_unit(u: Array) -> Array:
 def definite_to_free(a: Array) -> Array:
     """Log-Cholesky coordinates: `[..., d, d]` positive definite to `[..., d(d+1)/2]` (Pinheiro and Bates 1996)."""
     d = a.shape[-1]
-    factor = jnp.linalg.cholesky(a)
+    factor = cholesky(a)
     rows, columns = np.tril_indices(d, -1)
     return jnp.concatenate([jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), factor[..., rows, columns]], -1)
 

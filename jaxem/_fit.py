@@ -96,7 +96,7 @@ def fit(
     n, dtype = num_rows(converted), jnp.dtype(jax.tree.leaves(converted)[0].dtype)
     given = as_weights(weights, n, dtype)
     if labels is not None:
-        converted = Labelled(converted, np.asarray(labels))
+        converted = Labelled(converted, np.asarray(labels))  # pyright: ignore[reportArgumentType]
     model.check(jax.tree.map(np.asarray, converted), given)
     if labels is not None:
         converted = converted._replace(labels=converted.labels.astype(np.int32))
@@ -147,14 +147,15 @@ class _Search:
     def run(self, blocks: Any, problem: Problem | None = None) -> None:
         """Every start to its end; those that lack accuracy once more, on the accurate kernel."""
         problem = problem or self.problem
-        accurate, aside = on_accurate_kernel(problem), []
+        slower, aside = problem.model.accurate() is not None, []
         for outcome in self.pool(problem).run(blocks, self.histories):
-            if accurate is not None and outcome.code == int(status_code(Status.inaccurate)):
+            if slower and outcome.code == _INACCURATE:
                 self.histories[outcome.start] = outcome.history
                 aside.append((outcome.start, outcome.state()))
             else:
                 self.record(outcome, problem)
-        if aside and accurate is not None:
+        if aside:
+            accurate: Any = _on_accurate_kernel(problem)
             size = min(self.size, len(aside))
             rows = _rows(accurate.model, aside[0][1].params, num_rows(problem.data), size)
             accurate = dataclasses.replace(accurate, rows=rows)
@@ -171,7 +172,7 @@ class _Search:
             held = []
             for outcome in self.pool(stage).run(blocks, self.histories):
                 undecided = outcome.code in _UNDECIDED and outcome.num_steps < int(most)
-                if undecided and outcome.num_steps >= int(stage.max_steps) or outcome.code == _INACCURATE:
+                if (undecided and outcome.num_steps >= int(stage.max_steps)) or outcome.code == _INACCURATE:
                     self.histories[outcome.start] = outcome.history
                     held.append((outcome, outcome.state()))
                 else:
@@ -210,7 +211,8 @@ class _Search:
             self.best, self.best_state, self.best_problem = outcome, outcome.state(), problem
 
     def result(self, throw: bool) -> Fit:
-        assert self.best is not None and self.best_state is not None
+        assert self.best is not None
+        assert self.best_state is not None
         if self.report:
             self.report(Progress(self.done, self.total, 0, self.rounds, self.steps, self.best.objective))
         failed = (int(status_code(Status.not_finite)), _INACCURATE)
@@ -220,8 +222,8 @@ class _Search:
             }
             counts = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
             raise FitError(
-                f"all {self.total} starts failed ({counts}): {Status[self.best_state.status]}; pass throw=False to look "
-                "at what there is"
+                f"all {self.total} starts failed ({counts}): {Status[self.best_state.status]}; "
+                "pass throw=False to look at what there is"
             )
         fit = _finish(self.best_problem, self.best_state)
         dtype = fit.objective.dtype
@@ -309,6 +311,7 @@ def _drawer(problem: Problem, key: PRNGKeyArray, starts: PyTree | None) -> Calla
 
 
 _finish = eqx.filter_jit(finish)
+_on_accurate_kernel = eqx.filter_jit(on_accurate_kernel)
 
 
 def _lanes(model: AbstractModel, shapes: PyTree, n: int, restarts: int, batch_size: int | None) -> int:

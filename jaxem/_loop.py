@@ -1,5 +1,6 @@
 """One iteration, and the loop around it: pure functions of a `Problem` and a `State`."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -243,9 +244,11 @@ def run(problem: Problem, state: State, limit: Any = None) -> State:
 def on_accurate_kernel(problem: Problem) -> Problem | None:
     """The same problem on the model's accurate kernel, if it has one."""
     model = problem.model.accurate()
-    return (
-        None if model is None else eqx.tree_at(lambda p: p.model, problem, model, is_leaf=lambda m: m is problem.model)
-    )
+    if model is None:
+        return None
+    # The kernels may divide a density differently between what depends on the parameters and what does not.
+    base = weighted_sum(problem.weights, model.log_base(problem.data).astype(problem.base.dtype))
+    return dataclasses.replace(problem, model=model, base=problem.reduce(base))
 
 
 def resume(problem: Problem, state: State) -> State:

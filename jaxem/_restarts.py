@@ -14,7 +14,6 @@ from jaxem._loop import Problem, State, begin, resume, run
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.kernels.chunks import num_rows
 
-
 _COMPILATION_FLOPS = 2e11  # what a few seconds of compiling would have bought
 
 
@@ -117,10 +116,13 @@ class Pool:
     def run(
         self, blocks: Iterator[tuple[list[int], State]], histories: dict[int, list[np.ndarray]]
     ) -> Iterator[Outcome]:
-        """Runs every start in `blocks` (numbers, and states stacked to `size`) to its end, yielding them as they end."""
-        block, waiting, position = None, [], 0
+        """Runs every start in `blocks` (numbers, and states stacked to `size`), yielding each as it ends."""
+        block: Any = None
+        lanes: Any = None
+        waiting: list[int] = []
+        position = 0
         size = self.size
-        lanes, owner, last = None, np.full(size, -1), np.full(size, -1)
+        owner, last = np.full(size, -1), np.full(size, -1)
         while True:
             free = np.flatnonzero(owner < 0)
             while len(free):

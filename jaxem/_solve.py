@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem._algorithm import Algorithm
 from jaxem._loop import Problem, State, begin, evaluate, on_accurate_kernel, resume
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
+from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem.e_step import Expectation
 from jaxem.kernels.chunks import num_rows
 from jaxem.termination import AbstractTermination

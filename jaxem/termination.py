@@ -59,7 +59,7 @@ class Gain(AbstractTermination):
 class Aitken(AbstractTermination):
     """The objective is within `tol` per unit of weight of its Aitken-extrapolated limit.
 
-    Unlike the gain, it tells slow convergence from convergence. Boehning, Dietz, Schaub, Schlattmann and Lindsay (1994).
+    Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994).
 
     **Example**
 

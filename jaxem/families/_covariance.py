@@ -135,7 +135,7 @@ class Full(AbstractCovariance):
         return jnp.sum(y * linalg.matmul(quadratic, y), -2)
 
     def factor(self, covariance):
-        return jnp.linalg.cholesky(covariance)
+        return linalg.cholesky(covariance)
 
     def half_log_det(self, factor, d):
         return linalg.half_log_det(factor)
@@ -204,7 +204,7 @@ class Full(AbstractCovariance):
         return dof + d + 2
 
     def prior_normalizer(self, dof, scale, d, k):
-        log_det = 2 * linalg.half_log_det(jnp.linalg.cholesky(scale))
+        log_det = 2 * linalg.half_log_det(linalg.cholesky(scale))
         one = dof / 2 * log_det - dof * d / 2 * jnp.log(2.0).astype(log_det.dtype) - multigammaln(dof / 2, d)
         return jnp.sum(jnp.broadcast_to(one, (k,)))
 
@@ -271,7 +271,9 @@ class Tied(AbstractCovariance):
         return self.full.variances(covariance[None], d)
 
     def cancellation(self, covariance, mean):
-        return self.full.cancellation(covariance[None], mean)
+        precision = jnp.abs(self.precision(self.factor(covariance), None))
+        size = jnp.abs(mean) + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
+        return jnp.sum(size * self.apply(precision, size), -1)
 
     def identity(self, k, variances):
         return jnp.diag(variances)

@@ -119,4 +119,4 @@ class AbstractFamily(eqx.Module):
 
     def floats_per_row(self, params: PyTree) -> tuple[int, int]:
         """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
-        return sum(leaf.size for leaf in jax.tree.leaves(params)), 0
+        return 0, sum(leaf.size for leaf in jax.tree.leaves(params))

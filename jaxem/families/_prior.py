@@ -12,7 +12,7 @@ from jaxtyping import Array
 class NormalInverseWishart(eqx.Module):
     """Conjugate prior of a Gaussian's mean and covariance.
 
-    `covariance ~ InverseWishart(scale, degrees_of_freedom)`, `mean | covariance ~ N(mean, covariance / mean_precision)`.
+    `covariance ~ InverseWishart(scale, degrees_of_freedom)` and then `mean ~ N(mean, covariance / mean_precision)`.
     With `"diagonal"` and `"spherical"` covariances the inverse-Wishart becomes inverse gammas of shape
     `degrees_of_freedom / 2` and rate `scale / 2`. The estimate is the joint mode in mean and covariance (Fraley and
     Raftery 2007).

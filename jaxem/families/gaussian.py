@@ -316,8 +316,8 @@ class Gaussian(AbstractFamily):
         if constant.size and self.prior is None:
             column = constant[0]
             raise DataError(
-                f"{name}: column {column} is constant (value {float(x[0, column])!r}), so its variance has no maximum-likelihood "
-                "estimate; drop the column or pass a prior"
+                f"{name}: column {column} is constant (value {float(x[0, column])!r}), so its variance has no "
+                "maximum-likelihood estimate; drop the column or pass a prior"
             )
 
     def floats_per_row(self, params):

@@ -26,7 +26,7 @@ def refine_if(pred: Array, refine: Callable[..., PyTree], default: PyTree, *oper
 
     @run.defjvp
     def _(primals, tangents):
-        pred, default, _ = primals
+        pred = primals[0]
         tangent = jax.tree.map(lambda t: jnp.where(pred, jnp.zeros_like(t), t), tangents[1])
         return run(*primals), tangent
 

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -32,16 +31,59 @@ def outer(a: Array, b: Array) -> Array:
     return a[..., :, None] * b[..., None, :]
 
 
-def solve_lower(factor: Array, b: Array) -> Array:
-    """Solve `factor @ x = b` for lower triangular `factor`, batched over the leading axes of both."""
-    batch = jnp.broadcast_shapes(factor.shape[:-2], b.shape[:-2])
-    factor = jnp.broadcast_to(factor, (*batch, *factor.shape[-2:]))
-    return solve_triangular(factor, jnp.broadcast_to(b, (*batch, *b.shape[-2:])), lower=True)
+@jax.custom_jvp
+def cholesky(a: Array) -> Array:
+    """Lower Cholesky factor; NaN where there is none.
+
+    Batched LAPACK calls that run side by side can wait for each other's threads forever on a CPU (jaxlib 0.10), so
+    triangular solves and derivatives here are matrix products, and what a loop factors it factors in turn.
+    """
+    return jnp.linalg.cholesky(a)
+
+
+@cholesky.defjvp
+def _(primals, tangents):
+    factor = cholesky(*primals)
+    inverse = inverse_lower(factor)
+    inner = matmul(matmul(inverse, symmetrize(tangents[0])), transpose(inverse))
+    half = jnp.tril(inner) - _diagonal_matrix(jnp.diagonal(inner, axis1=-2, axis2=-1) / 2)
+    return factor, matmul(factor, half)
 
 
 def inverse_lower(factor: Array) -> Array:
-    """Inverse of a lower triangular matrix."""
-    return solve_lower(factor, jnp.eye(factor.shape[-1], dtype=factor.dtype))
+    """Inverse of a lower triangular matrix, by inverting diagonal blocks of twice the size at each turn."""
+    d = factor.shape[-1]
+    size = 1 << (d - 1).bit_length()
+    padding = [(0, 0)] * (factor.ndim - 2) + [(0, size - d)] * 2
+    filler = jnp.asarray(np.diag(np.arange(size) >= d), factor.dtype)
+    factor = jnp.pad(factor, padding)
+    factor = factor + jnp.broadcast_to(filler, factor.shape)
+    inverse = (1 / jnp.diagonal(factor, axis1=-2, axis2=-1))[..., None, None]
+    while inverse.shape[-1] < size:
+        half = inverse.shape[-1]
+        first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
+        below = _diagonal_blocks(factor, 2 * half)[..., half:, :half]
+        below = -matmul(matmul(second, below), first)
+        top = jnp.concatenate([first, jnp.zeros_like(first)], -1)
+        inverse = jnp.concatenate([top, jnp.concatenate([below, second], -1)], -2)
+    return inverse[..., 0, :d, :d]
+
+
+def solve_lower(factor: Array, b: Array) -> Array:
+    """Solve `factor @ x = b` for lower triangular `factor`, batched over the leading axes of both."""
+    return matmul(inverse_lower(factor), b)
+
+
+def _diagonal_blocks(a: Array, size: int) -> Array:
+    """`[..., d, d] -> [..., d / size, size, size]`."""
+    count = a.shape[-1] // size
+    blocks = a.reshape(*a.shape[:-2], count, size, count, size)
+    return jnp.moveaxis(jnp.diagonal(blocks, axis1=-4, axis2=-2), -1, -3)
+
+
+def _diagonal_matrix(v: Array) -> Array:
+    eye = jnp.eye(v.shape[-1], dtype=v.dtype)
+    return v[..., None] * jnp.broadcast_to(eye, (*v.shape, v.shape[-1]))
 
 
 def half_log_det(factor: Array) -> Array:

@@ -26,4 +26,4 @@ class Maximize(AbstractMStep):
         return ()
 
     def __call__(self, surrogate, params, state, key):
-        return surrogate.model.maximize(surrogate.stats, params), state
+        return surrogate.model.maximize(surrogate.stats, params), state  # pyright: ignore[reportAttributeAccessIssue]

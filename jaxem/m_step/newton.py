@@ -43,9 +43,11 @@ class Newton(AbstractMStep):
 
         value, gradient = jax.value_and_grad(q)(blocks)
         gradient = [g * m for g, m in zip(gradient, masks, strict=True)]
-        direction = [
-            _uphill(_hessian_block(q, blocks, i), g, m) for i, (g, m) in enumerate(zip(gradient, masks, strict=True))
-        ]
+        direction: list[Array] = []
+        for i, (g, m) in enumerate(zip(gradient, masks, strict=True)):
+            # One decomposition after the other: see `linalg.cholesky`.
+            after = sum((jnp.sum(d) for d in direction), jnp.zeros((), value.dtype))
+            direction.append(_uphill(_hessian_block(q, blocks, i) + 0 * after, g, m))
         slope = sum(jnp.sum(g * d) for g, d in zip(gradient, direction, strict=True))
         steps = 0.5 ** jnp.arange(self.halvings + 1, dtype=value.dtype)
 

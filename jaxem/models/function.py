@@ -20,8 +20,8 @@ class FunctionModel(AbstractModel):
         0 to `num_values - 1`), a scalar.
     - `num_values`: how many values the latent takes.
     - `start`: `start(key, data, weights)`, starting parameters (or fixed parameters, for a single start).
-    - `to_constrained`, `to_unconstrained`: a bijection between unconstrained coordinates and the parameters; the identity if
-        not given.
+    - `to_constrained`, `to_unconstrained`: a bijection between unconstrained coordinates and the parameters; the
+        identity if not given.
     - `prior`: log prior density of the parameters.
 
     The potentials come by enumeration. It works with every rule that needs no closed-form M-step.

@@ -180,7 +180,7 @@ class Mixture(AbstractLinearModel):
     def at(self, params):
         return self._with(self.family.at(params.components))
 
-    def translate(self, stats, source):
+    def translate(self, stats, source: Any):
         return MixtureNatural(stats.log_weights, self.family.translate(stats.components, source.family))
 
     def loss(self, params):
@@ -241,7 +241,7 @@ class Mixture(AbstractLinearModel):
                 )
 
 
-def GaussianMixture(  # noqa: N802 (a constructor of one of the mixtures)
+def GaussianMixture(
     num_components: int,
     covariance: str = "full",
     *,
