@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
-from tests import direct, oracles, problems
 
 import jaxem
 from jaxem import _bijections as bijections
+from tests import oracles, problems
 
-HISTORY = 400
+HISTORY = 4000
 
 
 class Case(NamedTuple):
@@ -71,7 +71,7 @@ EVERY = (*LINEAR, "function")
 _solve = eqx.filter_jit(jaxem.solve)
 
 
-def solve(model, start, x, weights=None, *, tol=1e-9, max_steps=300, key=None, **options):
+def solve(model, start, x, weights=None, *, tol=1e-9, max_steps=HISTORY - 1, key=None, **options):
     """`jaxem.solve`, compiled once for each model, shape and set of options."""
     dtype = jax.tree.leaves(start)[0].dtype
     return _solve(
@@ -103,13 +103,6 @@ def name(fit):
 def as_oracle(params):
     """Parameters of the package as those of the oracles."""
     return oracles.Mixture(np.asarray(params.weights), tuple(np.asarray(leaf) for leaf in params.components))
-
-
-def maximum(case, fixed=(), **priors):
-    """Parameters and objective at the maximum that direct optimisation reaches from the case's start."""
-    problem = case.oracle
-    assert not fixed
-    return direct.maximize(problem.family, problem.start, np.asarray(case.x), **priors)
 
 
 def assert_same(a, b, rtol=1e-9, atol=1e-9):

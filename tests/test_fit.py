@@ -1,16 +1,17 @@
 """The host entry: starts, lanes, choice of the best, and what it refuses."""
 
 import dataclasses
+import itertools
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.problems import old_faithful, overlapping_gaussians
 
 import jaxem
 from jaxem import _restarts
+from tests.problems import old_faithful, overlapping_gaussians
 
 MODEL = jaxem.GaussianMixture(3)
 KEY = jax.random.key(3)
@@ -117,9 +118,7 @@ def test_progress_adds_up(x):
     assert seen[-1].done == seen[-1].total == 20
     assert seen[-1].running == 0
     assert seen[-1].best == pytest.approx(float(fit.objective), rel=1e-9)
-    assert all(
-        a.done <= b.done and a.rounds <= b.rounds and a.steps <= b.steps for a, b in zip(seen, seen[1:], strict=False)
-    )
+    assert all(a.done <= b.done and a.rounds <= b.rounds and a.steps <= b.steps for a, b in itertools.pairwise(seen))
     assert seen[-1].steps == int(fit.restarts.num_steps.sum())
 
 
@@ -190,27 +189,27 @@ def _refusals():
     bad, word = x.copy(), x.astype(str)
     bad[7, 1] = np.nan
     n = len(x)
-    yield "nan", dict(data=bad), r"data: row 7, column 1 has value nan"
-    yield "infinity", dict(data=np.where(np.isnan(bad), np.inf, bad)), r"row 7, column 1 has value inf"
-    yield "strings", dict(data=word), "not numbers"
-    yield "one-dimensional", dict(data=x[:, 0]), r"shape \[rows, columns\], got shape \(272,\); .*data\[:, None\]"
-    yield "ragged", dict(data=[[1.0, 2.0], [3.0]]), "not a rectangular table"
-    yield "empty", dict(data=x[:0]), "data is empty"
-    yield "too few rows", dict(data=x[:2]), "2 rows with positive weight, fewer than num_components=3"
-    yield "constant column", dict(data=np.c_[x, np.ones(n)]), r"column 2 is constant \(value 1.0\)"
-    yield "one repeated row", dict(data=np.ones((50, 2))), "column 0 is constant"
-    yield "half precision", dict(data=x.astype(np.float16)), "float16"
-    yield "negative weight", dict(weights=np.r_[np.ones(n - 1), -1.0]), "weights: row 271 has weight -1.0"
-    yield "zero weights", dict(weights=np.zeros(n)), "weights sum to zero"
-    yield "weights of another length", dict(weights=np.ones(5)), "272 numbers"
-    yield "labels out of range", dict(labels=np.full(n, 3)), "row 0 has label 3; labels run from 0 to 2"
-    yield "labels of another type", dict(labels=np.zeros(n)), "272 integers"
-    yield "method", dict(init="magic"), "no method 'magic'; choose from kmeans"
-    yield "parameters of another model", dict(init=(1.0, 2.0)), "init has structure"
-    yield "restarts", dict(restarts=0), "restarts must be at least 1, got 0"
-    yield "fractional restarts", dict(restarts=2.5), "restarts must be an integer"
-    yield "batch", dict(batch_size=0), "batch_size must be at least 1"
-    yield "tol", dict(tol=float("nan")), "tol is not a number"
+    yield "nan", {"data": bad}, r"data: row 7, column 1 has value nan"
+    yield "infinity", {"data": np.where(np.isnan(bad), np.inf, bad)}, r"row 7, column 1 has value inf"
+    yield "strings", {"data": word}, "not numbers"
+    yield "one-dimensional", {"data": x[:, 0]}, r"shape \[rows, columns\], got shape \(272,\); .*data\[:, None\]"
+    yield "ragged", {"data": [[1.0, 2.0], [3.0]]}, "not a rectangular table"
+    yield "empty", {"data": x[:0]}, "data is empty"
+    yield "too few rows", {"data": x[:2]}, "2 rows with positive weight, fewer than num_components=3"
+    yield "constant column", {"data": np.c_[x, np.ones(n)]}, r"column 2 is constant \(value 1.0\)"
+    yield "one repeated row", {"data": np.ones((50, 2))}, "column 0 is constant"
+    yield "half precision", {"data": x.astype(np.float16)}, "float16"
+    yield "negative weight", {"weights": np.r_[np.ones(n - 1), -1.0]}, "weights: row 271 has weight -1.0"
+    yield "zero weights", {"weights": np.zeros(n)}, "weights sum to zero"
+    yield "weights of another length", {"weights": np.ones(5)}, "272 numbers"
+    yield "labels out of range", {"labels": np.full(n, 3)}, "row 0 has label 3; labels run from 0 to 2"
+    yield "labels of another type", {"labels": np.zeros(n)}, "272 integers"
+    yield "method", {"init": "magic"}, "no method 'magic'; choose from kmeans"
+    yield "parameters of another model", {"init": (1.0, 2.0)}, "init has structure"
+    yield "restarts", {"restarts": 0}, "restarts must be at least 1, got 0"
+    yield "fractional restarts", {"restarts": 2.5}, "restarts must be an integer"
+    yield "batch", {"batch_size": 0}, "batch_size must be at least 1"
+    yield "tol", {"tol": float("nan")}, "tol is not a number"
 
 
 @pytest.mark.parametrize(("options", "message"), [pytest.param(o, m, id=n) for n, o, m in _refusals()])

@@ -3,15 +3,15 @@
 import jax
 import numpy as np
 import pytest
+
+import jaxem
+from tests.problems import london_times
 from tests.published import (
     LONDON_TIMES_AFTER_1500,
     LONDON_TIMES_RATES,
     LONDON_TIMES_WEIGHT,
     MAXIMA,
 )
-from tests.problems import london_times
-
-import jaxem
 
 # One of each kind in every run; the others are as long again and differ in little.
 _ALWAYS = {"waiting-tied-2", "faithful-full-2", "iris-full-3", "iris-diagonal-3", "galaxies-full-4", "galaxies-tied-6"}
@@ -27,7 +27,7 @@ _ALWAYS = {"waiting-tied-2", "faithful-full-2", "iris-full-3", "iris-diagonal-3"
 )
 def test_the_best_of_random_starts_is_the_published_maximum(case):
     problem = case.problem()
-    model = jaxem.GaussianMixture(len(problem.start.weights), problem.family.kind)
+    model = jaxem.GaussianMixture(len(problem.start.weights), problem.family.covariance)
     fit = jaxem.fit(model, problem.x, key=jax.random.key(0), restarts=64, tol=1e-11, max_steps=20_000)
     assert jaxem.status_name(fit.status) == "converged"
     assert abs(float(fit.log_likelihood) - case.log_likelihood) < max(1e-6, case.accuracy)

@@ -73,7 +73,7 @@ def load_fit(path: str | Path) -> Stored:
     ...     code = main(["fit", "--components", "1", "--restarts", "1", "--quiet", "--out", folder])
     ...     stored = load_fit(folder)
     >>> stored.columns, round(float(stored.fit.log_likelihood), 3)
-    (('eruptions', 'waiting'), -1289.569)
+    (('eruptions', 'waiting'), -1289.797)
     """
     file = Path(path)
     try:

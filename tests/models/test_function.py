@@ -1,0 +1,104 @@
+"""Rung 0: ten lines of a user's file."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import gammaln
+from scipy import optimize
+from tests import engine
+from tests.engine import name, solve
+
+import jaxem
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return engine.case("function"), engine.case("poisson")
+
+
+def test_enumeration_gives_what_the_linear_map_gives(pair):
+    function, closed = pair
+    mine, data = function.model, function.x
+    np.testing.assert_allclose(
+        mine.log_prob(function.start, data), closed.model.log_prob(function.start, data), rtol=1e-10
+    )
+    moments, _ = mine.expectation(function.start, data)
+    np.testing.assert_allclose(moments.T, closed.model.posterior(function.start, data), rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(
+        mine.log_likelihood(function.start, data), closed.model.log_likelihood(function.start, data), rtol=1e-12
+    )
+    assert mine.num_parameters(function.start) == closed.model.num_parameters(function.start) == 8
+
+
+def test_single_precision_stays_single(pair):
+    function, _ = pair
+    single = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)  # noqa: E731
+    start, x = single(function.start), single(function.x)
+    assert function.model.log_prob(start, x).dtype == jnp.float32
+    fit = solve(function.model, start, x, algorithm=jaxem.em_gradient(), tol=1e-6)
+    assert name(fit) == "converged"
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((fit.params, fit.objective, fit.history)))
+    best = solve(function.model, function.start, function.x, algorithm=jaxem.em_gradient()).objective
+    np.testing.assert_allclose(fit.objective, best, rtol=1e-4)
+
+
+# A model nobody shipped: visits of people some of whom never come, with a rate that depends on a covariate and priors.
+
+
+def log_joint(params, row, z):
+    visits, age = row["visits"], row["age"]
+    log_rate = params["base"] + params["slope"] * age
+    comes = -jax.nn.softplus(params["never"])
+    poisson = comes + visits * log_rate - jnp.exp(log_rate) - gammaln(visits + 1)
+    never = jnp.where(visits == 0, -jax.nn.softplus(-params["never"]), -jnp.inf)
+    return jnp.where(z == 1, poisson, never)
+
+
+def log_prior(params):
+    return -(params["slope"] ** 2) / 2
+
+
+START = {name: jnp.zeros(()) for name in ("base", "never", "slope")}
+MODEL = jaxem.FunctionModel(log_joint, num_values=2, start=START, prior=log_prior)
+
+
+@pytest.fixture(scope="module")
+def visits():
+    rng = np.random.default_rng(0)
+    age = rng.standard_normal(200)
+    visits = rng.poisson(np.exp(0.7 + 0.5 * age)) * (rng.random(200) > 0.3)
+    return {"visits": jnp.asarray(visits.astype(float)), "age": jnp.asarray(age)}
+
+
+def test_a_users_model_reaches_the_maximum_of_its_likelihood(visits):
+    y, age = (np.asarray(visits[name]) for name in ("visits", "age"))
+
+    def loss(v):
+        base, never, slope = v
+        rate, share = np.exp(base + slope * age), 1 / (1 + np.exp(-never))
+        density = (1 - share) * np.exp(y * np.log(rate) - rate) + share * (y == 0)
+        return -np.log(density).sum() + np.asarray(gammaln(y + 1)).sum() + slope**2 / 2
+
+    found = optimize.minimize(loss, np.zeros(3), method="BFGS", options={"gtol": 1e-6})
+    fit = solve(MODEL, START, visits, algorithm=jaxem.em_gradient(), tol=1e-12)
+    assert name(fit) == "converged"
+    np.testing.assert_allclose(fit.objective, -found.fun, rtol=1e-8)
+    np.testing.assert_allclose([fit.params[k] for k in ("base", "never", "slope")], found.x, atol=1e-4)
+    np.testing.assert_allclose(fit.objective - fit.log_likelihood, log_prior(fit.params), rtol=1e-9)
+    chunked = solve(MODEL, START, visits, algorithm=jaxem.em_gradient(), tol=1e-12, chunk_rows=64)
+    engine.assert_same(chunked.params, fit.params, rtol=1e-7)
+
+
+def test_impossible_latents_have_no_weight(visits):
+    moments, _ = MODEL.expectation(START, visits)
+    came = np.asarray(visits["visits"]) > 0
+    np.testing.assert_array_equal(moments[0][came], 0.0)
+    assert np.all(np.asarray(moments[0])[~came] > 0)
+
+
+def test_a_start_may_be_drawn():
+    drawn = jaxem.FunctionModel(log_joint, 2, start=lambda key, data, weights: {"base": jax.random.normal(key)})
+    a, b = (drawn.init(jax.random.key(seed), None, None)["base"] for seed in (0, 1))
+    assert a != b
+    assert MODEL.init(jax.random.key(0), None, None) is START
