@@ -80,7 +80,8 @@ def test_blocks_are_components():
     """Each row of the second block holds what belongs to one component."""
     case = engine.case("full")
     marked = jaxem.MixtureParams(
-        jnp.zeros(2), jaxem.GaussianParams(jnp.ones((3, 2)) * jnp.arange(3.0)[:, None], jnp.arange(3.0)[:, None] + jnp.zeros((3, 3)))
+        jnp.zeros(2),
+        jaxem.GaussianParams(jnp.ones((3, 2)) * jnp.arange(3.0)[:, None], jnp.arange(3.0)[:, None] + jnp.zeros((3, 3))),
     )
     (_, components), _ = case.model.blocks(marked)
     np.testing.assert_array_equal(components, np.arange(3.0)[:, None] + np.zeros((3, 5)))
@@ -118,7 +119,9 @@ def test_what_cannot_be_is_refused():
     for k in (0, -1, 2.0, "3"):
         with pytest.raises(ValueError, match="num_components must be a positive integer"):
             jaxem.GaussianMixture(k)
-    with pytest.raises(ValueError, match=r"frozen: unknown parameter 'means'; choose from weights, components, components.mean"):
+    with pytest.raises(
+        ValueError, match=r"frozen: unknown parameter 'means'; choose from weights, components, components.mean"
+    ):
         jaxem.GaussianMixture(2, frozen=("means",))
 
 
