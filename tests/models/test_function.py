@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.scipy.special import gammaln
 from scipy import optimize
-from tests import engine
-from tests.engine import name, solve
 
 import jaxem
+from tests import engine
+from tests.engine import name, solve
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import engine, oracles, problems
 
 import jaxem
 from jaxem.init import Points
+from tests import engine, oracles, problems
 
 FREE = {"full": 3 - 1 + 3 * (2 + 3), "diagonal": 2 + 3 * 4, "spherical": 2 + 3 * 3, "tied": 2 + 6 + 3, "poisson": 2 + 6}
 
