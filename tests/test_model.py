@@ -60,7 +60,9 @@ def test_em_gradient_reaches_the_maximum_of_the_likelihood(data):
     assert name(fit) == "converged"
     assert np.all(np.diff(engine.history(fit)) > -1e-10)
     start = np.concatenate([START["gate"], START["line"].ravel()])
-    found = optimize.minimize(lambda v: -logsumexp(joint(v, data), 0).sum(), start, method="BFGS", options={"gtol": 1e-5})
+    found = optimize.minimize(
+        lambda v: -logsumexp(joint(v, data), 0).sum(), start, method="BFGS", options={"gtol": 1e-5}
+    )
     np.testing.assert_allclose(fit.log_likelihood, -found.fun, rtol=1e-9)
     np.testing.assert_allclose(np.concatenate([fit.params["gate"], fit.params["line"].ravel()]), found.x, atol=1e-3)
 
@@ -68,11 +70,15 @@ def test_em_gradient_reaches_the_maximum_of_the_likelihood(data):
 def test_what_follows_from_potentials_alone(data):
     model, vector = Experts(), np.concatenate([START["gate"], START["line"].ravel()])
     np.testing.assert_allclose(model.log_prob(START, data), logsumexp(joint(vector, data), 0), rtol=1e-12)
-    np.testing.assert_allclose(model.log_likelihood(START, data), logsumexp(joint(vector, data)[:, :], 0).sum(), rtol=1e-12)
+    np.testing.assert_allclose(
+        model.log_likelihood(START, data), logsumexp(joint(vector, data)[:, :], 0).sum(), rtol=1e-12
+    )
     assert model.num_parameters(START) == 6
     assert float(model.log_prior(START)) == 0.0
     assert model.accurate() is None
-    with pytest.raises(jaxem.MissingCapabilityError, match="Experts does not say how to draw observations: define `sample`"):
+    with pytest.raises(
+        jaxem.MissingCapabilityError, match="Experts does not say how to draw observations: define `sample`"
+    ):
         model.sample(jax.random.key(0), START, 3)
     with pytest.raises(jaxem.MissingCapabilityError, match="rung 2"):
         jaxem.solve(model, START, data)

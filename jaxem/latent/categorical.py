@@ -22,7 +22,8 @@ class Categorical(AbstractLatent):
     """
 
     def expectation(self, potentials: Float[Array, "k n"]) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
-        top = _finite(jnp.max(potentials, 0, keepdims=True))
+        # Its derivative cancels, and JAX's own is NaN where rounding leaves no potential equal to their maximum.
+        top = jax.lax.stop_gradient(_finite(jnp.max(potentials, 0, keepdims=True)))
         unnormalised = jnp.exp(potentials - top)
         total = jnp.sum(unnormalised, 0, keepdims=True)
         possible = total > 0
