@@ -7,11 +7,11 @@ import pytest
 from scipy import optimize
 from scipy.special import expit, logsumexp
 from scipy.stats import norm
-from tests import engine
-from tests.engine import name, solve
 
 import jaxem
 from jaxem.latent import Categorical
+from tests import engine
+from tests.engine import name, solve
 
 
 class Experts(jaxem.AbstractModel):

@@ -71,6 +71,7 @@ else:
 
 
 @pytest.mark.parametrize("case", ["em", "stepwise", "rung 1"])
+@pytest.mark.slow
 def test_rows_over_two_devices(case):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import engine
 
 import jaxem
 from jaxem.init import METHODS, KMeansPlusPlus, Points, RandomResponsibilities, ShortRuns
 from jaxem.init._init import subsample
 from jaxem.init.kmeans import _cumulative_sum, kmeans_plus_plus
+from tests import engine
 
 SEEDS = 12
 KEYS = jax.random.split(jax.random.key(0), SEEDS)
@@ -80,7 +80,7 @@ def test_rows_without_weight_are_never_chosen(model):
 
 def test_known_labels_decide():
     """With every label known, k-means++ and random responsibilities give the closed form."""
-    case, x, labels, _ = drawn("kmeans++", "spherical")
+    case, x, _labels, _ = drawn("kmeans++", "spherical")
     known = jnp.asarray(np.arange(len(x)) % 3)
     expected = np.stack([x[100:][np.arange(len(x))[100:] % 3 == j].mean(0) for j in range(3)])
     weights = case.weights.at[:100].set(0.0)
@@ -93,7 +93,7 @@ def test_known_labels_decide():
 
 
 def test_some_labels_pull_their_rows():
-    case, x, labels, draw = drawn("random", "spherical", labelled=True)
+    _case, x, labels, draw = drawn("random", "spherical", labelled=True)
     counts = np.asarray(draw(KEYS).weights) * (len(x) - 100)
     known = np.bincount(labels[100:][labels[100:] >= 0], minlength=3)
     # Each component has its labelled rows, and some share of the others.
@@ -128,7 +128,7 @@ def test_cumulative_sum(n):
 
 def test_a_subsample_is_distinct_and_spread_over_the_rows():
     x = jnp.arange(1000.0)
-    rows, weights, key = subsample(jax.random.key(0), x, x + 1, 70)
+    rows, weights, _key = subsample(jax.random.key(0), x, x + 1, 70)
     assert len(np.unique(rows)) == len(rows) == 70
     np.testing.assert_array_equal(weights, rows + 1)
     stretches = np.linspace(0, 1000, 71).astype(int)
