@@ -132,11 +132,6 @@ def test_one_step_lacks_what_the_iterations_carry_on(inputs, direction, implicit
     assert 0.01 < np.linalg.norm(carried) < np.linalg.norm(implicit[0])
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="compiled, the second phase of `solve` (the accurate kernel) gives NaN derivatives with frozen means; "
-    "evaluated eagerly the same derivatives are right",
-)
 def test_frozen_parameters_have_derivative_zero(inputs, direction):
     run = estimate(frozen=("components.mean",))
     found = np.asarray(forward(run)(inputs, direction))

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem._errors import DataError
-from jaxem.families._covariance import STRUCTURES, AbstractCovariance
 from jaxem.families._family import AbstractFamily
 from jaxem.families._prior import NormalInverseWishart
 from jaxem.families._table import check_table
+from jaxem.families.covariance import STRUCTURES, AbstractCovariance
 from jaxem.kernels import linalg
 
 
@@ -115,16 +115,14 @@ class Gaussian(AbstractFamily):
         return jnp.concatenate([constant, natural.linear, quadratic], -1)
 
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
-        x = self._framed(x).T
-        return jnp.concatenate([jnp.ones_like(x[:1]), x, self._structure.square(x)], 0)
+        return self._structure.design(self._framed(x).T)
 
     def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         s = self._structure
         if self._anchor is not None:
             y = self._framed(x).T[None] - self._anchor.location[:, :, None]
             y = s.whiten(self._anchor.factor, y)
-            linear = jnp.sum(natural.linear[:, :, None] * y, -2)
-            return (natural.log_det + natural.offset)[:, None] + linear + s.form(natural.quadratic, y)
+            return (natural.log_det + natural.offset)[:, None] + s.form(natural.quadratic, natural.linear, y)
         if s.shared:
             # The quadratic term is common to all members: one row of coefficients instead of k.
             x = self._framed(x).T

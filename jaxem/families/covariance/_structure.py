@@ -1,0 +1,120 @@
+"""Covariance structures of the Gaussian family. Each knows its own shape; the family knows none of them.
+
+Shapes: `d` columns, `k` members. A *factor* is the square root that whitens: a lower Cholesky factor, or standard
+deviations. Arrays named `quadratic` have the shape of the covariance.
+"""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+class AbstractCovariance(eqx.Module):
+    """What the Gaussian family asks of a covariance structure."""
+
+    shared: ClassVar[bool] = False  # one covariance for all members
+    isotropic: ClassVar[bool] = False  # columns must be scaled alike
+
+    @abstractmethod
+    def square(self, x: Array) -> Array:
+        """Second-order statistics `[..., d, n] -> [q, n]`."""
+
+    def design(self, x: Array) -> Array:
+        """The constant, `x [d, n]`, and their second-order statistics, `[1 + d + q, n]`."""
+        return jnp.concatenate([jnp.ones_like(x[:1]), x, self.square(x)], 0)
+
+    @abstractmethod
+    def pack(self, quadratic: Array) -> Array:
+        """Coefficients of `square`; linear. `[k, q]`, or `[q]` if shared."""
+
+    @abstractmethod
+    def form(self, quadratic: Array, linear: Array, y: Array) -> Array:
+        """`y^T quadratic y + linear^T y` at `y [k, d, n]`, shape `[k, n]`; linear in the coefficients."""
+
+    @abstractmethod
+    def factor(self, covariance: Array) -> Array: ...
+
+    @abstractmethod
+    def half_log_det(self, factor: Array, d: int) -> Array: ...
+
+    @abstractmethod
+    def whiten(self, factor: Array, y: Array) -> Array:
+        """`factor^-1 y` for `y [k, d, n]`."""
+
+    @abstractmethod
+    def colour(self, factor: Array, y: Array) -> Array:
+        """`factor y` for `y [k, d]`."""
+
+    @abstractmethod
+    def congruence(self, factor: Array, quadratic: Array) -> Array:
+        """`factor quadratic factor^T`."""
+
+    @abstractmethod
+    def uncolour(self, factor: Array, quadratic: Array) -> Array:
+        """The inverse of `congruence`."""
+
+    @abstractmethod
+    def precision(self, factor: Array, about: Array | None) -> Array:
+        """Inverse covariance, in the coordinates that the factor `about` whitens."""
+
+    @abstractmethod
+    def apply(self, quadratic: Array, y: Array) -> Array:
+        """`quadratic y` for `y [k, d]`."""
+
+    @abstractmethod
+    def outer(self, a: Array, b: Array) -> Array:
+        """The symmetric part of `a b^T` for `[k, d]`, reduced to this structure but not summed over members."""
+
+    @abstractmethod
+    def divide(self, scatter: Array, count: Array, d: int) -> Array:
+        """Covariance from the scatter about the mean and the effective number of observations of each member."""
+
+    @abstractmethod
+    def rescale(self, covariance: Array, scale: Array) -> Array:
+        """The covariance of `x * scale`."""
+
+    @abstractmethod
+    def clip(self, covariance: Array, floor: float) -> Array:
+        """The maximum-likelihood covariance among those with no eigenvalue below the floor."""
+
+    @abstractmethod
+    def at_floor(self, covariance: Array, floor: float) -> Array:
+        """Whether the least eigenvalue has reached the floor (within a factor `d`)."""
+
+    @abstractmethod
+    def variances(self, covariance: Array, d: int) -> Array:
+        """Marginal variances, broadcastable against `[k, d]`."""
+
+    @abstractmethod
+    def cancellation(self, covariance: Array, mean: Array) -> Array:
+        """How much larger than 1 the terms are whose sum is the squared distance of a typical row to the mean."""
+
+    @abstractmethod
+    def identity(self, k: int, variances: Array) -> Array:
+        """Covariance of `k` members with these marginal variances `[d]`."""
+
+    @abstractmethod
+    def unconstrain(self, covariance: Array) -> Array: ...
+
+    @abstractmethod
+    def constrain(self, free: Array) -> Array: ...
+
+    @abstractmethod
+    def prior_count(self, dof: Array, d: int, k: int) -> Array:
+        """Exponent of `|covariance|^(-1/2)`, for each member, in a normal-inverse-Wishart density."""
+
+    @abstractmethod
+    def prior_normalizer(self, dof: Array, scale: Array, d: int, k: int) -> Array:
+        """Log of the constant of the inverse-Wishart (inverse-gamma) density, over all members."""
+
+    @abstractmethod
+    def coloured_noise(self, covariance: Array, labels: Array, noise: Array) -> Array:
+        """`noise [n, d]` coloured by the member of each row."""
+
+
+def least_variance(variances: Array, floor: float) -> Array:
+    """The floor, and never less than what the arithmetic can resolve beside the largest variance."""
+    return jnp.maximum(floor, 8 * jnp.finfo(variances.dtype).eps * variances)

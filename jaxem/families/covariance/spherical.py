@@ -1,0 +1,88 @@
+from typing import ClassVar, final
+
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+
+from jaxem import _bijections as bijections
+from jaxem.families.covariance._structure import AbstractCovariance
+from jaxem.kernels import linalg
+
+
+@final
+class Spherical(AbstractCovariance):
+    """One variance for each member, `[k]`."""
+
+    isotropic: ClassVar[bool] = True
+
+    def square(self, x):
+        return jnp.sum(x * x, -2, keepdims=True)
+
+    def pack(self, quadratic):
+        return quadratic[:, None]
+
+    def form(self, quadratic, linear, y):
+        return linalg.sum_features(y * (quadratic[:, None, None] * y + linear[:, :, None]))
+
+    def factor(self, covariance):
+        return jnp.sqrt(covariance)
+
+    def half_log_det(self, factor, d):
+        return d * jnp.log(factor)
+
+    def whiten(self, factor, y):
+        return y / factor[:, None, None]
+
+    def colour(self, factor, y):
+        return factor[:, None] * y
+
+    def congruence(self, factor, quadratic):
+        return quadratic * factor**2
+
+    def uncolour(self, factor, quadratic):
+        return quadratic / factor**2
+
+    def precision(self, factor, about):
+        return (1 / factor if about is None else about / factor) ** 2
+
+    def apply(self, quadratic, y):
+        return quadratic[:, None] * y
+
+    def outer(self, a, b):
+        return jnp.sum(a * b, -1)
+
+    def divide(self, scatter, count, d):
+        return scatter / (d * count)
+
+    def rescale(self, covariance, scale):
+        return covariance * scale[0] ** 2
+
+    def clip(self, covariance, floor):
+        return jnp.maximum(covariance, floor)
+
+    def at_floor(self, covariance, floor):
+        return covariance <= floor
+
+    def variances(self, covariance, d):
+        return covariance[:, None]
+
+    def cancellation(self, covariance, mean):
+        return jnp.sum(mean**2 / covariance[:, None] + 1, -1)
+
+    def identity(self, k, variances):
+        return jnp.broadcast_to(jnp.mean(variances), (k,))
+
+    def unconstrain(self, covariance):
+        return bijections.positive_to_free(covariance)
+
+    def constrain(self, free):
+        return bijections.free_to_positive(free)
+
+    def prior_count(self, dof, d, k):
+        return (dof + 2) / d + 1
+
+    def prior_normalizer(self, dof, scale, d, k):
+        one = dof / 2 * jnp.log(scale / 2) - gammaln(dof / 2)
+        return jnp.sum(jnp.broadcast_to(one, (k,)))
+
+    def coloured_noise(self, covariance, labels, noise):
+        return noise * jnp.sqrt(covariance)[labels][:, None]
