@@ -9,8 +9,8 @@ NAME = "many-starts"
 def run(quick: bool, repetitions: int) -> Section:
     n, d, k, starts = (3000, 4, 3, 4) if quick else (50_000, 16, 16, 16)
     contenders = {
-        "jaxem": {"few": 1, "added": 4, "starts": starts},
-        "gemm": {"few": 1, "added": 4, "starts": starts},
+        "jaxem": {"few": 2, "added": 10, "starts": starts},
+        "gemm": {"few": 2, "added": 10, "starts": starts},
         "scikit_learn": {"few": 1, "added": 4},
     }
     results, infos, missing = it.measure(contenders, {"n": n, "d": d, "k": k}, repetitions)
