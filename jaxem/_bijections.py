@@ -51,3 +51,12 @@ def free_to_definite(u: Array) -> Array:
     eye = jnp.broadcast_to(jnp.eye(d, dtype=u.dtype), lower.shape)
     factor = lower + jnp.exp(u[..., :d])[..., :, None] * eye
     return matmul(factor, transpose(factor))
+
+
+NAMED = {
+    "real": (lambda x: x, lambda u: u),
+    "positive": (positive_to_free, free_to_positive),
+    "unit": (unit_to_free, free_to_unit),
+    "simplex": (simplex_to_free, free_to_simplex),
+    "definite": (definite_to_free, free_to_definite),
+}

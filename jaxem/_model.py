@@ -35,6 +35,11 @@ class AbstractModel(eqx.Module):
     linear: ClassVar[bool] = False
 
     @property
+    def rung(self) -> int:
+        """How far up the ladder the model has climbed."""
+        return 2 if self.linear else 1
+
+    @property
     @abstractmethod
     def latent(self) -> AbstractLatent:
         """The structure of the hidden variables."""
@@ -71,6 +76,16 @@ class AbstractModel(eqx.Module):
         """A tree of booleans like `tree` (parameters, or coordinates): false for leaves that stay fixed."""
         return jax.tree.map(lambda _: True, tree)
 
+    def parameter_names(self, params: PyTree) -> tuple[str, ...]:
+        """Names of the leaves of `params` (or of its coordinates), in their order, such as `"components.mean"`."""
+        return tuple(leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
+
+    def freeze(self, names: tuple[str, ...]) -> "AbstractModel":
+        """This model with the parameters of these names kept fixed as well."""
+        raise MissingCapabilityError(
+            f"{type(self).__name__} does not say how to keep some parameters fixed: define `freeze` and `trainable`"
+        )
+
     def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
         """Unconstrained coordinates as a list of `[blocks, size]` arrays, and the function that undoes it.
 
@@ -90,6 +105,10 @@ class AbstractModel(eqx.Module):
     def decode(self, params: PyTree) -> PyTree:
         """Parameters in the user's coordinates."""
         return params
+
+    def lower(self, params: PyTree) -> PyTree | None:
+        """Parameters of the model that the user asked for, where those of the loop are something else."""
+        return None
 
     def at(self, params: PyTree) -> "AbstractModel":
         """This model with its statistics taken about `params`; the same linear map about another origin."""
@@ -175,6 +194,65 @@ class AbstractLinearModel(AbstractModel):
     @abstractmethod
     def maximize(self, stats: PyTree, params: PyTree) -> PyTree:
         """The parameters that maximise Q; where the statistics leave one undetermined, that of `params`."""
+
+
+class AbstractConjugateModel(AbstractLinearModel):
+    """Rung 3: a conjugate prior, for variational Bayes and Gibbs sampling.
+
+    A posterior is a tree of arrays like the parameters, with a distribution in the place of each.
+    """
+
+    @property
+    def rung(self) -> int:
+        try:
+            self.require_prior()
+        except MissingCapabilityError:
+            return 2
+        return 3
+
+    def require_prior(self) -> None:
+        """Raise `MissingCapabilityError` where some parameters lack a prior, or are not free to follow theirs."""
+
+    @abstractmethod
+    def conjugate_posterior(self, stats: PyTree) -> PyTree:
+        """The posterior of the parameters given the expected statistics."""
+
+    @abstractmethod
+    def expected_natural(self, posterior: PyTree) -> PyTree:
+        """Expected natural parameters."""
+
+    @abstractmethod
+    def posterior_mean(self, posterior: PyTree) -> PyTree:
+        """Parameters to plug in for the posterior."""
+
+    @abstractmethod
+    def draw(self, key: PRNGKeyArray, posterior: PyTree) -> PyTree:
+        """One draw of the parameters."""
+
+    @abstractmethod
+    def kl(self, posterior: PyTree) -> Array:
+        """Kullback-Leibler divergence of the posterior from the prior, in nats."""
+
+    def unconstrain_posterior(self, posterior: PyTree) -> PyTree:
+        """Unconstrained coordinates of a posterior."""
+        return posterior
+
+    def constrain_posterior(self, free: PyTree) -> PyTree:
+        """The inverse of `unconstrain_posterior`."""
+        return free
+
+    def encode_posterior(self, posterior: PyTree) -> PyTree:
+        """A posterior in the coordinates of the bound model."""
+        return posterior
+
+    def decode_posterior(self, posterior: PyTree) -> PyTree:
+        """A posterior in the user's coordinates."""
+        return posterior
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """The path of a leaf as a dotted name."""
+    return ".".join(str(getattr(entry, "name", getattr(entry, "key", getattr(entry, "idx", "")))) for entry in path)
 
 
 def weighted_sum(weights: Array, values: Array) -> Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import Reduce
 from jaxem.kernels.linalg import matmul
 
@@ -18,6 +19,7 @@ class AbstractFamily(eqx.Module):
     """
 
     parameters: ClassVar[tuple[str, ...]]
+    conjugate: ClassVar[str] = "define `prior`"
 
     @abstractmethod
     def natural(self, params: PyTree) -> PyTree:
@@ -70,6 +72,56 @@ class AbstractFamily(eqx.Module):
     def log_prior(self, params: PyTree) -> Array:
         """Log prior density; 0 without a prior."""
         return jnp.zeros((), dtype=jnp.result_type(float))
+
+    # With a conjugate prior
+
+    def require_prior(self) -> Any:
+        """The prior; raises `MissingCapabilityError` where there is none that a posterior could come from."""
+        prior = getattr(self, "prior", None)
+        if prior is None:
+            raise MissingCapabilityError(
+                f"{type(self).__name__} has no prior, and a posterior of its parameters needs one: {self.conjugate}"
+            )
+        return prior
+
+    def posterior(self, stats: PyTree) -> PyTree:
+        """The posterior of the parameters given expected statistics: a prior with arrays for its fields."""
+        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `posterior`")
+
+    def expected_natural(self, posterior: PyTree) -> PyTree:
+        """Expected natural parameters."""
+        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `expected_natural`")
+
+    def posterior_mean(self, posterior: PyTree) -> PyTree:
+        """Parameters to plug in for the posterior."""
+        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `posterior_mean`")
+
+    def draw(self, key: PRNGKeyArray, posterior: PyTree) -> PyTree:
+        """One draw of the parameters."""
+        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `draw`")
+
+    def kl(self, posterior: PyTree) -> Array:
+        """Kullback-Leibler divergence of the posterior from the prior, over all members."""
+        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `kl`")
+
+    def unconstrain_posterior(self, posterior: PyTree) -> PyTree:
+        """Unconstrained coordinates of a posterior."""
+        return posterior.unconstrain()
+
+    def constrain_posterior(self, free: PyTree) -> PyTree:
+        """The inverse of `unconstrain_posterior`."""
+        return type(self.require_prior()).constrain(free)
+
+    def encode_posterior(self, posterior: PyTree) -> PyTree:
+        return posterior
+
+    def decode_posterior(self, posterior: PyTree) -> PyTree:
+        return posterior
+
+    def for_starts(self) -> "AbstractFamily":
+        """The family with a prior under which every posterior has a mode."""
+        prior = getattr(self, "prior", None)
+        return self if prior is None else eqx.tree_at(lambda family: family.prior, self, prior.with_mode())
 
     def mend(self, params: PyTree, pooled: PyTree, counts: Array) -> PyTree:
         """Starting parameters in which members with too few rows to have a spread of their own take the pooled one."""

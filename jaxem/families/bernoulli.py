@@ -3,13 +3,13 @@ from typing import Any, ClassVar, NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
 from jaxem.families._counts import clamped_log, log_complement
 from jaxem.families._family import AbstractFamily
-from jaxem.families._prior import Beta
 from jaxem.families._table import check_table, require
+from jaxem.families.priors import Beta
 
 
 class BernoulliParams(NamedTuple):
@@ -31,7 +31,7 @@ class Bernoulli(AbstractFamily):
 
     **Arguments:**
 
-    - `prior`: a `Beta` on the probabilities, for posterior-mode estimates.
+    - `prior`: a `Beta` on the probabilities.
 
     **Example**
 
@@ -45,6 +45,7 @@ class Bernoulli(AbstractFamily):
     _flip: Bool[Array, " d"] | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("probability",)
+    conjugate: ClassVar[str] = "Bernoulli(prior=Beta(...))"
 
     # The linear map
 
@@ -87,6 +88,32 @@ class Bernoulli(AbstractFamily):
     def log_prior(self, params: BernoulliParams) -> Array:
         p = params.probability
         return jnp.zeros((), p.dtype) if self.prior is None else self.prior.log_prob(p)
+
+    # The posterior
+
+    def posterior(self, stats: BernoulliNatural) -> Beta:
+        prior, rare = self.require_prior(), stats.logit
+        ones, zeros = self._swapped(rare, jnp.maximum(stats.constant[:, None] - rare, 0))
+        return prior.update(ones, zeros)
+
+    def expected_natural(self, posterior: Beta) -> BernoulliNatural:
+        log, other = self._swapped(*posterior.expected_log())
+        return BernoulliNatural(jnp.sum(other, -1), log - other)
+
+    def posterior_mean(self, posterior: Beta) -> BernoulliParams:
+        return BernoulliParams(posterior.mean())
+
+    def draw(self, key: PRNGKeyArray, posterior: Beta) -> BernoulliParams:
+        return BernoulliParams(posterior.draw(key))
+
+    def kl(self, posterior: Beta) -> Array:
+        return posterior.kl(self.require_prior())
+
+    def _swapped(self, a, b):
+        """What belongs to the rarer outcome and to the other, from what belongs to ones and zeros; or back."""
+        if self._flip is None:
+            return a, b
+        return jnp.where(self._flip[None], b, a), jnp.where(self._flip[None], a, b)
 
     # Coordinates
 

@@ -4,13 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
 from jaxem.families._counts import clamped_log
 from jaxem.families._family import AbstractFamily
-from jaxem.families._prior import Dirichlet
 from jaxem.families._table import check_table, require
+from jaxem.families.priors import Dirichlet
 
 
 class CategoricalParams(NamedTuple):
@@ -33,7 +33,7 @@ class Categorical(AbstractFamily):
 
     - `num_categories`: how many categories there are, `c`; the same for every column (see `jaxem.Product` where they
         differ).
-    - `prior`: a `Dirichlet` on the probabilities, for posterior-mode estimates.
+    - `prior`: a `Dirichlet` on the probabilities.
 
     **Example**
 
@@ -46,6 +46,7 @@ class Categorical(AbstractFamily):
     prior: Dirichlet | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("probabilities",)
+    conjugate: ClassVar[str] = "Categorical(..., prior=Dirichlet(...))"
 
     def __check_init__(self):
         if not isinstance(self.num_categories, int | np.integer) or self.num_categories < 2:
@@ -89,6 +90,23 @@ class Categorical(AbstractFamily):
     def log_prior(self, params: CategoricalParams) -> Array:
         p = params.probabilities
         return jnp.zeros((), p.dtype) if self.prior is None else self.prior.log_prob(p)
+
+    # The posterior
+
+    def posterior(self, stats: CategoricalNatural) -> Dirichlet:
+        return self.require_prior().update(stats.log_probabilities)
+
+    def expected_natural(self, posterior: Dirichlet) -> CategoricalNatural:
+        return CategoricalNatural(posterior.expected_log())
+
+    def posterior_mean(self, posterior: Dirichlet) -> CategoricalParams:
+        return CategoricalParams(posterior.mean())
+
+    def draw(self, key: PRNGKeyArray, posterior: Dirichlet) -> CategoricalParams:
+        return CategoricalParams(posterior.draw(key))
+
+    def kl(self, posterior: Dirichlet) -> Array:
+        return posterior.kl(self.require_prior())
 
     # Coordinates
 

@@ -1,18 +1,22 @@
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
-from jaxem.families._prior import NormalInverseWishart
 from jaxem.families._table import check_table
 from jaxem.families.covariance import STRUCTURES, AbstractCovariance
+from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import linalg
+from jaxem.kernels.chunks import local, sum_chunks
+
+_BIND_ROWS = 2**16  # rows at a time when the data are first looked at
 
 
 class GaussianParams(NamedTuple):
@@ -53,7 +57,7 @@ class Gaussian(AbstractFamily):
 
     - `covariance`: `"full"` `[k, d, d]`, `"tied"` (one for all members) `[d, d]`, `"diagonal"` `[k, d]` or
         `"spherical"` `[k]`.
-    - `prior`: a `NormalInverseWishart` on mean and covariance, for posterior-mode estimates.
+    - `prior`: a `NormalInverseWishart` on mean and covariance.
     - `floor`: no eigenvalue of a covariance falls below this fraction of the variance of the data (column by column;
         of their mean variance if spherical), nor below what the precision resolves. The M-step is the exact maximum
         under that constraint, so EM stays monotone. A fit that ends at the floor has status `degenerate_component`.
@@ -76,6 +80,7 @@ class Gaussian(AbstractFamily):
     _anchored: bool = eqx.field(static=True, default=False)
 
     parameters: ClassVar[tuple[str, ...]] = ("mean", "covariance")
+    conjugate: ClassVar[str] = "Gaussian(..., prior=NormalInverseWishart(...))"
 
     def __check_init__(self):
         if self.covariance not in STRUCTURES:
@@ -170,20 +175,12 @@ class Gaussian(AbstractFamily):
 
     def _prior_stats(self, location, k):
         """The prior as pseudo-statistics about `location`, in the coordinates of the loop."""
-        s, prior = self._structure, self.prior
-        assert prior is not None
-        frame = self._frame
-        centre, scale = jnp.asarray(prior.mean, location.dtype), jnp.asarray(prior.scale, location.dtype)
-        d = location.shape[1]
-        if frame is not None:
-            centre = (centre - frame.shift) / frame.scale
-            scale = s.rescale(scale, 1 / frame.scale)
-        about = jnp.broadcast_to(centre, location.shape) - location
-        weight = jnp.broadcast_to(jnp.asarray(prior.mean_precision, location.dtype), (k,))
+        s, d = self._structure, location.shape[1]
+        prior = self._prior_here(k, d, location.dtype)
+        about, weight = prior.mean - location, prior.mean_precision
         quadratic = s.outer(about, weight[:, None] * about)
-        quadratic = jnp.sum(quadratic, 0) if s.shared else quadratic
-        quadratic = quadratic + jnp.broadcast_to(scale, quadratic.shape)
-        count = s.prior_count(jnp.asarray(prior.degrees_of_freedom, location.dtype), d, k)
+        quadratic = (jnp.sum(quadratic, 0) if s.shared else quadratic) + prior.scale
+        count = s.prior_count(prior.degrees_of_freedom, d, k)
         return GaussianNatural(jnp.broadcast_to(count, (k,)), weight, weight[:, None] * about, quadratic)
 
     def log_prior(self, params: GaussianParams) -> Array:
@@ -201,6 +198,64 @@ class Gaussian(AbstractFamily):
         precision = jnp.asarray(self.prior.mean_precision, params.mean.dtype)
         return sum(paired) + normalizer + k * d / 2 * jnp.log(precision / (2 * math.pi))
 
+    # The posterior
+
+    def posterior(self, stats: GaussianNatural) -> NormalInverseWishart:
+        s, (k, d) = self._structure, stats.linear.shape
+        prior, counts, total, scatter = self._prior_here(k, d, stats.linear.dtype), *stats[1:]
+        if self._anchor is None:
+            return prior.update(s, counts, total, scatter)
+        location, factor = self._anchor
+        about = eqx.tree_at(lambda p: p.mean, prior, prior.mean - location)
+        found = about.update(s, counts, s.colour(factor, total), s.congruence(factor, scatter))
+        return eqx.tree_at(lambda p: p.mean, found, found.mean + location)
+
+    def expected_natural(self, posterior: NormalInverseWishart) -> GaussianNatural:
+        log_det, offset, linear, quadratic = self.natural(self.posterior_mean(posterior))
+        excess = jnp.broadcast_to(posterior.log_excess(self._structure), log_det.shape)
+        offset = offset - posterior.mean.shape[1] / (2 * posterior.mean_precision)
+        return GaussianNatural(log_det + excess / 2, offset, linear, quadratic)
+
+    def posterior_mean(self, posterior: NormalInverseWishart) -> GaussianParams:
+        """The mean, and `scale / degrees_of_freedom`: the inverse of the expected precision.
+
+        The expected covariance has `degrees_of_freedom - d - 1` below the line, which need not be positive.
+        """
+        return GaussianParams(posterior.mean, posterior.covariance)
+
+    def draw(self, key: PRNGKeyArray, posterior: NormalInverseWishart) -> GaussianParams:
+        return GaussianParams(*posterior.draw(key, self._structure))
+
+    def kl(self, posterior: NormalInverseWishart) -> Array:
+        k, d = posterior.mean.shape
+        return posterior.kl(self._prior_here(k, d, posterior.mean.dtype), self._structure)
+
+    def unconstrain_posterior(self, posterior):
+        return posterior.unconstrain(self._structure)
+
+    def constrain_posterior(self, free):
+        return NormalInverseWishart.constrain(free, self._structure)
+
+    def encode_posterior(self, posterior):
+        return _recoded(self.encode, posterior)
+
+    def decode_posterior(self, posterior):
+        return _recoded(self.decode, posterior)
+
+    def _prior_here(self, k: int, d: int, dtype: Any) -> NormalInverseWishart:
+        """The prior as a posterior without data, in the coordinates of the loop."""
+        s, prior = self._structure, self.require_prior()
+        mean, precision, scale, dof = (jnp.asarray(v, dtype) for v in jax.tree.leaves(prior))
+        shape = s.identity(k, jnp.ones(d, dtype)).shape
+        return self.encode_posterior(
+            NormalInverseWishart(
+                jnp.broadcast_to(mean, (k, d)),
+                jnp.broadcast_to(precision, (k,)),
+                jnp.broadcast_to(scale, shape),
+                dof if s.shared else jnp.broadcast_to(dof, (k,)),
+            )
+        )
+
     # Coordinates
 
     def unconstrain(self, params: GaussianParams) -> GaussianParams:
@@ -210,12 +265,17 @@ class Gaussian(AbstractFamily):
         return GaussianParams(free.mean, self._structure.constrain(free.covariance))
 
     def bind(self, x, weights, reduce):
-        total, sums = reduce((jnp.sum(weights), jnp.sum(weights[:, None] * x, 0)))
+        def column_sums(about, power):
+            def one(chunk, w, index):
+                return jnp.sum(w[:, None] * (chunk - local(about, chunk)[None]) ** power, 0), jnp.sum(w)
+
+            return reduce(sum_chunks(one, x, weights, _BIND_ROWS))
+
+        sums, total = column_sums(jnp.zeros_like(x[0]), 1)
         rough = sums / total
         # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
-        sums = reduce(jnp.sum(weights[:, None] * (x - rough[None]), 0))
-        shift = rough + sums / total
-        variance = reduce(jnp.sum(weights[:, None] * (x - shift[None]) ** 2, 0)) / total
+        shift = rough + column_sums(rough, 1)[0] / total
+        variance = column_sums(shift, 2)[0] / total
         if self._structure.isotropic:
             variance = jnp.full_like(variance, jnp.mean(variance))
         scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
@@ -327,3 +387,8 @@ class Gaussian(AbstractFamily):
 
 def _column(mask: Array, like: Array) -> Array:
     return mask.reshape(mask.shape + (1,) * (like.ndim - 1))
+
+
+def _recoded(code: Callable[[GaussianParams], GaussianParams], posterior: NormalInverseWishart) -> NormalInverseWishart:
+    moved = code(GaussianParams(posterior.mean, posterior.scale))
+    return eqx.tree_at(lambda p: (p.mean, p.scale), posterior, tuple(moved))

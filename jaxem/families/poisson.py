@@ -4,13 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
 from jaxem.families._counts import deviance, log_ratio, stirling
 from jaxem.families._family import AbstractFamily
-from jaxem.families._prior import Gamma
 from jaxem.families._table import check_table, require
+from jaxem.families.priors import Gamma
 
 
 class PoissonParams(NamedTuple):
@@ -33,7 +33,7 @@ class Poisson(AbstractFamily):
 
     **Arguments:**
 
-    - `prior`: a `Gamma` on the rates, for posterior-mode estimates.
+    - `prior`: a `Gamma` on the rates.
 
     Log densities are taken relative to those under the mean of the data, and for counts so large that this cancels,
     relative to those under each member's own rates (Loader 2000): single precision will do for counts in the millions.
@@ -51,6 +51,7 @@ class Poisson(AbstractFamily):
     _anchored: bool = eqx.field(static=True, default=False)
 
     parameters: ClassVar[tuple[str, ...]] = ("rate",)
+    conjugate: ClassVar[str] = "Poisson(prior=Gamma(...))"
 
     # The linear map
 
@@ -108,6 +109,31 @@ class Poisson(AbstractFamily):
 
     def log_prior(self, params: PoissonParams) -> Array:
         return jnp.zeros((), params.rate.dtype) if self.prior is None else self.prior.log_prob(params.rate)
+
+    # The posterior
+
+    def posterior(self, stats: PoissonNatural) -> Gamma:
+        prior, exposure, events = self.require_prior(), stats.constant[:, None], stats.log_rate
+        if self._anchor is not None:
+            events = events + exposure * self._anchor
+        # Rounding may leave less than no events about an anchor.
+        return prior.update(jnp.maximum(events, 0), jnp.broadcast_to(exposure, events.shape))
+
+    def expected_natural(self, posterior: Gamma) -> PoissonNatural:
+        constant, log_rate, anchor = self.natural(self.posterior_mean(posterior))
+        excess = posterior.log_excess()
+        if self._anchor is not None:
+            constant = constant + jnp.sum(self._anchor * excess, -1)
+        return PoissonNatural(constant, log_rate + excess, anchor)
+
+    def posterior_mean(self, posterior: Gamma) -> PoissonParams:
+        return PoissonParams(posterior.mean())
+
+    def draw(self, key: PRNGKeyArray, posterior: Gamma) -> PoissonParams:
+        return PoissonParams(posterior.draw(key))
+
+    def kl(self, posterior: Gamma) -> Array:
+        return posterior.kl(self.require_prior())
 
     # Coordinates
 

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
@@ -128,6 +128,42 @@ class Product(AbstractFamily):
 
     def log_prior(self, params: dict[str, PyTree]) -> Array:
         return fold(jnp.add, self._scalars(lambda family, p: family.log_prior(p), params))
+
+    # The posterior
+
+    def require_prior(self) -> dict[str, Any]:
+        return self._each(lambda family: family.require_prior())
+
+    def posterior(self, stats: dict[str, PyTree]) -> dict[str, PyTree]:
+        return self._each(lambda family, s: family.posterior(s), stats)
+
+    def expected_natural(self, posterior: dict[str, PyTree]) -> dict[str, PyTree]:
+        return self._each(lambda family, p: family.expected_natural(p), posterior)
+
+    def posterior_mean(self, posterior: dict[str, PyTree]) -> dict[str, PyTree]:
+        return self._each(lambda family, p: family.posterior_mean(p), posterior)
+
+    def draw(self, key: PRNGKeyArray, posterior: dict[str, PyTree]) -> dict[str, PyTree]:
+        keys = dict(zip(self.families, jax.random.split(key, len(self.families)), strict=True))
+        return self._each(lambda family, k, p: family.draw(k, p), keys, posterior)
+
+    def kl(self, posterior: dict[str, PyTree]) -> Array:
+        return fold(jnp.add, self._scalars(lambda family, p: family.kl(p), posterior))
+
+    def unconstrain_posterior(self, posterior):
+        return self._each(lambda family, p: family.unconstrain_posterior(p), posterior)
+
+    def constrain_posterior(self, free):
+        return self._each(lambda family, u: family.constrain_posterior(u), free)
+
+    def encode_posterior(self, posterior):
+        return self._each(lambda family, p: family.encode_posterior(p), posterior)
+
+    def decode_posterior(self, posterior):
+        return self._each(lambda family, p: family.decode_posterior(p), posterior)
+
+    def for_starts(self):
+        return self._with(self._each(lambda family: family.for_starts()))
 
     # Coordinates
 

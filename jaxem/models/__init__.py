@@ -5,3 +5,4 @@ from jaxem.models.mixture import GaussianMixture as GaussianMixture
 from jaxem.models.mixture import Labelled as Labelled
 from jaxem.models.mixture import Mixture as Mixture
 from jaxem.models.mixture import MixtureParams as MixtureParams
+from jaxem.models.variational import Variational as Variational

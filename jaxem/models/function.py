@@ -1,70 +1,133 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from jaxem._model import AbstractModel, num_rows
+from jaxem import _bijections as bijections
+from jaxem._model import AbstractModel, leaf_name, num_rows
 from jaxem.latent import Categorical
+
+
+class _Constraints(tuple):
+    """Pairs of a parameter's name and the name of a bijection."""
+
+
+def _by_name(constraints: Any) -> _Constraints:
+    if isinstance(constraints, _Constraints):
+        return constraints
+    leaves = jax.tree_util.tree_leaves_with_path(constraints)
+    pairs = _Constraints((leaf_name(path), kind) for path, kind in leaves)
+    for name, kind in pairs:
+        if kind not in bijections.NAMED:
+            raise ValueError(f"constraints: {name or 'params'}: {kind!r} is none of {', '.join(bijections.NAMED)}")
+    return pairs
 
 
 @final
 class FunctionModel(AbstractModel):
-    """Rung 0: a model given by its joint log density and an enumerable latent.
+    """Rung 0: a model given by its joint log density and a latent that can be enumerated.
 
     **Arguments:**
 
-    - `log_joint`: `log_joint(params, x, z)`, the log density of one observation `x` and its latent `z` (an integer from
-        0 to `num_values - 1`), a scalar.
-    - `num_values`: how many values the latent takes.
+    - `log_joint`: `log_joint(params, x, z)`, the log density of one observation `x` (a row of the data) and its latent
+        `z`, a scalar; minus infinity where the two cannot occur together.
+    - `num_values`: how many values the latent takes; `z` is then an integer from 0 to `num_values - 1`.
     - `start`: `start(key, data, weights)`, starting parameters (or fixed parameters, for a single start).
-    - `to_constrained`, `to_unconstrained`: a bijection between unconstrained coordinates and the parameters; the
-        identity if not given.
+    - `constraints`: where parameters lie: `"real"`, `"positive"`, `"unit"` (between 0 and 1), `"simplex"` (along the
+        last axis) or `"definite"` (the last two axes). A dictionary from names to these, or a tree of them like the
+        parameters; one word for all. Parameters that are not mentioned are real.
+    - `values`: the values of the latent if they are not integers from 0: an array `[m, ...]`, or a tree of such arrays;
+        `z` is then one of them.
     - `prior`: log prior density of the parameters.
+    - `frozen`: names of parameters kept at their starting value.
+    - `to_constrained`, `to_unconstrained`: a bijection between unconstrained coordinates and the parameters, where
+        `constraints` cannot say it. `frozen` is read on both sides.
 
     The potentials come by enumeration. It works with every rule that needs no closed-form M-step.
 
     **Example**
 
-    Two Poisson distributions in the unknown proportion `params[0]`, on the log scale throughout.
+    Insects each lay a Poisson number of eggs, and we see how many hatched; the latent is the number of eggs.
 
-    >>> import jax, jax.numpy as jnp, jaxem
-    >>> def log_joint(params, x, z):
-    ...     weights, rates = jax.nn.log_softmax(jnp.stack([params[0], 0.0])), params[1:]
-    ...     return weights[z] + x * rates[z] - jnp.exp(rates[z])
-    >>> model = jaxem.FunctionModel(log_joint, num_values=2, start=jnp.array([0.0, 0.0, 1.0]))
-    >>> counts = jnp.array([0.0, 1.0, 0.0, 9.0, 11.0, 10.0])
-    >>> fit = jaxem.solve(model, model.start, counts, algorithm=jaxem.em_gradient())
-    >>> jnp.exp(fit.params[1:]).round(1).tolist()
-    [0.30000001192092896, 10.0]
+    >>> import jax.numpy as jnp, jaxem
+    >>> from jax.scipy.stats import binom, poisson
+    >>> def log_joint(params, hatched, eggs):
+    ...     return poisson.logpmf(eggs, params["rate"]) + binom.logpmf(hatched, eggs, 0.5)
+    >>> model = jaxem.FunctionModel(
+    ...     log_joint,
+    ...     values=jnp.arange(40.0),
+    ...     constraints={"rate": "positive"},
+    ...     start={"rate": jnp.array(1.0)},
+    ... )
+    >>> hatched = jnp.array([2.0, 5.0, 3.0, 4.0, 1.0])
+    >>> fit = jaxem.solve(model, model.start, hatched, algorithm=jaxem.em_gradient())
+    >>> round(float(fit.params["rate"]), 2)
+    6.0
     """
 
-    log_joint: Callable[[PyTree, PyTree, Array], Array] = eqx.field(static=True)
-    num_values: int = eqx.field(static=True)
+    log_joint: Callable[[PyTree, PyTree, Any], Array] = eqx.field(static=True)
+    num_values: int | None = eqx.field(static=True, default=None)
     start: Any = None
     to_constrained: Callable[[PyTree], PyTree] | None = eqx.field(static=True, default=None)
     to_unconstrained: Callable[[PyTree], PyTree] | None = eqx.field(static=True, default=None)
     prior: Callable[[PyTree], Array] | None = eqx.field(static=True, default=None)
+    constraints: Any = eqx.field(static=True, default=None, converter=_by_name)
+    values: Any = None
+    frozen: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def __check_init__(self):
+        if (self.num_values is None) == (self.values is None):
+            raise ValueError("FunctionModel takes either num_values or values: what the latent can be")
+        if (self.to_constrained is None) != (self.to_unconstrained is None):
+            raise ValueError("to_constrained and to_unconstrained come together: each is the inverse of the other")
+        if self.constraints and self.to_constrained is not None:
+            raise ValueError("FunctionModel takes either constraints or to_constrained and to_unconstrained")
 
     @property
     def latent(self) -> Categorical:
         return Categorical()
 
     def potentials(self, natural, data):
-        values = jnp.arange(self.num_values)
+        values = jnp.arange(self.num_values) if self.values is None else self.values
         one = jax.vmap(self.log_joint, (None, 0, None))
         return jax.vmap(one, (None, None, 0))(natural, data, values)
 
     def init(self, key, data, weights):
         return self.start(key, data, weights) if callable(self.start) else self.start
 
-    def constrain(self, free):
-        return free if self.to_constrained is None else self.to_constrained(free)
-
     def unconstrain(self, params):
-        return params if self.to_unconstrained is None else self.to_unconstrained(params)
+        return self._mapped(params, 0) if self.to_unconstrained is None else self.to_unconstrained(params)
+
+    def constrain(self, free):
+        return self._mapped(free, 1) if self.to_constrained is None else self.to_constrained(free)
+
+    def _mapped(self, tree, direction):
+        names = self.parameter_names(tree)
+        for prefix, _ in self.constraints:
+            _require(prefix, names, "constraints")
+        kinds = dict(sorted(self.constraints, key=lambda pair: len(pair[0])))
+
+        def one(path, leaf):
+            name, kind = leaf_name(path), "real"
+            for prefix, candidate in kinds.items():
+                kind = candidate if _covers(prefix, name) else kind
+            return bijections.NAMED[kind][direction](leaf)
+
+        return jax.tree_util.tree_map_with_path(one, tree)
+
+    def trainable(self, tree):
+        names = self.parameter_names(tree)
+        for prefix in self.frozen:
+            _require(prefix, names, "frozen")
+        free = [not any(_covers(prefix, name) for prefix in self.frozen) for name in names]
+        return jax.tree.unflatten(jax.tree.structure(tree), free)
+
+    def freeze(self, names):
+        return dataclasses.replace(self, frozen=(*self.frozen, *(name for name in names if name not in self.frozen)))
 
     def log_prior(self, params):
         if self.prior is None:
@@ -75,4 +138,19 @@ class FunctionModel(AbstractModel):
         return jnp.zeros(num_rows(data), jnp.result_type(float))
 
     def floats_per_row(self, params, lanes=1):
-        return 4 * lanes * self.num_values
+        count = self.num_values if self.values is None else num_rows(self.values)
+        return 4 * lanes * (count or 1)
+
+    @eqx.filter_jit
+    def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n m"]:
+        """The posterior probability of each value of the latent, `[n, m]`."""
+        return self.expectation(params, data)[0].T
+
+
+def _covers(prefix: str, name: str) -> bool:
+    return prefix in ("", name) or name.startswith(f"{prefix}.")
+
+
+def _require(prefix: str, names: tuple[str, ...], argument: str) -> None:
+    if not any(_covers(prefix, name) for name in names):
+        raise ValueError(f"{argument}: unknown parameter {prefix!r}; choose from {', '.join(names)}")

@@ -8,9 +8,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxem import _bijections as bijections
-from jaxem._errors import DataError
-from jaxem._model import AbstractLinearModel, unreduced
-from jaxem.families import AbstractFamily, Dirichlet, Gaussian, NormalInverseWishart
+from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._model import AbstractConjugateModel, unreduced
+from jaxem.families import AbstractFamily, Dirichlet, Gaussian, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.latent import Categorical
 
@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
 
 
 @final
-class Mixture(AbstractLinearModel):
+class Mixture(AbstractConjugateModel):
     """A finite mixture of `num_components` members of an exponential family.
 
     **Arguments:**
@@ -45,7 +45,7 @@ class Mixture(AbstractLinearModel):
     - `family`: `jaxem.Gaussian(...)`, `jaxem.Poisson()`, `jaxem.Bernoulli()`, `jaxem.Categorical(...)`, or a
         `jaxem.Product` of several for mixed columns.
     - `num_components`: how many components, `k`.
-    - `weights_prior`: a `Dirichlet` on the weights.
+    - `weights_prior`: a `Dirichlet` or `StickBreaking` prior of the weights.
     - `frozen`: names of parameters kept at their starting value, such as `("weights", "components.covariance")`; the
         others are maximised given them.
     - `start`: how a start is drawn when `fit` is not told: an `AbstractInit`.
@@ -68,7 +68,7 @@ class Mixture(AbstractLinearModel):
 
     family: AbstractFamily
     num_components: int = eqx.field(static=True)
-    weights_prior: Dirichlet | None = None
+    weights_prior: Dirichlet | StickBreaking | None = None
     frozen: tuple[str, ...] = eqx.field(static=True, default=())
     start: AbstractInit = KMeansPlusPlus()
 
@@ -106,9 +106,10 @@ class Mixture(AbstractLinearModel):
         if "weights" not in self.frozen:
             counts = jnp.where(self.family.empty(stats.log_weights), 0, stats.log_weights)
             if self.weights_prior is not None:
-                counts = counts + self.weights_prior.pseudo_counts(counts.shape, counts.dtype)
-            total = jnp.sum(counts)
-            weights = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), weights)
+                weights = self.weights_prior.estimate(counts, weights)
+            else:
+                total = jnp.sum(counts)
+                weights = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), weights)
         components = params.components
         if "components" not in self.frozen:
             inner = tuple(name.removeprefix("components.") for name in self.frozen if name.startswith("components."))
@@ -119,8 +120,63 @@ class Mixture(AbstractLinearModel):
         prior = self.family.log_prior(params.components).astype(params.weights.dtype)
         return prior if self.weights_prior is None else prior + self.weights_prior.log_prob(params.weights)
 
+    # The posterior: `MixtureParams` of priors
+
+    def require_prior(self):
+        if self.frozen:
+            raise MissingCapabilityError(
+                f"the posterior of a mixture is that of all its parameters, but {', '.join(self.frozen)} "
+                "is frozen; take it out of `frozen` and give it a prior that says what is known"
+            )
+        if self.weights_prior is None:
+            raise MissingCapabilityError(
+                "Mixture has no prior on its weights, and a posterior needs one: weights_prior=Dirichlet(...) or "
+                "StickBreaking(...)"
+            )
+        self.family.require_prior()
+
+    def conjugate_posterior(self, stats: MixtureNatural) -> MixtureParams:
+        self.require_prior()
+        assert self.weights_prior is not None
+        weights: Any = self.weights_prior.update(stats.log_weights)
+        return MixtureParams(weights, self.family.posterior(stats.components))
+
+    def expected_natural(self, posterior: Any) -> MixtureNatural:
+        return MixtureNatural(posterior.weights.expected_log(), self.family.expected_natural(posterior.components))
+
+    def posterior_mean(self, posterior: Any) -> MixtureParams:
+        return MixtureParams(posterior.weights.mean(), self.family.posterior_mean(posterior.components))
+
+    def draw(self, key, posterior: Any) -> MixtureParams:
+        keys = jax.random.split(key)
+        return MixtureParams(posterior.weights.draw(keys[0]), self.family.draw(keys[1], posterior.components))
+
+    def kl(self, posterior: Any) -> Array:
+        return posterior.weights.kl(self.weights_prior) + self.family.kl(posterior.components)
+
+    def unconstrain_posterior(self, posterior):
+        components = self.family.unconstrain_posterior(posterior.components)
+        return MixtureParams(posterior.weights.unconstrain(), components)
+
+    def constrain_posterior(self, free):
+        kind: Any = type(self.weights_prior)
+        weights = kind.constrain(free.weights)
+        return MixtureParams(weights, self.family.constrain_posterior(free.components))
+
+    def encode_posterior(self, posterior):
+        return posterior._replace(components=self.family.encode_posterior(posterior.components))
+
+    def decode_posterior(self, posterior):
+        return posterior._replace(components=self.family.decode_posterior(posterior.components))
+
+    # Starts
+
     def init(self, key, data, weights):
-        return self.start(self, key, data, weights)
+        return self.start(self._for_starts(), key, data, weights)
+
+    def _for_starts(self) -> "Mixture":
+        prior = None if self.weights_prior is None else self.weights_prior.with_mode()
+        return Mixture(self.family.for_starts(), self.num_components, prior, self.frozen, self.start)
 
     def start_at(self, points: PyTree, rows: PyTree, weights: Array) -> MixtureParams:
         """Equal weights and components centred on `points`, each as spread out as the data."""
@@ -145,6 +201,10 @@ class Mixture(AbstractLinearModel):
             return not any(".".join(names[:depth]) in self.frozen for depth in range(1, len(names) + 1))
 
         return jax.tree_util.tree_map_with_path(free, tree)
+
+    def freeze(self, names):
+        frozen = (*self.frozen, *(name for name in names if name not in self.frozen))
+        return Mixture(self.family, self.num_components, self.weights_prior, frozen, self.start)
 
     def blocks(self, free):
         k = self.num_components
@@ -246,7 +306,7 @@ def GaussianMixture(
     covariance: str = "full",
     *,
     prior: NormalInverseWishart | None = None,
-    weights_prior: Dirichlet | None = None,
+    weights_prior: Dirichlet | StickBreaking | None = None,
     covariance_floor: float = 1e-12,
     frozen: tuple[str, ...] = (),
     start: AbstractInit | None = None,

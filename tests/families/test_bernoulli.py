@@ -73,5 +73,7 @@ def test_rows_and_options_that_are_refused():
     Bernoulli().check(np.array([[0, 1], [1, 1]]))
     with pytest.raises(ValueError, match=r"row 1, column 0 has value 2.0, which is neither 0 nor 1"):
         Bernoulli().check(np.array([[0.0, 1.0], [2.0, 0.0]]))
-    with pytest.raises(ValueError, match="b must be at least 1"):
-        Beta(1.0, 0.9)
+    with pytest.raises(ValueError, match="b must be positive"):
+        Beta(1.0, 0.0)
+    with pytest.raises(ValueError, match="b must be at least 1 for a posterior-mode estimate"):
+        Beta(1.0, 0.9).pseudo_counts((1, 1), float)

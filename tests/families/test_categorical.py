@@ -63,5 +63,7 @@ def test_rows_and_options_that_are_refused():
     for wrong in (1, 2.5, "3"):
         with pytest.raises(ValueError, match="num_categories must be an integer, at least 2"):
             Categorical(wrong)
-    with pytest.raises(ValueError, match="concentration must be at least 1"):
-        Dirichlet(np.array([1.0, 0.5]))
+    with pytest.raises(ValueError, match="concentration must be positive"):
+        Dirichlet(np.array([1.0, -0.5]))
+    with pytest.raises(ValueError, match="concentration must be at least 1 for a posterior-mode estimate"):
+        Dirichlet(np.array([1.0, 0.5])).pseudo_counts((2,), float)

@@ -117,7 +117,9 @@ def test_rows_and_options_that_are_refused():
         Poisson().check(np.array([[0.0, 3.0], [-2.0, 0.5]]))
     with pytest.raises(ValueError, match=r"row 0, column 1 has value 0.5"):
         Poisson().check(np.array([[0.0, 0.5]]))
-    with pytest.raises(ValueError, match="shape must be at least 1"):
-        Gamma(0.5, 1.0)
+    with pytest.raises(ValueError, match="shape must be positive"):
+        Gamma(0.0, 1.0)
+    with pytest.raises(ValueError, match="shape must be at least 1 for a posterior-mode estimate"):
+        Gamma(0.5, 1.0).pseudo_counts((1, 1), float)
     with pytest.raises(ValueError, match="rate must be positive"):
         Gamma(2.0, np.array([1.0, 0.0]))

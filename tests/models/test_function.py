@@ -102,3 +102,84 @@ def test_a_start_may_be_drawn():
     a, b = (drawn.init(jax.random.key(seed), None, None)["base"] for seed in (0, 1))
     assert a != b
     assert MODEL.init(jax.random.key(0), None, None) is START
+
+
+# Constraints, values and frozen parameters
+
+
+def everything(params, row, z):
+    spread = jnp.sum(params["spread"]["matrix"]) + params["spread"]["scale"]
+    return jnp.log(params["weights"][z]) - spread * (row - params["unit"] - params["free"]) ** 2
+
+
+CONSTRAINTS = {"weights": "simplex", "spread": {"matrix": "definite", "scale": "positive"}, "unit": "unit"}
+CONSTRAINED = {
+    "weights": jnp.array([0.2, 0.3, 0.5]),
+    "spread": {"matrix": jnp.array([[2.0, 0.3], [0.3, 1.0]]), "scale": jnp.array([0.5, 3.0])},
+    "unit": jnp.array(0.7),
+    "free": jnp.array(-1.0),
+}
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [CONSTRAINTS, {"weights": "simplex", "spread": "positive", "spread.matrix": "definite", "unit": "unit"}],
+    ids=["tree", "names"],
+)
+def test_constraints_are_named_bijections(constraints):
+    model = jaxem.FunctionModel(everything, 3, constraints=constraints)
+    free = model.unconstrain(CONSTRAINED)
+    assert free["weights"].shape == (2,)
+    assert free["spread"]["matrix"].shape == (3,)
+    np.testing.assert_allclose(free["spread"]["scale"], np.log([0.5, 3.0]))
+    np.testing.assert_allclose(free["unit"], np.log(0.7 / 0.3))
+    assert free["free"] == -1.0
+    engine.assert_same(model.constrain(free), CONSTRAINED, rtol=1e-12)
+    assert model.num_parameters(CONSTRAINED) == 2 + 3 + 2 + 1 + 1
+    assert model.freeze(("spread.matrix", "weights")).num_parameters(CONSTRAINED) == 4
+    one = jaxem.FunctionModel(everything, 3, constraints="positive")
+    np.testing.assert_allclose(one.unconstrain(jnp.array([2.0])), np.log([2.0]))
+
+
+def test_values_of_the_latent_may_be_anything():
+    """Pairs of a number and a vector, against integers that index them."""
+    numbers, vectors = jnp.array([0.5, 2.0, 3.0]), jnp.arange(6.0).reshape(3, 2)
+
+    def density(params, x, number, vector):
+        return -((x - number * params) ** 2) + jnp.sum(vector) * params
+
+    by_value = jaxem.FunctionModel(lambda p, x, z: density(p, x, z["a"], z["b"]), values={"a": numbers, "b": vectors})
+    by_index = jaxem.FunctionModel(lambda p, x, z: density(p, x, numbers[z], vectors[z]), 3)
+    params, x = jnp.array(0.7), jnp.linspace(-1.0, 2.0, 5)
+    np.testing.assert_allclose(by_value.log_prob(params, x), by_index.log_prob(params, x), rtol=1e-12)
+    posterior = by_value.posterior(params, x)
+    assert posterior.shape == (5, 3)
+    np.testing.assert_allclose(posterior.sum(1), 1.0)
+
+
+def test_frozen_parameters_stay(visits):
+    start = START | {"slope": jnp.array(0.3)}
+    model = jaxem.FunctionModel(log_joint, 2, start, prior=log_prior, frozen=("slope",))
+    fit = solve(model, start, visits, algorithm=jaxem.em_gradient())
+    assert fit.params["slope"] == 0.3
+    assert fit.params["base"] != 0.0
+
+
+def test_what_cannot_be_is_refused():
+    identity = lambda x: x  # noqa: E731
+    for options, words in (
+        ({}, "either num_values or values"),
+        ({"num_values": 2, "values": jnp.arange(2)}, "either num_values or values"),
+        ({"num_values": 2, "constraints": {"rate": "positve"}}, "constraints: rate: 'positve' is none of real, pos"),
+        ({"num_values": 2, "to_constrained": identity}, "come together"),
+        (
+            {"num_values": 2, "to_constrained": identity, "to_unconstrained": identity, "constraints": "real"},
+            "either constraints or",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            jaxem.FunctionModel(log_joint, **options)
+    with pytest.raises(ValueError, match="constraints: unknown parameter 'rate'; choose from base, never, slope"):
+        jaxem.FunctionModel(log_joint, 2, constraints={"rate": "positive"}).unconstrain(START)
+    with pytest.raises(ValueError, match="frozen: unknown parameter 'bse'; choose from base"):
+        jaxem.FunctionModel(log_joint, 2, frozen=("bse",)).trainable(START)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 
 class AbstractCovariance(eqx.Module):
@@ -109,6 +109,28 @@ class AbstractCovariance(eqx.Module):
     @abstractmethod
     def prior_normalizer(self, dof: Array, scale: Array, d: int, k: int) -> Array:
         """Log of the constant of the inverse-Wishart (inverse-gamma) density, over all members."""
+
+    # Under an inverse-Wishart (inverse-gamma) distribution of the covariance
+
+    @abstractmethod
+    def posterior_dof(self, dof: Array, counts: Array, d: int) -> Array:
+        """Degrees of freedom after so many observations of each member."""
+
+    @abstractmethod
+    def least_dof(self, d: int) -> int:
+        """What the degrees of freedom must exceed."""
+
+    @abstractmethod
+    def log_excess(self, dof: Array, d: int) -> Array:
+        """`E log |precision| - log |E precision|`."""
+
+    @abstractmethod
+    def divergence(self, scale: Array, dof: Array, prior_scale: Array, prior_dof: Array) -> Array:
+        """Kullback-Leibler divergence from the prior, over all members."""
+
+    @abstractmethod
+    def draw(self, key: PRNGKeyArray, scale: Array, dof: Array) -> tuple[Array, Array]:
+        """One draw of the covariance, and a square root for `colour`."""
 
     @abstractmethod
     def coloured_noise(self, covariance: Array, labels: Array, noise: Array) -> Array:

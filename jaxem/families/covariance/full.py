@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax.scipy.special import multigammaln
 
 from jaxem import _bijections as bijections
+from jaxem.families.covariance import _wishart
 from jaxem.families.covariance._structure import AbstractCovariance, least_variance
 from jaxem.kernels import linalg
 from jaxem.kernels.branch import refine_if
@@ -99,6 +100,21 @@ class Full(AbstractCovariance):
         log_det = 2 * linalg.half_log_det(linalg.cholesky(scale))
         one = dof / 2 * log_det - dof * d / 2 * jnp.log(2.0).astype(log_det.dtype) - multigammaln(dof / 2, d)
         return jnp.sum(jnp.broadcast_to(one, (k,)))
+
+    def posterior_dof(self, dof, counts, d):
+        return dof + counts
+
+    def least_dof(self, d):
+        return d - 1
+
+    def log_excess(self, dof, d):
+        return _wishart.log_excess(dof, d)
+
+    def divergence(self, scale, dof, prior_scale, prior_dof):
+        return _wishart.divergence(scale, dof, prior_scale, prior_dof)
+
+    def draw(self, key, scale, dof):
+        return _wishart.draw(key, scale, dof)
 
     def coloured_noise(self, covariance, labels, noise):
         return linalg.einsum("nij,nj->ni", self.factor(covariance)[labels], noise)

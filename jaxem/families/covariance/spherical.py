@@ -4,8 +4,10 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from jaxem import _bijections as bijections
+from jaxem.families.covariance import _wishart
 from jaxem.families.covariance._structure import AbstractCovariance
 from jaxem.kernels import linalg
+from jaxem.kernels.special import digamma_excess
 
 
 @final
@@ -83,6 +85,21 @@ class Spherical(AbstractCovariance):
     def prior_normalizer(self, dof, scale, d, k):
         one = dof / 2 * jnp.log(scale / 2) - gammaln(dof / 2)
         return jnp.sum(jnp.broadcast_to(one, (k,)))
+
+    def posterior_dof(self, dof, counts, d):
+        return dof + d * counts
+
+    def least_dof(self, d):
+        return 0
+
+    def log_excess(self, dof, d):
+        return d * digamma_excess(dof / 2)
+
+    def divergence(self, scale, dof, prior_scale, prior_dof):
+        return _wishart.scalar_divergence(scale, dof, prior_scale, prior_dof)
+
+    def draw(self, key, scale, dof):
+        return _wishart.scalar_draw(key, scale, dof)
 
     def coloured_noise(self, covariance, labels, noise):
         return noise * jnp.sqrt(covariance)[labels][:, None]

@@ -85,5 +85,20 @@ class Tied(AbstractCovariance):
     def prior_normalizer(self, dof, scale, d, k):
         return self.full.prior_normalizer(dof, scale, d, 1)
 
+    def posterior_dof(self, dof, counts, d):
+        return dof + jnp.sum(counts)
+
+    def least_dof(self, d):
+        return self.full.least_dof(d)
+
+    def log_excess(self, dof, d):
+        return self.full.log_excess(dof, d)
+
+    def divergence(self, scale, dof, prior_scale, prior_dof):
+        return self.full.divergence(scale, dof, prior_scale, prior_dof)
+
+    def draw(self, key, scale, dof):
+        return self.full.draw(key, scale, dof)
+
     def coloured_noise(self, covariance, labels, noise):
         return linalg.matmul(noise, linalg.transpose(self.factor(covariance)))

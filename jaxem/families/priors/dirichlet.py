@@ -1,0 +1,99 @@
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.scipy.special import gammaln, logsumexp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive
+from jaxem.kernels.special import digamma_excess, gamma_divergence
+
+
+@final
+class Dirichlet(eqx.Module):
+    """Dirichlet prior of a probability vector.
+
+    Posterior-mode estimates need concentrations of at least 1 (below 1 the density has no interior mode); variational
+    Bayes and Gibbs sampling take any that are positive, and those far below 1 leave superfluous components empty.
+
+    **Arguments:**
+
+    - `concentration`: a scalar or `[k]`, positive. A posterior has `[..., k]`, a row for each vector.
+
+    **Example**
+
+    >>> import jaxem
+    >>> model = jaxem.GaussianMixture(2, weights_prior=jaxem.Dirichlet(2.0))
+    """
+
+    concentration: Any
+
+    def __check_init__(self):
+        require_positive(self.concentration, "concentration")
+
+    def log_prob(self, p: Float[Array, "... k"]) -> Float[Array, ""]:
+        """Log density, summed over leading axes; `p` is `[..., k]`."""
+        a = self.like(p).concentration
+        normalizer = gammaln(jnp.sum(a, -1)) - jnp.sum(gammaln(a), -1)
+        log = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+        return jnp.sum(normalizer + jnp.sum((a - 1) * log, -1))
+
+    def pseudo_counts(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """What the prior adds to the counts in a posterior-mode estimate; raises `ValueError` where there is none."""
+        return jnp.broadcast_to(less_one(self.concentration, "concentration", dtype), shape)
+
+    def estimate(self, counts: Float[Array, " k"], fallback: Float[Array, " k"]) -> Float[Array, " k"]:
+        """The mode of the posterior given these counts; `fallback` if there are none, nor pseudo-counts."""
+        counts = counts + self.pseudo_counts(counts.shape, counts.dtype)
+        total = jnp.sum(counts)
+        return jnp.where(total == 0, fallback, counts / jnp.where(total == 0, 1, total))
+
+    def with_mode(self) -> "Dirichlet":
+        """The prior with concentrations below 1 raised to 1, so that posteriors have modes."""
+        return Dirichlet(at_least_one(self.concentration))
+
+    def like(self, p: Array) -> "Dirichlet":
+        """The prior with fields of the shape and precision of `p`."""
+        return Dirichlet(jnp.broadcast_to(jnp.asarray(self.concentration, p.dtype), p.shape))
+
+    def update(self, counts: Float[Array, "... k"]) -> "Dirichlet":
+        """The posterior given expected counts."""
+        return Dirichlet(self.like(counts).concentration + counts)
+
+    def mode(self) -> Float[Array, "... k"]:
+        """The most probable vectors, where every concentration is at least 1."""
+        dtype = jnp.result_type(self.concentration)
+        counts = less_one(self.concentration, "concentration", dtype)
+        return counts / jnp.sum(counts, -1, keepdims=True)
+
+    def mean(self) -> Float[Array, "... k"]:
+        """Expected vectors."""
+        return self.concentration / jnp.sum(self.concentration, -1, keepdims=True)
+
+    def expected_log(self) -> Float[Array, "... k"]:
+        """Expected logarithms; their exponentials sum to less than 1."""
+        a = self.concentration
+        total = jnp.sum(a, -1, keepdims=True)
+        return jnp.log(a / total) + digamma_excess(a) - digamma_excess(total)
+
+    def draw(self, key: PRNGKeyArray) -> Float[Array, "... k"]:
+        """One draw of each vector."""
+        log = log_gamma(key, self.concentration)
+        return exp_positive(log - logsumexp(log, -1, keepdims=True))
+
+    def kl(self, prior: "Dirichlet") -> Float[Array, ""]:
+        """Kullback-Leibler divergence from `prior`, summed over leading axes."""
+        a = self.concentration
+        b = prior.like(a).concentration
+        total_a, total_b = jnp.sum(a, -1, keepdims=True), jnp.sum(b, -1, keepdims=True)
+        terms = gamma_divergence(a, b) + b * jnp.log((b / total_b) / (a / total_a))
+        return jnp.sum(terms) - jnp.sum(gamma_divergence(total_a, total_b))
+
+    def unconstrain(self) -> tuple[Array, ...]:
+        """Logarithms of the fields."""
+        return (jnp.log(self.concentration),)
+
+    @staticmethod
+    def constrain(free: tuple[Array, ...]) -> "Dirichlet":
+        """The inverse of `unconstrain`."""
+        return Dirichlet(jnp.exp(free[0]))

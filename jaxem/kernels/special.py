@@ -1,0 +1,61 @@
+"""Functions of the gamma distribution, free of the cancellation between terms that grow with the counts."""
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+_SHIFT = 10  # from here on the asymptotic series are exact to double precision
+
+
+def digamma_excess(x: Array) -> Array:
+    """`digamma(x) - log(x)`, the mean of `log(u / E u)` under a gamma distribution of shape `x`; negative."""
+    large, small, shifted = _split(x)
+    square = 1 / shifted**2
+    terms = square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square * (1 / 132 - square * 691 / 32760))))
+    series = -1 / (2 * shifted) - square * (1 / 12 - terms)
+    steps = sum((1 / (small + i) for i in range(1, _SHIFT)), 1 / small)
+    return jnp.where(large, series, series + jnp.log1p(_SHIFT / small) - steps)
+
+
+def stirling_excess(x: Array) -> Array:
+    """`log Gamma(x)` less Stirling's `(x - 1/2) log x - x + log(2 pi) / 2`; positive."""
+    large, small, shifted = _split(x)
+    square = 1 / shifted**2
+    terms = square * (1 / 1260 - square * (1 / 1680 - square * (1 / 1188 - square * 691 / 360360)))
+    series = (1 / 12 - square * (1 / 360 - terms)) / shifted
+    ratios = jnp.ones_like(x)
+    for i in range(1, _SHIFT):
+        ratios = ratios * ((small + i) / (small + _SHIFT))
+    below = (small + 0.5) * jnp.log1p(_SHIFT / small) - jnp.log(ratios) - _SHIFT
+    return jnp.where(large, series, series + below)
+
+
+def gamma_divergence(a: Array, b: Array) -> Array:
+    """Kullback-Leibler divergence of a gamma distribution of shape `a` from one of shape `b` and the same mean."""
+    return jnp.log(a / b) / 2 + stirling_excess(b) - stirling_excess(a) + (a - b) * digamma_excess(a)
+
+
+def ratio_divergence(ratio: Array) -> Array:
+    """`x - 1 - log(x)`."""
+    near = jnp.abs(ratio - 1) < 0.1
+    v = jnp.where(near, ratio - 1, 0)
+    series = jnp.zeros_like(v)
+    for power in range(18, 1, -1):
+        series = v * series + (-1) ** power / power
+    far = jnp.where(near, 1, ratio)
+    return jnp.where(near, v * v * series, far - 1 - jnp.log(far))
+
+
+def expected_log(a: Array, b: Array) -> Array:
+    """Mean of `log p` under `Beta(a, b)`, with small relative error where `p` is close to 1."""
+    return digamma_excess(a) - digamma_excess(a + b) - jnp.log1p(b / a)
+
+
+def _split(x):
+    """Which are large, all others (10 in place of the large), and the large beside the others shifted by 10.
+
+    Elementary functions from here on: those that JAX has take seconds to compile, and their derivatives minutes.
+    """
+    large = x >= _SHIFT
+    limit = jnp.full_like(x, _SHIFT)
+    small = jnp.where(large, limit, x)
+    return large, small, jnp.where(large, x, small + _SHIFT)
