@@ -1,52 +1,29 @@
-"""Expectation-maximization on JAX."""
+"""Expectation-maximization on JAX.
 
-from jaxem import adjoint as adjoint
-from jaxem import datasets as datasets
-from jaxem import e_step as e_step
-from jaxem import families as families
-from jaxem import init as init
-from jaxem import latent as latent
-from jaxem import m_step as m_step
-from jaxem import selection as selection
-from jaxem import termination as termination
-from jaxem import update as update
-from jaxem._algorithm import Algorithm as Algorithm
-from jaxem._algorithm import em as em
-from jaxem._algorithm import em_gradient as em_gradient
-from jaxem._algorithm import hard_em as hard_em
-from jaxem._algorithm import stepwise_em as stepwise_em
-from jaxem._errors import DataError as DataError
-from jaxem._errors import FitError as FitError
-from jaxem._errors import MissingCapabilityError as MissingCapabilityError
-from jaxem._errors import PrecisionWarning as PrecisionWarning
-from jaxem._fit import fit as fit
-from jaxem._model import AbstractLinearModel as AbstractLinearModel
-from jaxem._model import AbstractModel as AbstractModel
-from jaxem._restarts import Progress as Progress
-from jaxem._restarts import Racing as Racing
-from jaxem._solve import Fit as Fit
-from jaxem._solve import Restarts as Restarts
-from jaxem._solve import solve as solve
-from jaxem._status import Status as Status
-from jaxem._status import status_name as status_name
-from jaxem.families import Bernoulli as Bernoulli
-from jaxem.families import BernoulliParams as BernoulliParams
-from jaxem.families import Beta as Beta
-from jaxem.families import Categorical as Categorical
-from jaxem.families import CategoricalParams as CategoricalParams
-from jaxem.families import Dirichlet as Dirichlet
-from jaxem.families import Gamma as Gamma
-from jaxem.families import Gaussian as Gaussian
-from jaxem.families import GaussianParams as GaussianParams
-from jaxem.families import NormalInverseWishart as NormalInverseWishart
-from jaxem.families import Poisson as Poisson
-from jaxem.families import PoissonParams as PoissonParams
-from jaxem.families import Product as Product
-from jaxem.models import FunctionModel as FunctionModel
-from jaxem.models import GaussianMixture as GaussianMixture
-from jaxem.models import Labelled as Labelled
-from jaxem.models import Mixture as Mixture
-from jaxem.models import MixtureParams as MixtureParams
-from jaxem.selection import aic as aic
-from jaxem.selection import bic as bic
-from jaxem.selection import icl as icl
+The names are those that `jaxem._public` imports: add new ones there. It is imported, and JAX with it, when the first
+of them is asked for, so that `jaxem --help` need not wait.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxem._public import *  # noqa: F403
+else:
+
+    def _names():
+        from importlib import import_module
+
+        return {name: value for name, value in vars(import_module("jaxem._public")).items() if name[0] != "_"}
+
+    def __getattr__(name):
+        if name == "__all__":
+            return sorted(_names())
+        # Submodules with a leading underscore are imported by their importers, some while the names are on their way.
+        names = {} if name.startswith("_") else _names()
+        if name not in names:
+            raise AttributeError(f"module 'jaxem' has no attribute {name!r}")
+        globals().update(names)
+        return names[name]
+
+    def __dir__():
+        return sorted({*globals(), *_names()})

@@ -1,24 +1,29 @@
-"""The four axes, and the names that the literature gives to their combinations."""
+"""The four axes, composed."""
 
 from typing import Any, final
 
 import equinox as eqx
 
-from jaxem.e_step import AbstractEStep, Expectation, Mode
-from jaxem.m_step import AbstractMStep, Maximize, Newton
+from jaxem._errors import MissingCapabilityError
+from jaxem.accelerate import AbstractAccelerator
+from jaxem.e_step import AbstractEStep, Expectation
+from jaxem.m_step import AbstractMStep, Maximize
+from jaxem.record import AbstractRecord, Last
 from jaxem.termination import AbstractTermination, FixedSteps, Gain
-from jaxem.update import AbstractUpdate, Full, Stepwise
+from jaxem.update import AbstractUpdate, Full
 
 
 @final
 class Algorithm(eqx.Module):
-    """A variant of EM: an E rule, an update rule and an M rule.
+    """A variant of EM: an E rule, an update rule and an M rule, and perhaps an accelerator of the whole map.
 
     **Arguments:**
 
     - `e_step`: what is taken from the posterior of the latents; see `jaxem.e_step`.
     - `update`: which rows an iteration looks at, and how statistics accumulate; see `jaxem.update`.
     - `m_step`: how new parameters follow; see `jaxem.m_step`.
+    - `accelerator`: extrapolates the map; see `jaxem.accelerate`.
+    - `record`: what is reported: the last iterate, an average, or draws; see `jaxem.record`.
 
     **Example**
 
@@ -31,72 +36,47 @@ class Algorithm(eqx.Module):
     e_step: AbstractEStep = Expectation()
     update: AbstractUpdate = Full()
     m_step: AbstractMStep = Maximize()
+    accelerator: AbstractAccelerator | None = None
+    record: AbstractRecord = Last()
+
+    def __check_init__(self):
+        if self.extrapolates and not (self.update.exact and not self.update.additive):
+            which = type(self.e_step if self.accelerator is None else self.accelerator).__name__
+            raise ValueError(
+                f"{which} extrapolates from evaluations of the whole data, which {type(self.update).__name__} does not "
+                "make; use jaxem.update.Full()"
+            )
+        if self.accelerator is not None and not (self.e_step.monotone and self.m_step.ascends):
+            which = self.m_step if self.e_step.monotone else self.e_step
+            raise ValueError(
+                f"{type(self.accelerator).__name__} needs a map whose objective never falls, and "
+                f"{type(which).__name__} does not promise that"
+            )
 
     @property
     def monotone(self) -> bool:
         """Whether the objective never falls."""
         return self.e_step.monotone and self.update.exact and self.m_step.ascends
 
+    @property
+    def extrapolates(self) -> bool:
+        """Whether steps are tried that may have to be taken back."""
+        return self.accelerator is not None or self.e_step.extrapolates
+
+    @property
+    def rung(self) -> int:
+        """How far up the ladder a model must have climbed."""
+        return max(self.m_step.rung, 2 if self.update.additive else 0)
+
     def termination(self) -> AbstractTermination:
         """How a run of this algorithm stops unless told otherwise."""
-        return Gain() if self.update.exact else FixedSteps()
+        return Gain() if self.monotone or self.e_step.stops else FixedSteps()
 
-
-def em() -> Algorithm:
-    """Expectation-maximization: `params <- argmax Q(. | params)`.
-
-    Never lowers the log-likelihood. With a prior in the model it ascends the log posterior (MAP-EM).
-    Dempster, Laird and Rubin (1977).
-
-    **Example**
-
-    >>> import jaxem
-    >>> jaxem.em().monotone
-    True
-    """
-    return Algorithm()
-
-
-def hard_em() -> Algorithm:
-    """Classification EM: each observation goes to its most probable latent.
-
-    Never lowers the classification log-likelihood, and stops after finitely many steps; its estimates are biased
-    where components overlap. Celeux and Govaert (1992).
-
-    **Example**
-
-    >>> import jaxem
-    >>> jaxem.hard_em().e_step
-    Mode()
-    """
-    return Algorithm(e_step=Mode())
-
-
-def stepwise_em(rows: int = 256, power: Any = 0.7, delay: Any = 2.0) -> Algorithm:
-    """Online EM: statistics of one block of rows at a time enter a decaying average.
-
-    For data with many rows per parameter: it comes close to the optimum in a few passes. Not monotone; runs for
-    `max_steps` blocks. Cappe and Moulines (2009).
-
-    **Example**
-
-    >>> import jaxem
-    >>> jaxem.stepwise_em(rows=1000).monotone
-    False
-    """
-    return Algorithm(update=Stepwise(rows, power, delay))
-
-
-def em_gradient() -> Algorithm:
-    """The EM gradient algorithm: one safeguarded Newton step on Q takes the place of its maximisation.
-
-    Never lowers the log-likelihood, and converges at the rate of EM. For models without a closed-form M-step.
-    Lange (1995).
-
-    **Example**
-
-    >>> import jaxem
-    >>> jaxem.em_gradient().monotone
-    True
-    """
-    return Algorithm(m_step=Newton())
+    def check(self, model: Any) -> None:
+        """Raise `MissingCapabilityError` for a model that lacks what the rules need."""
+        if self.update.additive and not model.linear:
+            raise MissingCapabilityError(
+                f"{type(self.update).__name__} adds up statistics, and {type(model).__name__} has none "
+                "(rung 2: `natural` and linear `potentials`); use the full update"
+            )
+        self.e_step.check(model)

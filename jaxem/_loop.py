@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, Reduce, unreduced, weighted_sum
 from jaxem._status import Status
 from jaxem.e_step import AbstractEStep
@@ -74,13 +74,16 @@ class State(NamedTuple):
     params: PyTree
     stats: PyTree
     objective: Array
+    judged: Array  # the objective that the next gain is counted from
     status: Any
-    num_steps: Array
-    fresh: Array  # nothing has been evaluated yet
+    num_steps: Array  # evaluations of the EM map, rejected ones included
+    fresh: Array  # `params` have not been evaluated yet
     doubt: Any  # why `params` could not be trusted if the run ended there; `converged` if they can
     e_state: PyTree
     u_state: PyTree
     m_state: PyTree
+    a_state: PyTree
+    r_state: PyTree
     t_state: PyTree
     key: PRNGKeyArray
     history: Array  # a ring: the objective after `i` steps is at `i % size`
@@ -111,34 +114,37 @@ def evaluate(
 def begin(problem: Problem, params: PyTree, key: PRNGKeyArray, history: int = 1) -> State:
     """The state before anything has been evaluated."""
     algorithm, model = problem.algorithm, problem.model
-    if algorithm.update.additive and not model.linear:
-        raise MissingCapabilityError(
-            f"{type(algorithm.update).__name__} averages statistics, and {type(model).__name__} has none "
-            "(rung 2: `natural` and linear `potentials`); use the full update"
-        )
+    algorithm.check(model)
     dtype = problem.weights.dtype
     e_state = algorithm.e_step.init(model, params)
     expect = evaluate(problem, model.at(params), algorithm.e_step, params, e_state, key)
     shapes, _ = jax.eval_shape(expect, problem.data, problem.weights, key)
+    lowest = jnp.full((), -jnp.inf, dtype)
     return State(
         params,
         jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
-        jnp.full((), -jnp.inf, dtype),
+        lowest,
+        lowest,
         jax.tree.map(jnp.asarray, Status.running),
         jnp.zeros((), jnp.int32),
         jnp.ones((), bool),
         jax.tree.map(jnp.asarray, Status.converged),
         e_state,
-        algorithm.update.init(problem.data, problem.weights, key),
+        algorithm.update.init(shapes, problem.data, problem.weights, key),
         algorithm.m_step.init(model, params),
+        () if algorithm.accelerator is None else algorithm.accelerator.init(_coordinates(problem, params)[0]),
+        algorithm.record.init(jax.eval_shape(lambda: model.decode(params)), dtype),
         problem.termination.init(params, dtype),
         key,
         jnp.full((history,), jnp.nan, dtype),
     )
 
 
-def propose(problem: Problem, state: State, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
-    """The M-step: new parameters from the statistics in `state`."""
+def propose(problem: Problem, state: State, keys: tuple[PRNGKeyArray, PRNGKeyArray]) -> tuple[PyTree, PyTree]:
+    """The M-step: new parameters from the statistics in `state`.
+
+    `keys` are the one that the statistics were taken with, and one for the M rule.
+    """
     algorithm = problem.algorithm
     model = problem.model.at(state.params)
     surrogate = Surrogate(
@@ -149,76 +155,176 @@ def propose(problem: Problem, state: State, key: PRNGKeyArray) -> tuple[PyTree, 
         state.e_state,
         problem.data,
         problem.weights,
-        key,
+        keys[0],
         problem.chunk(state.params),
         problem.reduce,
     )
-    return algorithm.m_step(surrogate, state.params, state.m_state, key)
+    return algorithm.m_step(surrogate, state.params, state.m_state, keys[1])
+
+
+def flatten(model: AbstractModel, params: PyTree) -> tuple[Array, Any]:
+    """Unconstrained coordinates of what is not frozen, `[p]`, and the function that takes them back."""
+    free = model.unconstrain(params)
+    moving, fixed = eqx.partition(free, model.trainable(free))
+    flat, unravel = ravel_pytree(moving)
+
+    def back(flat: Array) -> PyTree:
+        constrained = model.constrain(eqx.combine(unravel(flat), fixed))
+        return jax.tree.map(lambda new, old, on: new if on else old, constrained, params, model.trainable(params))
+
+    return flat, back
+
+
+def _coordinates(problem: Problem, params: PyTree) -> tuple[Array, Any]:
+    """What the accelerator works in, `[p]`, and the function that takes it back."""
+    model = problem.model
+    if problem.algorithm.accelerator.unconstrained:  # pyright: ignore[reportOptionalMemberAccess]
+        return flatten(model, params)
+    moving, fixed = eqx.partition(params, model.trainable(params))
+    flat, unravel = ravel_pytree(moving)
+
+    def back(flat: Array) -> PyTree:
+        moved = eqx.combine(unravel(flat), fixed)
+        # Outside of the domain the bijection does not lead back to where it came from.
+        again = model.constrain(model.unconstrain(moved))
+        eps = jnp.sqrt(jnp.finfo(flat.dtype).eps)
+        close = jax.tree.map(lambda a, b: jnp.all(jnp.abs(a - b) <= eps * (1 + jnp.abs(a))), moved, again)
+        inside = jnp.all(jnp.stack(jax.tree.leaves(close)))
+        return jax.tree.map(lambda leaf: jnp.where(inside, leaf, jnp.full_like(leaf, jnp.nan)), moved)
+
+    return flat, back
+
+
+def sweeper(problem: Problem, params: PyTree, key: PRNGKeyArray):
+    """`sweep(fn)` sums `fn(chunk, weights, key)` over the rows, with the keys that the last evaluation used."""
+
+    def sweep(fn):
+        def one(chunk, w, index):
+            return fn(chunk, w, jax.random.fold_in(key, index)), jnp.zeros((), w.dtype)
+
+        return problem.reduce(sum_chunks(one, problem.data, problem.weights, problem.chunk(params)))[0]
+
+    return sweep
+
+
+def _keys(key: PRNGKeyArray, num_steps: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    return jax.random.fold_in(key, 2 * num_steps), jax.random.fold_in(key, 2 * num_steps + 1)
 
 
 def step(problem: Problem, state: State) -> State:
-    """Propose parameters, evaluate them, and judge. A fresh run evaluates its start instead."""
+    """Propose parameters, evaluate them, and judge. A fresh run evaluates where it is instead."""
     algorithm, fresh = problem.algorithm, state.fresh
-    key = jax.random.fold_in(state.key, state.num_steps)
-    proposed, m_state = propose(problem, state, key)
-    params = _where(fresh, state.params, proposed)
-    m_state = _where(fresh, state.m_state, m_state)
-
-    model = problem.model.at(params)
-    previous = (
-        model.translate(state.stats, problem.model.at(state.params)) if algorithm.update.additive else state.stats
+    e_step, update, accelerator = algorithm.e_step, algorithm.update, algorithm.accelerator
+    last = _keys(state.key, state.num_steps)
+    mapped, m_state = propose(problem, state, last)
+    ready = update.ready(state.u_state)
+    if ready is not True:
+        mapped, m_state = _where(ready, (mapped, m_state), (state.params, state.m_state))
+    mapped, e_state = e_step.review(
+        sweeper(problem, state.params, last[0]), problem.model, state.params, mapped, state.e_state, last[1]
     )
-    expect = evaluate(problem, model, algorithm.e_step, params, state.e_state, key)
-    stats, value, u_state = algorithm.update(
-        expect, model, previous, fresh, problem.data, problem.weights, state.u_state, key, problem.reduce
+    back: Any = None
+    proposed, a_state = mapped, state.a_state
+    plain, on_the_way = e_step.plain(state.e_state), jnp.zeros((), bool)
+    if accelerator is not None:
+        here, back = _coordinates(problem, state.params)
+        target, a_state = accelerator(here, _coordinates(problem, mapped)[0], state.a_state)
+        # A plain step is taken as it is: there and back would round it.
+        proposed = _where(accelerator.plain(a_state), mapped, back(target))
+        plain = plain & accelerator.plain(a_state)
+        on_the_way = ~accelerator.settled(a_state)
+    params, m_state, e_state, a_state = _where(
+        fresh,
+        (state.params, state.m_state, state.e_state, state.a_state),
+        (proposed, m_state, e_state, a_state),
+    )
+
+    num_steps = jnp.where(fresh, state.num_steps, state.num_steps + 1)
+    key = _keys(state.key, num_steps)[0]
+    model = problem.model.at(params)
+    expect = evaluate(problem, model, e_step, params, e_state, key)
+    stats, value, u_state = update(
+        expect,
+        lambda stats: model.translate(stats, problem.model.at(state.params)),
+        model.natural(params),
+        state.stats,
+        fresh,
+        problem.data,
+        problem.weights,
+        state.u_state,
+        key,
+        problem.reduce,
     )
     objective = value + problem.base + problem.model.log_prior(params).astype(value.dtype)
 
     loss = problem.model.loss(params).astype(value.dtype)
     eps = jnp.finfo(value.dtype).eps
-    gain = (objective - state.objective) / problem.total_weight
+    settled = e_step.settled(e_state) & update.settled(u_state) & algorithm.m_step.settled(m_state) & ~on_the_way
+    gain = (objective - state.judged) / problem.total_weight
+    known = settled & jnp.isfinite(state.judged)
     noise = 8 * eps * (jnp.abs(objective / problem.total_weight) + 1) + 4 * loss
     finite = jnp.isfinite(objective) & _all_finite(params) & _all_finite(stats)
     inaccurate = (loss > jnp.sqrt(eps)) & (problem.model.accurate() is not None)
-    fell = ~fresh & algorithm.monotone & (gain < -noise)
+    fell = known & ~fresh & algorithm.monotone & (gain < -noise)
+    lost = ~finite | inaccurate | fell
+    retry = lost & ~plain & ~fresh
 
     decoded = problem.model.decode
     judged, t_state = problem.termination(
-        Step(decoded(state.params), decoded(params), objective, gain, state.num_steps + 1, noise),
-        problem.tol,
-        state.t_state,
+        Step(decoded(state.params), decoded(mapped), objective, gain, num_steps, noise), problem.tol, state.t_state
     )
-    num_steps = jnp.where(fresh, 0, state.num_steps + 1)
+    judged = judged & known & ~fresh
+    own = e_step.converged(e_state, problem.tol, problem.total_weight)
+    if own is not None:
+        judged = own & ~fresh
     status = _first(
+        (retry & (num_steps >= problem.max_steps), problem.termination.at_limit),
+        (retry, Status.running),
         (~finite, Status.not_finite),
         (inaccurate, Status.inaccurate),
         (fell, Status.objective_decreased),
-        (judged & ~fresh, problem.termination.done),
-        (num_steps >= problem.max_steps, problem.termination.at_limit),
+        (judged, problem.termination.done),
+        ((num_steps >= problem.max_steps) & ~on_the_way, problem.termination.at_limit),
     )
-    accepted = finite & ~inaccurate & ~fell
     doubt = _first(
         (problem.model.degenerate(params), Status.degenerate_component),
         (loss > jnp.sqrt(eps), Status.inaccurate),
         otherwise=Status.converged,
     )
+    recorded = algorithm.record.add(state.r_state, decoded(params), num_steps, problem.max_steps)
     new = State(
         params,
         stats,
         objective,
+        jnp.where(settled, objective, state.judged),
         status,
         num_steps,
         jnp.zeros((), bool),
         doubt,
-        _where(fresh, state.e_state, algorithm.e_step.update(problem.model, params, state.e_state)),
+        e_state,
         u_state,
         m_state,
-        _where(fresh, state.t_state, t_state),
+        a_state,
+        _where(fresh, state.r_state, recorded),
+        _where(fresh | ~known, state.t_state, t_state),
         state.key,
         state.history.at[num_steps % state.history.shape[0]].set(objective),
     )
-    # What is rejected leaves the last good iterate in place, with the reason.
-    new = _where(accepted, new, state._replace(status=status))
+    # What is rejected leaves the last good iterate in place: with the reason, or to go on from without extrapolation.
+    kept = state._replace(status=status)
+    if algorithm.extrapolates:
+        again = state._replace(
+            status=status,
+            num_steps=num_steps,
+            fresh=jnp.ones((), bool),
+            e_state=e_step.reset(problem.model, state.params, state.e_state),
+            history=state.history.at[num_steps % state.history.shape[0]].set(state.objective),
+        )
+        if accelerator is not None:
+            target, restarted = accelerator.rejected(a_state)
+            again = again._replace(params=back(target), a_state=restarted)
+        kept = _where(retry, again, kept)
+    new = _where(~lost, new, kept)
     # At the floor of a covariance a fall is rounding too: what matters is that the fit is degenerate.
     fallen = (new.status == Status.objective_decreased) & (new.doubt == Status.degenerate_component)
     ended = (new.status == Status.converged) | (new.status == Status.completed) | fallen

@@ -1,5 +1,6 @@
 """`solve`: one run, pure."""
 
+import dataclasses
 from typing import Any, final
 
 import equinox as eqx
@@ -40,6 +41,9 @@ class Fit(eqx.Module):
     - `history`: the objective at the start and after every step. From `solve`, of fixed length: the last
         `history_size` values, and NaN beyond the end.
     - `restarts`: objective, status and number of steps of every start (from `fit`; `None` from `solve`).
+    - `standard_error`: Monte Carlo standard errors of `params`, under `jaxem.record.Average`.
+    - `draws`: the iterates kept by `jaxem.record.Draws`, along a leading axis.
+    - `posterior`: the posterior of the parameters, under variational Bayes; `params` is then its mean.
     """
 
     params: Any
@@ -49,6 +53,9 @@ class Fit(eqx.Module):
     num_steps: Array
     history: Array
     restarts: Restarts | None = None
+    standard_error: Any = None
+    draws: Any = None
+    posterior: Any = None
 
 
 def solve(
@@ -104,7 +111,8 @@ def solve(
 
     reduce = unreduced if axis_name is None else lambda tree: jax.lax.psum(tree, axis_name)
 
-    bound = model.bind(data, w, reduce)
+    lifted = algorithm.m_step.lift(model)
+    bound: Any = lifted.bind(data, w, reduce)
     problem = Problem.make(
         bound,
         algorithm,
@@ -117,7 +125,8 @@ def solve(
         reduce=reduce,
     )
     key = jax.random.key(0) if key is None else key
-    state = adjoint.run(problem, begin(problem, bound.encode(params), key, history_size))
+    start = bound.encode(params) if lifted is model else bound.lift(bound.model.encode(params), data, w, reduce)
+    state = adjoint.run(problem, begin(problem, start, key, history_size))
     accurate = on_accurate_kernel(problem)
     if accurate is not None:
         state, problem = adjoint.run(accurate, resume(accurate, state)), accurate
@@ -127,8 +136,9 @@ def solve(
 def finish(problem: Problem, state: State) -> Fit:
     """The result of a run, with the objective evaluated at the very parameters that are returned."""
     model, algorithm = problem.model, problem.algorithm
-    params = model.decode(state.params)
-    encoded = model.encode(params)
+    report = algorithm.record.report(state.r_state)
+    final = model.decode(state.params) if report.params is None else report.params
+    encoded = model.encode(final)
     at = model.at(encoded)
     prior = model.log_prior(encoded).astype(problem.weights.dtype)
 
@@ -139,15 +149,27 @@ def finish(problem: Problem, state: State) -> Fit:
     log_likelihood = value(Expectation())
     same = isinstance(algorithm.e_step, Expectation)
     objective = (log_likelihood if same else value(algorithm.e_step)) + prior
+    lowered = model.lower(encoded)
+    posterior = None
+    if lowered is not None:
+        plain: Any = model.model  # pyright: ignore[reportAttributeAccessIssue]
+        score = dataclasses.replace(problem, model=plain)
+        expect = evaluate(score, plain.at(lowered), Expectation(), lowered, (), state.key)
+        log_likelihood = expect(problem.data, problem.weights, state.key)[1] + problem.base
+        posterior, final = final, plain.decode(lowered)
     size = state.history.shape[0]
     shift = jnp.where(state.num_steps >= size, (state.num_steps + 1) % size, 0)
     return Fit(
-        params,
+        final,
         log_likelihood,
         objective,
         state.status,
         state.num_steps,
         jnp.roll(state.history, -shift),
+        None,
+        report.standard_error,
+        report.draws,
+        posterior,
     )
 
 

@@ -23,10 +23,12 @@ class AbstractAdjoint(eqx.Module):
 
 def em_map(problem: Problem, params: PyTree, state: State) -> PyTree:
     """One iteration as a differentiable function of the parameters and the problem."""
-    model = problem.model.at(params)
-    expect = evaluate(problem, model, problem.algorithm.e_step, params, state.e_state, state.key)
+    model, e_step = problem.model.at(params), problem.algorithm.e_step
+    # At the fixed point an extrapolated step is a plain one.
+    e_state = e_step.reset(problem.model, params, state.e_state)
+    expect = evaluate(problem, model, e_step, params, e_state, state.key)
     stats, _ = expect(problem.data, problem.weights, state.key)
-    return propose(problem, state._replace(params=params, stats=stats), state.key)[0]
+    return propose(problem, state._replace(params=params, stats=stats, e_state=e_state), (state.key, state.key))[0]
 
 
 def _run_constant(problem: Problem, state: State) -> State:

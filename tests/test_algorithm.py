@@ -181,7 +181,7 @@ def test_what_a_model_lacks_is_named():
         (jaxem.hard_em(), r"FunctionModel has no closed-form M-step \(rung 2"),
         (
             jaxem.Algorithm(update=jaxem.update.Stepwise(), m_step=jaxem.m_step.Newton()),
-            "Stepwise averages statistics, and FunctionModel has none .*rung 2.*use the full update",
+            "Stepwise adds up statistics, and FunctionModel has none .*rung 2.*use the full update",
         ),
     ):
         with pytest.raises(jaxem.MissingCapabilityError, match=words):

@@ -1,7 +1,9 @@
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._model import AbstractModel
@@ -15,10 +17,15 @@ class AbstractEStep(eqx.Module):
     """
 
     monotone: ClassVar[bool] = True
+    stops: ClassVar[bool] = False  # knows itself when to stop
+    extrapolates: ClassVar[bool] = False  # takes other statistics than EM's, and back if the objective falls
 
     def init(self, model: AbstractModel, params: PyTree) -> PyTree:
         """State carried between iterations."""
         return ()
+
+    def check(self, model: AbstractModel) -> None:
+        """Raise `MissingCapabilityError` for a model that lacks what the rule needs."""
 
     def naturals(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
         """What `posterior` needs beside the potentials at `params`; once an iteration."""
@@ -30,6 +37,33 @@ class AbstractEStep(eqx.Module):
     ) -> tuple[PyTree, Array]:
         """Moments of a block of observations with these potentials, and what each contributes to the objective."""
 
-    def update(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
-        """State for the next iteration."""
+    def review(
+        self,
+        sweep: Callable,
+        model: AbstractModel,
+        params: PyTree,
+        proposed: PyTree,
+        state: PyTree,
+        key: PRNGKeyArray,
+    ) -> tuple[PyTree, PyTree]:
+        """Parameters to evaluate next, and the state to do it with; both may depend on what the M-step proposed.
+
+        `sweep(fn)` sums `fn(chunk, weights, key)` over the rows, with the keys that `posterior` was called with.
+        """
+        return proposed, state
+
+    def plain(self, state: PyTree) -> Any:
+        """Whether statistics taken with `state` are those of EM, so that the objective cannot fall."""
+        return jnp.ones((), bool)
+
+    def reset(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
+        """The state to go on with at `params` after the objective fell."""
         return state
+
+    def settled(self, state: PyTree) -> Any:
+        """Whether the objective can be compared with that of the last evaluation."""
+        return jnp.ones((), bool)
+
+    def converged(self, state: PyTree, tol: Array, total_weight: Array) -> Any:
+        """Whether to stop, where the rule itself knows; `None` leaves it to the termination."""
+        return None

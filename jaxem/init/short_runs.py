@@ -31,8 +31,8 @@ class ShortRuns(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        from jaxem._algorithm import em
         from jaxem._loop import Problem, begin, run
+        from jaxem._variants import em
 
         data, weights, seed = subsample(key, data, weights, max(self.rows, 32 * model.num_components))
         starts = jax.vmap(lambda k: self.base(model, k, data, weights))(jax.random.split(seed, self.runs))

@@ -1,14 +1,15 @@
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, Reduce, weighted_sum
-from jaxem.e_step import AbstractEStep
-from jaxem.kernels.chunks import sum_chunks
+from jaxem.e_step import AbstractEStep, Expectation
+from jaxem.kernels.chunks import local, sum_chunks
 
 
 class Surrogate(eqx.Module):
@@ -47,6 +48,30 @@ class Surrogate(eqx.Module):
         value = self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1])
         return self._with_prior(value, params)
 
+    def log_likelihood(self, params: PyTree) -> Array:
+        """What EM ascends: the log-likelihood plus log prior, but for what depends on the data alone.
+
+        A pass over the data. Its gradient at `reference` is that of Q (Fisher's identity).
+        """
+        if not isinstance(self.e_step, Expectation):
+            raise MissingCapabilityError(
+                "the M rule works on the log-likelihood, which is not the objective under the E rule "
+                f"{type(self.e_step).__name__}; use jaxem.e_step.Expectation()"
+            )
+        model = self.model
+        natural = local(model.natural(params), (self.data, self.weights))
+
+        def one(chunk, w, index):
+            _, value = model.latent.expectation(model.potentials(natural, chunk))
+            return (), weighted_sum(w, value)
+
+        return self._with_prior(self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1]), params)
+
+    @property
+    def total_weight(self) -> Array:
+        """Sum of the weights of all rows."""
+        return self.reduce(jnp.sum(self.weights))
+
     def _with_prior(self, value, params):
         return value + self.model.log_prior(params).astype(value.dtype)
 
@@ -55,10 +80,19 @@ class AbstractMStep(eqx.Module):
     """How parameters are chosen given Q. `ascends` says that Q never falls, so that the likelihood does not."""
 
     ascends: ClassVar[bool] = True
+    rung: ClassVar[int] = 0  # of the ladder of models that it needs
 
     def init(self, model: AbstractModel, params: PyTree) -> PyTree:
         """State carried between iterations; raises `MissingCapabilityError` for a model that lacks what is needed."""
         return ()
+
+    def lift(self, model: AbstractModel) -> AbstractModel:
+        """The model whose parameters the rule works on: `model` itself, or one made of it."""
+        return model
+
+    def settled(self, state: PyTree) -> Any:
+        """Whether the objective can be compared with that of the last iteration of which this was so."""
+        return jnp.ones((), bool)
 
     @abstractmethod
     def __call__(self, surrogate: Surrogate, params: PyTree, state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:

@@ -1,4 +1,4 @@
-from typing import final
+from typing import ClassVar, final
 
 from jaxem._errors import MissingCapabilityError
 from jaxem.m_step._m_step import AbstractMStep
@@ -16,6 +16,8 @@ class Maximize(AbstractMStep):
     >>> jaxem.em().m_step
     Maximize()
     """
+
+    rung: ClassVar[int] = 2
 
     def init(self, model, params):
         if not model.linear:

@@ -1,11 +1,12 @@
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._model import AbstractModel, Reduce
+from jaxem._model import Reduce
 
 # expect(data, weights, key) -> (statistics, value), summed over the rows given
 Expect = Callable[[PyTree, Array, PRNGKeyArray], tuple[PyTree, Array]]
@@ -20,15 +21,24 @@ class AbstractUpdate(eqx.Module):
     exact: ClassVar[bool] = True
     additive: ClassVar[bool] = False  # needs statistics that do not depend on the parameters they were taken at
 
-    def init(self, data: PyTree, weights: Array, key: PRNGKeyArray) -> PyTree:
-        """State carried between iterations."""
+    def init(self, stats: PyTree, data: PyTree, weights: Array, key: PRNGKeyArray) -> PyTree:
+        """State carried between iterations; `stats` has the shapes of the statistics."""
         return ()
+
+    def ready(self, state: PyTree) -> Any:
+        """Whether the statistics are complete enough for an M-step."""
+        return True
+
+    def settled(self, state: PyTree) -> Any:
+        """Whether the objective can be compared with that of the last evaluation of which this was so."""
+        return jnp.ones((), bool)
 
     @abstractmethod
     def __call__(
         self,
         expect: Expect,
-        model: AbstractModel,
+        translate: Callable[[PyTree], PyTree],
+        natural: PyTree,
         previous: PyTree,
         fresh: Array,
         data: PyTree,
@@ -37,8 +47,9 @@ class AbstractUpdate(eqx.Module):
         key: PRNGKeyArray,
         reduce: Reduce,
     ) -> tuple[PyTree, Array, PyTree]:
-        """Statistics in the coordinates of `model`, the objective's data part, and the next state.
+        """Statistics, the objective's data part, and the next state.
 
-        `previous` are the last statistics, in the same coordinates; they are meaningless while `fresh`.
-        `expect` sums over devices already; what else is summed over rows needs `reduce`.
+        `previous` are the last statistics, meaningless while `fresh`; `translate` takes statistics from the coordinates
+        of the last iteration to those of this one, which `natural` (the natural parameters) is in. `expect` sums over
+        devices already; what else is summed over rows needs `reduce`.
         """

@@ -14,6 +14,6 @@ class Full(AbstractUpdate):
     Full()
     """
 
-    def __call__(self, expect, model, previous, fresh, data, weights, state, key, reduce):
+    def __call__(self, expect, translate, natural, previous, fresh, data, weights, state, key, reduce):
         stats, value = expect(data, weights, key)
         return stats, value, state

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxem.m_step import Newton, newton
+from jaxem.m_step import Newton, _ascent
 from tests import engine
 
-uphill = jax.jit(newton._uphill)
+uphill = jax.jit(_ascent._uphill)
 
 
 def quadratic(curvature, slope):
@@ -35,7 +35,7 @@ def parts():
 def test_hessian_blocks(parts):
     curvature, slope = parts
     q, blocks = quadratic(curvature, slope), [jnp.ones((3, 4)), jnp.ones((1, 1))]
-    found = jax.jit(lambda blocks: [newton._hessian_block(q, blocks, i) for i in range(2)])(blocks)
+    found = jax.jit(lambda blocks: [_ascent._hessian_block(q, blocks, i) for i in range(2)])(blocks)
     engine.assert_same(found, [-np.asarray(c) for c in curvature], rtol=1e-10, atol=1e-12)
 
 

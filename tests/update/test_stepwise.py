@@ -25,9 +25,10 @@ def iterate(rule, x, w, steps):
 
     @jax.jit
     def one(stats, fresh, state):
-        return rule(expect, None, stats, fresh, x, w, state, jax.random.key(0), unreduced)
+        return rule(expect, lambda s: s, None, stats, fresh, x, w, state, jax.random.key(0), unreduced)
 
-    stats, state = {"sum": jnp.asarray(np.nan), "count": jnp.asarray(np.nan)}, rule.init(x, w, jax.random.key(5))
+    stats, state = {"sum": jnp.asarray(np.nan), "count": jnp.asarray(np.nan)}, None
+    state = rule.init(stats, x, w, jax.random.key(5))
     for step in range(steps):
         stats, value, state = one(stats, jnp.asarray(step == 0), state)
         yield jax.tree.map(float, stats), float(value)
@@ -82,3 +83,17 @@ def test_more_rows_than_there_are(data):
     for stats, value in iterate(Stepwise(rows=1000), data, jnp.ones(N), 3):
         np.testing.assert_allclose(stats["sum"], N * (N + 1) / 2, rtol=1e-12)
         np.testing.assert_allclose(value, np.sum(np.asarray(data) ** 2), rtol=1e-12)
+
+
+def test_the_gain_is_one_while_it_is_held(data):
+    alone = [stats["sum"] for stats, _ in iterate(Stepwise(rows=5, power=0.0), data, jnp.ones(N), 6)]
+    held = [stats["sum"] for stats, _ in iterate(Stepwise(rows=5, power=0.6, delay=1.0, hold=3), data, jnp.ones(N), 6)]
+    np.testing.assert_allclose(held[:4], alone[:4], rtol=1e-12)
+    np.testing.assert_allclose(held[4], (1 - 2**-0.6) * held[3] + 2**-0.6 * alone[4], rtol=1e-12)
+
+
+def test_it_waits_before_the_first_m_step(data):
+    rule = Stepwise(rows=5, wait=2)
+    states = [rule.init(None, data, jnp.ones(N), jax.random.key(0))]
+    assert [bool(rule.ready((jnp.asarray(turn), None))) for turn in (1, 2, 3)] == [False, False, True]
+    assert int(states[0][0]) == 0

@@ -1,0 +1,173 @@
+"""What becomes of the starts of a fit: rounds, racing, the accurate kernel, the best run and a record of all."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxem._errors import FitError
+from jaxem._loop import Problem, State, on_accurate_kernel
+from jaxem._model import AbstractModel
+from jaxem._restarts import Outcome, Pool, Progress, Racing, saved_blocks
+from jaxem._solve import Fit, Restarts, finish
+from jaxem._status import Status, status_code, status_from_code, status_name
+from jaxem.kernels.chunks import chunk_rows, num_rows
+
+ROUND_STEPS = 8
+
+_finish = eqx.filter_jit(finish)
+_on_accurate_kernel = eqx.filter_jit(on_accurate_kernel)
+
+
+class Search:
+    """Keeps the best run and a record of all."""
+
+    def __init__(self, problem: Problem, size: int, total: int, progress: Any):
+        self.problem, self.size, self.total = problem, size, total
+        self.report = _printer() if progress is True else progress
+        self.objective = np.full(total, np.nan)
+        self.code = np.full(total, int(status_code(Status.running)))
+        self.num_steps = np.zeros(total, np.int64)
+        self.best: Outcome | None = None
+        self.best_state: State | None = None
+        self.best_problem = problem
+        self.histories: dict[int, list[np.ndarray]] = {}
+        self.done = self.rounds = self.steps = 0
+
+    def run(self, blocks: Any, problem: Problem | None = None) -> None:
+        """Every start to its end; those that lack accuracy once more, on the accurate kernel."""
+        problem = problem or self.problem
+        slower, aside = problem.model.accurate() is not None, []
+        for outcome in self.pool(problem).run(blocks, self.histories):
+            if slower and outcome.code == _INACCURATE:
+                self.histories[outcome.start] = outcome.history
+                aside.append((outcome.start, outcome.state()))
+            else:
+                self.record(outcome, problem)
+        if aside:
+            accurate: Any = _on_accurate_kernel(problem)
+            size = min(self.size, len(aside))
+            rows = rows_per_chunk(accurate.model, aside[0][1].params, num_rows(problem.data), size)
+            accurate = dataclasses.replace(accurate, rows=rows)
+            blocks = saved_blocks(accurate, aside, size)
+            for outcome in self.pool(accurate, size).run(blocks, self.histories):
+                self.record(outcome, accurate)
+
+    def race(self, racing: Racing, blocks: Any) -> None:
+        """Successive halving, then the finalists to the end."""
+        most, steps = self.problem.max_steps, racing.steps
+        left = self.total
+        while left > racing.finalists:
+            stage = eqx.tree_at(lambda p: p.max_steps, self.problem, jnp.minimum(most, steps))
+            held = []
+            for outcome in self.pool(stage).run(blocks, self.histories):
+                undecided = outcome.code in _UNDECIDED and outcome.num_steps < int(most)
+                if (undecided and outcome.num_steps >= int(stage.max_steps)) or outcome.code == _INACCURATE:
+                    self.histories[outcome.start] = outcome.history
+                    held.append((outcome, outcome.state()))
+                else:
+                    self.record(outcome, self.problem)
+            held.sort(key=lambda pair: (-pair[0].objective, pair[0].start))
+            keep = max(math.ceil(racing.keep * left), 1)
+            for outcome, _ in held[keep:]:
+                self.histories.pop(outcome.start)
+                self.note(outcome.start, int(status_code(Status.eliminated)), outcome.objective, outcome.num_steps)
+            going = [
+                (outcome.start, state if outcome.code == _INACCURATE else state._replace(status=_running(state)))
+                for outcome, state in held[:keep]
+            ]
+            left, steps = len(going), steps * racing.growth
+            blocks = saved_blocks(None, going, self.size)
+            if not going:
+                return
+        self.run(blocks)
+
+    def pool(self, problem: Problem, size: int | None = None) -> Pool:
+        return Pool(problem, size or self.size, ROUND_STEPS, self.after_round)
+
+    def after_round(self, running: int, steps: int) -> None:
+        self.rounds, self.steps = self.rounds + 1, self.steps + steps
+        if self.report:
+            best = self.best.objective if self.best else -math.inf
+            self.report(Progress(self.done, self.total, running, self.rounds, self.steps, best))
+
+    def note(self, start: int, code: int, objective: float, num_steps: int) -> None:
+        self.code[start], self.objective[start], self.num_steps[start] = code, objective, num_steps
+        self.done += 1
+
+    def record(self, outcome: Outcome, problem: Problem) -> None:
+        self.note(outcome.start, outcome.code, outcome.objective, outcome.num_steps)
+        if self.best is None or _better(outcome, self.best, problem.weights.dtype):
+            self.best, self.best_state, self.best_problem = outcome, outcome.state(), problem
+
+    def result(self, throw: bool) -> Fit:
+        assert self.best is not None
+        assert self.best_state is not None
+        if self.report:
+            self.report(Progress(self.done, self.total, 0, self.rounds, self.steps, self.best.objective))
+        failed = (int(status_code(Status.not_finite)), _INACCURATE)
+        if throw and np.isin(self.code, failed).all():
+            reasons = {
+                name: int(np.sum(np.asarray(status_name(status_from_code(self.code))) == name)) for name in _NAMES
+            }
+            counts = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
+            raise FitError(
+                f"all {self.total} starts failed ({counts}): {Status[self.best_state.status]}; "
+                "pass throw=False to look at what there is"
+            )
+        fit = _finish(self.best_problem, self.best_state)
+        dtype = fit.objective.dtype
+        history = np.concatenate(self.best.history) if self.best.history else np.zeros(0)
+        code = jnp.asarray(self.code, jnp.int32)
+        record = Restarts(
+            jnp.asarray(self.objective, dtype), status_from_code(code), jnp.asarray(self.num_steps, jnp.int32)
+        )
+        return dataclasses.replace(fit, history=jnp.asarray(history, dtype), restarts=record)
+
+
+_INACCURATE = int(status_code(Status.inaccurate))
+_UNDECIDED = (int(status_code(Status.max_steps_reached)), int(status_code(Status.completed)))
+_NAMES = ("not_finite", "inaccurate")
+# Outcomes from the most to the least trustworthy; any other is as good as converged.
+_RANK = {
+    int(status_code(Status.objective_decreased)): 1,
+    int(status_code(Status.degenerate_component)): 2,
+    _INACCURATE: 3,
+    int(status_code(Status.not_finite)): 4,
+}
+
+
+def _better(new: Outcome, old: Outcome, dtype: Any) -> bool:
+    ranks = _RANK.get(new.code, 0), _RANK.get(old.code, 0)
+    if ranks[0] != ranks[1]:
+        return ranks[0] < ranks[1]
+    if not math.isfinite(old.objective) or not math.isfinite(new.objective):
+        return math.isfinite(new.objective) > math.isfinite(old.objective)
+    slack = 100 * float(jnp.finfo(dtype).eps) * abs(old.objective)
+    if abs(new.objective - old.objective) <= slack:
+        return new.start < old.start
+    return new.objective > old.objective
+
+
+def _running(state: State) -> Any:
+    return status_from_code(jnp.full_like(status_code(state.status), int(status_code(Status.running))))
+
+
+def rows_per_chunk(model: AbstractModel, params: PyTree, n: int, lanes: int) -> int:
+    return chunk_rows(n, model.floats_per_row(params, lanes))
+
+
+def _printer() -> Callable[[Progress], None]:
+    import sys
+
+    def show(p: Progress) -> None:
+        end = "\n" if p.done == p.total and p.running == 0 else ""
+        sys.stderr.write(f"\r{p.done}/{p.total} starts, {p.steps} steps, best {p.best:.6g}{end}")
+        sys.stderr.flush()
+
+    return show

@@ -1,0 +1,257 @@
+"""`fit_stream`: stepwise EM over batches of rows that need not fit in memory together."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._algorithm import Algorithm
+from jaxem._batches import Reader
+from jaxem._check import as_starts
+from jaxem._errors import DataError, FitError, MissingCapabilityError
+from jaxem._fit import _positive, _shapes, fit
+from jaxem._loop import Problem, State, begin, resume, step
+from jaxem._model import AbstractModel
+from jaxem._solve import Fit, finish
+from jaxem._status import Status, status_name
+from jaxem._variants import stepwise_em
+from jaxem.record import Average
+from jaxem.termination import FixedSteps
+from jaxem.update import Stepwise
+
+_START_STEPS = 10  # EM iterations on the first batch before its starts are compared
+_UNKNOWN = 2**31 - 2
+
+
+class StreamProgress(NamedTuple):
+    """What `fit_stream(progress=...)` is told after each batch.
+
+    The pass, batches and rows so far (over all passes), and the batch's estimate of the objective of the whole.
+    """
+
+    pass_number: int
+    batches: int
+    rows: int
+    objective: float
+
+
+def fit_stream(
+    model: AbstractModel,
+    batches: Any,
+    *,
+    key: PRNGKeyArray,
+    params: PyTree | None = None,
+    restarts: int = 8,
+    algorithm: Algorithm | None = None,
+    passes: int = 1,
+    total_weight: float | None = None,
+    score: bool = False,
+    progress: Callable[[StreamProgress], None] | bool | None = None,
+    throw: bool = True,
+) -> Fit:
+    """Fits a model to batches of rows, one after the other: online EM for data that do not fit in memory.
+
+    An update for each batch: its expected statistics enter the decaying average of `jaxem.update.Stepwise`, and the
+    M-step follows. Only statistics, parameters and the batch at hand are kept. It comes to what `jaxem.solve` makes of
+    the same blocks in the same order. Cappe and Moulines (2009); Liang and Klein (2009).
+
+    **Arguments:**
+
+    - `model`: a model with linear potentials, such as `jaxem.GaussianMixture(3)`.
+    - `batches`: an iterable of tables `[r, d]`, or of pairs of a table and weights `[r]`; a callable that returns a
+        fresh iterator, for several passes; or `jaxem.batches(x, rows)` for a `numpy.memmap`. Short batches are
+        padded to the longest so far, so that equal batches with a short last one compile one program. The coordinates
+        that the model works in (shift, scale, covariance floor) are those of the first batch: it should be typical.
+    - `key`: a JAX random key.
+    - `params`: where to start; by default the best of `restarts` starts on the first batch after a few iterations.
+    - `algorithm`: one whose update is `Stepwise` (`jaxem.stepwise_em()` by default); its `rows` is not used.
+    - `passes`: how many times to go through the batches.
+    - `total_weight`: the weight of all rows together, which a prior is set against. Known to `jaxem.batches`; needed
+        otherwise if the model has a prior.
+    - `score`: one more pass for `log_likelihood` and `objective`, which are NaN without it.
+    - `progress`: called with a `StreamProgress` after every batch; `True` prints a line to standard error.
+    - `throw`: raise `FitError` if parameters or statistics stop being finite; otherwise the status says so.
+
+    **Returns:** a `Fit` of status `completed` (or `degenerate_component`, ...). `history` holds the estimates of the
+    objective of all rows by a batch: at the start, and after each update.
+
+    **Raises:** `DataError`, which names the batch and the row in it; `MissingCapabilityError`; `FitError`.
+
+    **Example**
+
+    >>> import jax, jaxem
+    >>> x = jaxem.datasets.old_faithful().data.astype("float32")
+    >>> stream = jaxem.batches(x, rows=68, key=jax.random.key(1))
+    >>> fit = jaxem.fit_stream(jaxem.GaussianMixture(2), stream, key=jax.random.key(0), passes=5)
+    >>> jaxem.status_name(fit.status), int(fit.num_steps), fit.params.components.mean.shape
+    ('completed', 20, (2, 2))
+    """
+    algorithm = algorithm or stepwise_em()
+    _require(model, algorithm)
+    passes, restarts = _positive("passes", passes), _positive("restarts", restarts)
+    reader = Reader(model, batches, passes + score)
+    report = _print if progress is True else progress
+    total = reader.total_weight if total_weight is None else float(total_weight)
+    if total is not None and not (np.isfinite(total) and total > 0):
+        raise DataError(f"total_weight must be finite and positive, got {total}")
+    if isinstance(algorithm.record, Average) and not len(reader):
+        raise DataError("averaging needs to know how many batches there are: give a list, or jaxem.batches(...)")
+
+    start_key, run_key = jax.random.split(key)
+    run: Any = None
+    seen = rows = 0
+    for number in range(passes):
+        for *batch, count in reader.read(number):
+            x, w = jax.tree.map(jnp.array, batch)  # copies: a reader may fill one buffer again and again
+            if run is None:
+                start = _start(model, params, x, w, start_key, restarts)
+                steps = passes * len(reader) if isinstance(algorithm.record, Average) else _UNKNOWN
+                run = _Run(model, algorithm, start, x, w, total, steps, run_key)
+            elif not run.going():
+                break
+            run.feed(x, w)
+            seen, rows = seen + 1, rows + count
+            if report:
+                report(StreamProgress(number, seen, rows, float(run.state.objective)))
+        if run is None:
+            raise DataError("batches holds no rows")
+        if not run.going():
+            break
+    if report is _print:
+        sys.stderr.write("\n")
+    result = run.result(reader.read(passes) if score else None)
+    if throw and status_name(result.status) in ("not_finite", "inaccurate"):
+        raise FitError(f"the run failed after {int(result.num_steps)} updates: {Status[result.status]}")
+    return result
+
+
+class _Run:
+    """The state between batches. It is looked at once the next batch is there, so that reading overlaps computing."""
+
+    def __init__(
+        self,
+        model: AbstractModel,
+        algorithm: Algorithm,
+        start: PyTree,
+        x: PyTree,
+        w: Any,
+        total: float | None,
+        steps: int,
+        key: PRNGKeyArray,
+    ):
+        dtype, self.algorithm = w.dtype, algorithm
+        self.total = jnp.asarray(jnp.sum(w) if total is None else total, dtype)
+        self.model, self.state = _begin(model, algorithm, start, x, w, self.total, key)
+        if total is None and float(self.model.log_prior(self.state.params)) != 0:
+            raise DataError("the model has a prior, which is set against the weight of all rows: pass total_weight")
+        self.limit, self.last, self.history = jnp.asarray(steps, jnp.int32), (x, w), []
+
+    def feed(self, x: PyTree, w: Any, limit: Any = None) -> None:
+        self.last, limit = (x, w), self.limit if limit is None else limit
+        self.state = _advance(self.model, self.algorithm, self.state, *self.last, self.total, limit)
+        self.history.append(self.state.objective)
+
+    def going(self) -> bool:
+        """Whether the run can go on; on the accurate kernel where the other one lost too many digits."""
+        name = status_name(self.state.status)
+        accurate = self.model.accurate()
+        if name == "inaccurate" and accurate is not None:
+            del self.history[int(self.state.num_steps) :]
+            self.model = accurate
+            self.state = _resume(accurate, self.algorithm, self.state, *self.last, self.total)
+            self.feed(*self.last)
+            return self.going()
+        return name == "running"
+
+    def result(self, rows: Any) -> Fit:
+        """The M-step of the last batch, and what can be said of it."""
+        while self.going():
+            self.feed(*self.last, self.state.num_steps + 1)
+        x, w = self.last
+        found = _finish(self.model, self.algorithm, self.state, x, jnp.zeros_like(w))
+        prior, log_likelihood, objective = float(found.objective), np.nan, np.nan
+        if rows is not None:
+            log_likelihood, objective = 0.0, prior
+            for x, w, _ in rows:
+                part = _finish(self.model, self.algorithm, self.state, x, w)
+                log_likelihood += float(part.log_likelihood)
+                objective += float(part.objective) - prior
+        dtype = found.objective.dtype
+        return dataclasses.replace(
+            found,
+            log_likelihood=jnp.asarray(log_likelihood, dtype),
+            objective=jnp.asarray(objective, dtype),
+            history=jnp.stack(self.history[: int(found.num_steps) + 1]),
+        )
+
+
+def _problem(model: AbstractModel, algorithm: Algorithm, x: PyTree, w: Array, total: Array, limit: Any) -> Problem:
+    """The batch as if it were the whole: weights that sum to `total`, so that its statistics are on that scale."""
+    seen = jnp.sum(w)
+    w = w * jnp.where(seen > 0, total / jnp.where(seen > 0, seen, 1), 0)
+    return Problem.make(model, algorithm, x, w, tol=0.0, max_steps=limit, termination=FixedSteps())
+
+
+@eqx.filter_jit
+def _begin(
+    model: AbstractModel, algorithm: Algorithm, params: PyTree, x: PyTree, w: Array, total: Array, key: PRNGKeyArray
+) -> tuple[AbstractModel, State]:
+    lifted = algorithm.m_step.lift(model)
+    bound: Any = lifted.bind(x, w)
+    start = bound.encode(params) if lifted is model else bound.lift(bound.model.encode(params), x, w)
+    return bound, begin(_problem(bound, algorithm, x, w, total, 0), start, key)
+
+
+@eqx.filter_jit
+def _resume(model: AbstractModel, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array) -> State:
+    return resume(_problem(model, algorithm, x, w, total, 0), state)
+
+
+@eqx.filter_jit
+def _advance(
+    model: AbstractModel, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array, limit: Array
+) -> State:
+    return step(_problem(model, algorithm, x, w, total, limit), state)
+
+
+@eqx.filter_jit
+def _finish(model: AbstractModel, algorithm: Algorithm, state: State, x: PyTree, w: Array) -> Fit:
+    return finish(Problem.make(model, algorithm, x, w, tol=0.0, max_steps=0, termination=FixedSteps()), state)
+
+
+def _start(model: AbstractModel, params: PyTree, x: PyTree, w: Any, key: PRNGKeyArray, restarts: int) -> PyTree:
+    if params is None:
+        return fit(model, x, key=key, weights=w, restarts=restarts, max_steps=_START_STEPS).params
+    data, weights = jax.tree.map(jnp.asarray, (x, w))
+    starts, count = as_starts(params, _shapes(model, key, data, weights), w.dtype)
+    if count != 1:
+        raise DataError(f"params holds {count} sets of parameters; a stream is fitted from one")
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), starts)
+
+
+def _require(model: AbstractModel, algorithm: Algorithm) -> None:
+    if not isinstance(algorithm.update, Stepwise):
+        raise MissingCapabilityError(
+            f"{type(algorithm.update).__name__} needs all rows at hand, and a stream shows each batch once; use an "
+            "algorithm whose update is jaxem.update.Stepwise, such as jaxem.stepwise_em()"
+        )
+    if algorithm.e_step.stops:
+        raise MissingCapabilityError(
+            f"{type(algorithm.e_step).__name__} decides from all rows when to stop; use jaxem.e_step.Sample()"
+        )
+    if not model.linear:
+        raise MissingCapabilityError(
+            f"a stream is fitted by adding up statistics, and {type(model).__name__} has none (rung 2: `natural` and "
+            "linear `potentials`)"
+        )
+
+
+def _print(p: StreamProgress) -> None:
+    sys.stderr.write(f"\rpass {p.pass_number + 1}, {p.batches} batches, {p.rows} rows, objective {p.objective:.6g}")
+    sys.stderr.flush()

@@ -1,0 +1,80 @@
+from typing import NamedTuple, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxem.accelerate._accelerator import AbstractAccelerator
+
+
+class SquaremState(NamedTuple):
+    """Position in the cycle, the points it began with, the EM step to fall back on, and the bound on the length."""
+
+    phase: Array
+    start: Float[Array, " p"]
+    first: Float[Array, " p"]
+    fallback: Float[Array, " p"]
+    bound: Array
+    plain: Array
+
+
+@final
+class Squarem(AbstractAccelerator):
+    """Squared extrapolation, scheme S3.
+
+    Each cycle takes two EM steps, `r` and then `r + v`, goes to `start + 2 a r + a^2 v` with `a = |r| / |v|`, and takes
+    one more EM step from there, after which it is judged against the first two. The bound on `a` grows when it is met.
+    For slow problems with many parameters: nothing is stored but three points. Varadhan and Roland (2008).
+
+    **Arguments:**
+
+    - `growth`: of the bound on the step length.
+    - `parameters`: extrapolate the parameters themselves instead of unconstrained coordinates, with points outside of
+        their domain refused: often faster where the maximum is far from the boundary.
+
+    **Example**
+
+    >>> import jaxem
+    >>> algorithm = jaxem.squarem()
+    """
+
+    growth: float = 4.0
+    parameters: bool = eqx.field(static=True, default=False)
+
+    @property
+    def unconstrained(self):
+        return not self.parameters
+
+    def init(self, free):
+        zeros = jnp.zeros_like(free)
+        one = jnp.ones((), free.dtype)
+        return SquaremState(jnp.zeros((), jnp.int32), zeros, zeros, zeros, one, jnp.ones((), bool))
+
+    def __call__(self, here, mapped, state):
+        phase = state.phase
+        r = state.first - state.start
+        v = (mapped - here) - r
+        size = jnp.sqrt(jnp.sum(v**2))
+        wanted = jnp.sqrt(jnp.sum(r**2)) / jnp.where(size > 0, size, 1)
+        length = jnp.where(size > 0, jnp.clip(wanted, 1, state.bound), 1)
+        far = (phase == 1) & (length > 1)
+        target = jnp.where(far, state.start + 2 * length * r + length**2 * v, mapped)
+        grown = (phase == 1) & (length >= state.bound)
+        return target, SquaremState(
+            jnp.where(phase == 0, 1, jnp.where(far, 2, 0)),
+            jnp.where(phase == 0, here, state.start),
+            jnp.where(phase == 0, mapped, state.first),
+            jnp.where(phase == 1, mapped, state.fallback),
+            jnp.where(grown, state.bound * self.growth, state.bound),
+            ~far & (phase != 2),
+        )
+
+    def plain(self, state):
+        return state.plain
+
+    def settled(self, state):
+        return state.phase != 2
+
+    def rejected(self, state):
+        again = state._replace(phase=jnp.zeros_like(state.phase), bound=jnp.maximum(state.bound / self.growth, 1))
+        return state.fallback, again

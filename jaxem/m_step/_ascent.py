@@ -1,0 +1,103 @@
+"""Steps uphill on any objective, in unconstrained coordinates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
+
+from jaxem._model import AbstractModel
+from jaxem.kernels.linalg import einsum, transpose
+
+
+def coordinates(model: AbstractModel, params: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+    """The trainable coordinates of `params` (`None` for the others), and the parameters at other values of them."""
+    free = model.unconstrain(params)
+    mine, fixed = eqx.partition(free, model.trainable(free))
+    trainable = model.trainable(params)
+
+    def at(mine):
+        moved = model.constrain(eqx.combine(mine, fixed))
+        return jax.tree.map(lambda new, old, on: new if on else old, moved, params, trainable)
+
+    return mine, at
+
+
+def vector(model: AbstractModel, params: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+    """The same, as one vector."""
+    mine, at = coordinates(model, params)
+    flat, unravel = ravel_pytree(mine)
+    return flat, lambda flat: at(unravel(flat))
+
+
+def ascend(objective: Callable[[PyTree], Array], model: AbstractModel, params: PyTree, halvings: int) -> PyTree:
+    """`params` after one safeguarded Newton step with the whole Hessian of the trainable coordinates."""
+    flat, at = vector(model, params)
+    ones = jnp.ones_like(flat)[None]
+    (moved,), rose = newton_step(lambda blocks: objective(at(blocks[0][0])), [flat[None]], [ones], halvings)
+    return jax.tree.map(lambda new, old: jnp.where(rose, new, old), at(moved[0]), params)
+
+
+def newton_step(
+    objective: Callable[[list[Array]], Array], blocks: list[Array], masks: list[Array], halvings: int
+) -> tuple[list[Array], Array]:
+    """One safeguarded Newton step with a Hessian of blocks: `[blocks, size]` arrays that do not interact.
+
+    Directions in which the objective is not concave are followed uphill. The step is halved until the objective rises
+    enough (Armijo), and is zero if it never does; the second result says whether it rose. Coordinates whose mask is
+    zero stay.
+    """
+    value, gradient = jax.value_and_grad(objective)(blocks)
+    gradient = [g * m for g, m in zip(gradient, masks, strict=True)]
+    direction: list[Array] = []
+    for i, (g, m) in enumerate(zip(gradient, masks, strict=True)):
+        # One decomposition after the other: see `linalg.cholesky`.
+        after = sum((jnp.sum(d) for d in direction), jnp.zeros((), value.dtype))
+        direction.append(_uphill(_hessian_block(objective, blocks, i) + 0 * after, g, m))
+    slope = sum(jnp.sum(g * d) for g, d in zip(gradient, direction, strict=True))
+
+    def along(step: Any) -> list[Array]:
+        return [b + step * d for b, d in zip(blocks, direction, strict=True)]
+
+    steps = 0.5 ** jnp.arange(halvings + 1, dtype=value.dtype)
+    values = jax.vmap(lambda step: objective(along(step)))(steps)
+    rises = not_below(values, value + 1e-4 * steps * slope, value)
+    step = jnp.where(jnp.any(rises), steps[jnp.argmax(rises)], 0)
+    return along(step), step > 0
+
+
+def not_below(values: Array, bound: Array, scale: Array) -> Array:
+    """Whether `values` reach `bound`, up to what rounding leaves in a value of this scale.
+
+    Without that allowance the last steps before convergence would be rejected.
+    """
+    return jnp.isfinite(values) & (values >= bound - 4 * jnp.finfo(scale.dtype).eps * jnp.abs(scale))
+
+
+def _hessian_block(objective, blocks: list[Array], i: int) -> Array:
+    """The diagonal blocks `[b, m, m]` of group `i`, from `m` Hessian-vector products for all of them at once."""
+    size = blocks[i].shape[1]
+
+    def column(unit):
+        tangent = [jnp.zeros_like(b) for b in blocks]
+        tangent[i] = jnp.broadcast_to(unit, blocks[i].shape)
+        return jax.jvp(jax.grad(objective), (blocks,), (tangent,))[1][i]
+
+    return jnp.swapaxes(jax.vmap(column)(jnp.eye(size, dtype=blocks[i].dtype)), 0, 1)
+
+
+def _uphill(hessian: Array, gradient: Array, mask: Array) -> Array:
+    if gradient.shape[1] == 0:
+        return gradient
+    both = mask[:, :, None] * mask[:, None, :]
+    eye = jnp.eye(mask.shape[1], dtype=mask.dtype)[None]
+    curvature = -(hessian + transpose(hessian)) / 2 * both + (1 - mask)[:, :, None] * eye
+    values, vectors = jnp.linalg.eigh(curvature)
+    size = jnp.abs(values)
+    least = jnp.finfo(size.dtype).eps * size.shape[-1] * jnp.max(size, -1, keepdims=True)
+    size = jnp.maximum(size, jnp.maximum(least, jnp.finfo(size.dtype).tiny))
+    inside = einsum("bji,bj->bi", vectors, gradient) / size
+    return einsum("bij,bj->bi", vectors, inside) * mask

@@ -1,0 +1,31 @@
+from collections.abc import Callable
+
+import jax
+import optax
+from jaxtyping import Array, PyTree
+
+
+class Optimiser:
+    """An Optax transformation that minimises `loss`, in the precision of what it is given.
+
+    Optax mixes integers with floating-point numbers, which JAX refuses where promotion is strict.
+    """
+
+    def __init__(self, transformation: optax.GradientTransformation):
+        self._inner = optax.with_extra_args_support(transformation)
+
+    def init(self, free: PyTree) -> PyTree:
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return self._inner.init(free)
+
+    def step(
+        self, loss: Callable[[PyTree], Array], value: Array, gradient: PyTree, free: PyTree, state: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        """What to add to `free`, and the next state. Line searches call `loss`; others leave `value` unused."""
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, new = self._inner.update(gradient, state, free, value=value, grad=gradient, value_fn=loss)
+        return _as(updates, free), _as(new, state)
+
+
+def _as(tree: PyTree, like: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), tree, like)

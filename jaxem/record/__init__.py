@@ -1,0 +1,7 @@
+"""What a run reports: its last parameters, their average over the iterations, or the iterates as draws."""
+
+from jaxem.record._record import AbstractRecord as AbstractRecord
+from jaxem.record._record import Report as Report
+from jaxem.record.average import Average as Average
+from jaxem.record.draws import Draws as Draws
+from jaxem.record.last import Last as Last

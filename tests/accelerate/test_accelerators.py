@@ -1,0 +1,98 @@
+"""Accelerators on the slow Poisson mixture of London's death notices, and under conditions where they must not fail."""
+
+from functools import lru_cache
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxem
+from tests import engine, problems
+
+ALGORITHMS = {
+    "squarem": jaxem.squarem(),
+    "squarem-parameters": jaxem.squarem(unconstrained=False),
+    "anderson": jaxem.anderson(),
+    "quasi-newton": jaxem.quasi_newton_em(pairs=2),
+    "parabolic": jaxem.parabolic_em(),
+    "alpha": jaxem.alpha_em(),
+}
+# Evaluations of the map to a parameter change of 1e-7; EM takes 2113.
+MOST = {"squarem-parameters": 70, "anderson": 60, "quasi-newton": 60, "squarem": 200, "parabolic": 600, "alpha": 422}
+
+
+@lru_cache
+def london():
+    problem = problems.london_times()
+    start = engine.params(problem.start)
+    return jnp.asarray(np.asarray(problem.x, float)), jnp.asarray(np.asarray(problem.weights, float)), start
+
+
+def moved(step, tol):
+    """The norm of the change in one weight and both rates, as the published count has it."""
+    squares = (step.params.weights[0] - step.previous.weights[0]) ** 2
+    squares += jnp.sum((step.params.components.rate - step.previous.components.rate) ** 2)
+    return jnp.sqrt(squares) <= tol
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_london_times(name):
+    x, w, start = london()
+    model = jaxem.Mixture(jaxem.Poisson(), 2)
+    fit = engine.solve(
+        model, start, x, w, algorithm=ALGORITHMS[name], tol=1e-7, termination=jaxem.termination.When(moved)
+    )
+    assert jaxem.status_name(fit.status) == "converged"
+    np.testing.assert_allclose(fit.log_likelihood, -1989.945859883, atol=2e-8)
+    assert int(fit.num_steps) <= MOST[name]
+    history = np.asarray(fit.history)[: int(fit.num_steps) + 1]
+    assert np.all(fit.objective >= history[0])
+    if name not in ("squarem", "squarem-parameters"):  # those pass through points that are not judged
+        assert (np.diff(history) >= -1e-9).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["squarem", "anderson", "quasi-newton", "parabolic", "alpha"])
+def test_the_fixed_point_is_that_of_em(name):
+    model, start, x, w, _ = engine.case("full")
+    plain = engine.solve(model, start, x, w, tol=1e-14)
+    fit = engine.solve(model, start, x, w, tol=1e-14, algorithm=ALGORITHMS[name])
+    np.testing.assert_allclose(fit.objective, plain.objective, rtol=1e-10)
+    np.testing.assert_allclose(fit.params.components.mean, plain.params.components.mean, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_lanes_do_not_touch_each_other():
+    """One lane by itself and among others, one of which cannot be evaluated."""
+    model, start, x, w, _ = engine.case("poisson")
+    other = jax.tree.map(lambda leaf: leaf * jnp.asarray([0.5, 1.0, 2.0])[:, None] if leaf.ndim == 2 else leaf, start)
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), start)
+    stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), start, other, broken)
+
+    @eqx.filter_jit
+    def run(stack):
+        return jax.vmap(lambda p: jaxem.solve(model, p, x, weights=w, algorithm=jaxem.anderson(), tol=1e-10))(stack)
+
+    lanes = run(stack)
+    alone = engine.solve(model, start, x, w, algorithm=jaxem.anderson(), tol=1e-10)
+    assert jaxem.status_name(lanes.status)[2] == "not_finite"
+    assert int(lanes.num_steps[0]) == int(alone.num_steps)
+    np.testing.assert_allclose(lanes.objective[0], alone.objective, rtol=1e-12)
+
+
+def test_frozen_parameters_stay():
+    _, start, x, w, _ = engine.case("poisson")
+    model = jaxem.Mixture(jaxem.Poisson(), 3, frozen=("components.rate",))
+    fit = engine.solve(model, start, x, w, algorithm=jaxem.squarem())
+    np.testing.assert_array_equal(fit.params.components.rate, start.components.rate)
+    plain = engine.solve(model, start, x, w)
+    np.testing.assert_allclose(fit.params.weights, plain.params.weights, atol=1e-4)
+
+
+def test_what_cannot_be_accelerated_is_refused():
+    with pytest.raises(ValueError, match="Squarem needs a map whose objective never falls, and Sample"):
+        jaxem.squarem(jaxem.stochastic_em())
+    with pytest.raises(ValueError, match="extrapolates from evaluations of the whole data"):
+        jaxem.anderson(jaxem.incremental_em())

@@ -1,0 +1,126 @@
+"""Every algorithm with every model: what is legal by their own declarations, and what is promised.
+
+`python -m tests.product` prints the table of docs/product.md.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxem
+from tests import engine
+
+ALGORITHMS = {
+    "em": jaxem.em(),
+    "hard_em": jaxem.hard_em(),
+    "stochastic_em": jaxem.stochastic_em(),
+    "monte_carlo_em": jaxem.monte_carlo_em(5, 20),
+    "saem": jaxem.saem(hold=20),
+    "annealed_em": jaxem.annealed_em(0.5, 1.5, 3),
+    "alpha_em": jaxem.alpha_em(),
+    "incremental_em": jaxem.incremental_em(4),
+    "stepwise_em": jaxem.stepwise_em(rows=40),
+    "ecm": jaxem.ecm("weights", "components"),
+    "ecme": jaxem.ecme("components", "weights", steps=1),
+    "em_gradient": jaxem.em_gradient(),
+    "gem": jaxem.gem(optax.adam(0.02), steps=10),
+    "conjugate_gradient_em": jaxem.conjugate_gradient_em(),
+    "squarem": jaxem.squarem(),
+    "anderson": jaxem.anderson(),
+    "quasi_newton_em": jaxem.quasi_newton_em(),
+    "parabolic_em": jaxem.parabolic_em(),
+    "vbem": jaxem.vbem(),
+    "gibbs": jaxem.gibbs(20, burn_in=5),
+    "newton": jaxem.newton(),
+    "gradient_ascent": jaxem.gradient_ascent(optax.adam(0.02)),
+    # Combinations without a name
+    "annealed vbem": jaxem.Algorithm(e_step=jaxem.e_step.Annealed(0.5, 1.5, 3), m_step=jaxem.m_step.Posterior()),
+    "incremental vbem": jaxem.Algorithm(update=jaxem.update.Incremental(4), m_step=jaxem.m_step.Posterior()),
+    "accelerated vbem": jaxem.squarem(jaxem.vbem()),
+    "accelerated em_gradient": jaxem.anderson(jaxem.em_gradient()),
+    "hard em_gradient": jaxem.Algorithm(e_step=jaxem.e_step.Mode(), m_step=jaxem.m_step.Newton()),
+    "incremental hard_em": jaxem.Algorithm(e_step=jaxem.e_step.Mode(), update=jaxem.update.Incremental(4)),
+}
+# Those that stop where EM stops, from a start near there.
+LIKE_EM = {
+    "annealed_em",
+    "alpha_em",
+    "incremental_em",
+    "ecm",
+    "ecme",
+    "em_gradient",
+    "gem",
+    "conjugate_gradient_em",
+    "squarem",
+    "anderson",
+    "quasi_newton_em",
+    "parabolic_em",
+    "newton",
+    "accelerated em_gradient",
+}
+
+
+class Cell(NamedTuple):
+    model: Any
+    start: Any
+    x: Any
+    weights: Any
+
+
+@lru_cache
+def models() -> dict[str, Cell]:
+    """Each family, with the priors that make it conjugate where it has them; and a model from a function."""
+    cells = {}
+    prior = {
+        "full": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, np.eye(2) * x.var(0), 4.0),
+        "diagonal": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, x.var(0), 4.0),
+        "spherical": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, x.var(), 4.0),
+        "tied": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, np.eye(2) * x.var(0), 4.0),
+    }
+    for name in engine.LINEAR:
+        model, start, x, w, _ = engine.case(name)
+        cells[name] = Cell(model, start, x, w)
+        conjugate = jaxem.Poisson(jaxem.Gamma(1.5, 0.5)) if name == "poisson" else None
+        conjugate = conjugate or jaxem.Gaussian(name, prior[name](np.asarray(x)))
+        mixture = jaxem.Mixture(conjugate, 3, weights_prior=jaxem.Dirichlet(1.5))
+        cells[f"{name}, priors"] = Cell(mixture, start, x, w)
+    rng = np.random.default_rng(5)
+    labels = np.arange(240) % 2
+    bits = (rng.random((240, 5)) < np.where(labels[:, None] == 0, 0.25, 0.7)).astype(float)
+    start = jaxem.MixtureParams(
+        jnp.array([0.4, 0.6]), jaxem.BernoulliParams(jnp.array([[0.3] * 5, [0.6] * 5]) + 0.02 * jnp.arange(5)[None])
+    )
+    ones = jnp.ones(240)
+    cells["bernoulli"] = Cell(jaxem.Mixture(jaxem.Bernoulli(), 2), start, jnp.asarray(bits), ones)
+    model, start, x, w, _ = engine.case("function")
+    cells["function"] = Cell(model, start, x, w)
+    return cells
+
+
+def rungs(algorithm: str, model: str) -> tuple[int, int]:
+    """What the algorithm needs, and what the model supplies."""
+    return ALGORITHMS[algorithm].rung, models()[model].model.rung
+
+
+def legal(algorithm: str, model: str) -> bool:
+    """Whether the declarations of the two allow the cell."""
+    needed, supplied = rungs(algorithm, model)
+    return needed <= supplied
+
+
+def table() -> str:
+    names = list(models())
+    lines = ["| algorithm | needs rung | " + " | ".join(names) + " |", "| --- | ---: |" + " :-: |" * len(names)]
+    for algorithm in ALGORITHMS:
+        marks = ["yes" if legal(algorithm, model) else "-" for model in names]
+        lines.append(f"| {algorithm} | {ALGORITHMS[algorithm].rung} | " + " | ".join(marks) + " |")
+    count = sum(legal(a, m) for a in ALGORITHMS for m in names)
+    total = len(ALGORITHMS) * len(names)
+    return f"{count} legal cells of {total}; {total - count} are refused.\n\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,64 @@
+"""Algorithms x models: every legal cell keeps its promise, every other is refused with its reason."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxem
+from tests import engine, product
+
+LEGAL = [(a, m, "float64") for a in product.ALGORITHMS for m in product.models() if product.legal(a, m)]
+SINGLE = ("full, priors", "poisson, priors", "function")
+LEGAL += [(a, m, "float32") for a in product.ALGORITHMS for m in SINGLE if product.legal(a, m)]
+REFUSED = [(a, m) for a in product.ALGORITHMS for m in product.models() if not product.legal(a, m)]
+
+
+def test_the_table_in_the_documentation_is_this_one():
+    written = (Path(__file__).parents[1] / "docs" / "product.md").read_text()
+    assert product.table() in written, "write the output of `python -m tests.product` into docs/product.md"
+
+
+@pytest.mark.parametrize(("algorithm", "model"), REFUSED)
+def test_refused_when_traced(algorithm, model):
+    cell = product.models()[model]
+    needed, supplied = product.rungs(algorithm, model)
+    with pytest.raises(jaxem.MissingCapabilityError, match=r"rung|prior"):
+        jax.eval_shape(
+            lambda start, x: jaxem.solve(cell.model, start, x, algorithm=product.ALGORITHMS[algorithm]).objective,
+            cell.start,
+            cell.x,
+        )
+    assert needed > supplied
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algorithm", "model", "dtype"), LEGAL)
+def test_legal(algorithm, model, dtype):
+    cell, rule = product.models()[model], product.ALGORITHMS[algorithm]
+    start, x, w = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (cell.start, cell.x, cell.weights))
+    exact = dtype == "float64"
+    eps = float(jnp.finfo(dtype).eps)
+    if algorithm in product.LIKE_EM:
+        start = engine.solve(cell.model, start, x, w, tol=1e-4, algorithm=jaxem.em_gradient()).params
+    fit = engine.solve(
+        cell.model, start, x, w, algorithm=rule, tol=1e-13 if exact else 1e-6, max_steps=400, key=jax.random.key(2)
+    )
+    assert jaxem.status_name(fit.status) in ("converged", "completed", "max_steps_reached")
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((fit.params, fit.objective)))
+    assert fit.objective.dtype == dtype
+    history = np.asarray(fit.history, np.float64)[: int(fit.num_steps) + 1]
+    scale = abs(history[np.isfinite(history)]).max() + len(x)
+    ordinary = not isinstance(rule.e_step, jaxem.e_step.Annealed) and not rule.update.additive
+    if rule.monotone and ordinary and not isinstance(rule.accelerator, jaxem.accelerate.Squarem):
+        assert np.diff(history).min(initial=0) >= -64 * eps * scale
+    if rule.monotone and ordinary:
+        assert float(fit.objective) >= history[0] - 64 * eps * scale
+    if algorithm in product.LIKE_EM and exact:
+        best = engine.solve(cell.model, start, x, w, tol=1e-14, algorithm=jaxem.em_gradient(), max_steps=3000)
+        np.testing.assert_allclose(fit.objective, best.objective, atol=1e-6 * len(x) * 1e-2)
+    if rule.m_step.rung == 3 and rule.monotone:
+        assert fit.posterior is not None
+        assert float(fit.log_likelihood) > float(fit.objective)
