@@ -37,3 +37,12 @@ def test_help_does_not_load_the_drawing_or_the_tables(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert "predict" in done.stdout
+
+
+def test_neither_importing_nor_asking_for_help_imports_jax(tmp_path):
+    code = "import sys, jaxem, jaxem.cli as c; c.main(['--help']); assert not {'jax', 'equinox'} & set(sys.modules)"
+    code += "; from jaxem import em, e_step; assert 'jax' in sys.modules and {'fit', 'adjoint'} < set(dir(jaxem))"
+    code += "; assert jaxem.em is em and jaxem.e_step is e_step and not hasattr(jaxem, 'nothing')"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
