@@ -91,7 +91,7 @@ def models() -> dict[str, Cell]:
     labels = np.arange(240) % 2
     bits = (rng.random((240, 5)) < np.where(labels[:, None] == 0, 0.25, 0.7)).astype(float)
     start = jaxem.MixtureParams(
-        jnp.array([0.4, 0.6]), jaxem.BernoulliParams(jnp.array([[0.3] * 5, [0.6] * 5]) + 0.02 * jnp.arange(5)[None])
+        jnp.array([0.4, 0.6]), jaxem.BernoulliParams(jnp.array([[0.3] * 5, [0.6] * 5]) + 0.02 * jnp.arange(5.0)[None])
     )
     ones = jnp.ones(240)
     cells["bernoulli"] = Cell(jaxem.Mixture(jaxem.Bernoulli(), 2), start, jnp.asarray(bits), ones)

@@ -56,6 +56,7 @@ def test_the_recursion_with_weights_and_a_short_batch():
     assert np.isnan(fit.objective)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_it_is_solve_on_the_same_blocks(covariance):
     """The model is bound to the first batch here and to all rows there: other coordinates, the same parameters."""
@@ -76,6 +77,7 @@ def test_it_is_solve_on_the_same_blocks(covariance):
     np.testing.assert_allclose(fit.history[:-1], whole.history[: blocks * passes], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_prior_is_set_against_all_rows():
     x = counts()
     model = jaxem.Mixture(jaxem.Poisson(prior=jaxem.Gamma(5.0, 2.0)), 2, weights_prior=jaxem.Dirichlet(4.0))
@@ -96,6 +98,7 @@ def test_the_score_is_that_of_all_rows():
     np.testing.assert_allclose([fit.log_likelihood, fit.objective], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_variational_bayes_streams_too():
     x = counts()
     model = jaxem.Mixture(jaxem.Poisson(prior=jaxem.Gamma(5.0, 2.0)), 2, weights_prior=jaxem.Dirichlet(4.0))
@@ -171,6 +174,7 @@ def test_a_batch_without_weight_or_with_a_constant_column_is_fine():
     assert np.isfinite(fit.params.components.covariance).all()
 
 
+@pytest.mark.slow
 def test_single_precision_moves_to_the_accurate_kernel():
     """A narrow cluster far from a wide one: the products of the fast kernel lose its covariance."""
     rng = np.random.default_rng(3)

@@ -28,6 +28,7 @@ def test_a_single_component_is_drawn_from_its_exact_posterior():
     assert stats.kstest(drawn, stats.gamma(10.5, scale=1 / 4.5).cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_a_chain_moves_and_depends_on_the_key_alone():
     case = engine.case("full")
     prior = jaxem.NormalInverseWishart(np.zeros(2), 0.1, np.eye(2), 4.0)

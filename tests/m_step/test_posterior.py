@@ -8,6 +8,7 @@ from jaxem.m_step import Maximize, Posterior
 from tests import engine
 
 
+@pytest.mark.slow
 def test_the_posterior_is_the_m_step_of_variational_bayes():
     case = engine.case("poisson")
     model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(0.5, 0.1)), 3, jaxem.Dirichlet(0.5))

@@ -15,6 +15,8 @@ import jaxem
 from jaxem.testing import check_model
 from tests import engine
 
+pytestmark = pytest.mark.slow
+
 
 def example(name):
     path = Path(__file__).parents[2] / "docs" / "examples" / f"{name}.py"

@@ -36,6 +36,7 @@ def fitted(x):
     return {kind: GaussianMixture(2, covariance_type=kind, tol=1e-10, random_state=0).fit(x) for kind in TYPES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_it_agrees_with_scikit_learn(kind, x, fitted):
     mine = fitted[kind]
@@ -120,6 +121,7 @@ def test_what_does_not_converge_says_so(x):
     assert (few.status_, few.n_iter_) == ("max_steps_reached", 2)
 
 
+@pytest.mark.slow
 def test_other_families():
     rng = np.random.default_rng(2)
     counts = rng.poisson(np.where(rng.random(400) < 0.4, 2.0, 20.0))[:, None]
