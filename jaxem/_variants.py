@@ -120,8 +120,8 @@ def alpha_em(alpha: float | None = None, form: str = "past", inner: int = 3) -> 
     """Alpha-EM: the posterior under potentials extrapolated from the last two iterates.
 
     Where EM converges at rate `gamma` it converges at `1 - sqrt(1 - gamma)` for the best alpha, which is chosen by
-    measuring `gamma` unless given. Safeguarded: the log-likelihood never falls. One E-step an iteration.
-    Matsuyama (2003).
+    measuring `gamma` unless given. Safeguarded: the log-likelihood never falls. An iteration evaluates the potentials
+    of two parameters. Matsuyama (2003).
 
     **Example**
 
@@ -149,8 +149,8 @@ def incremental_em(blocks: int = 8) -> Algorithm:
 def stepwise_em(rows: int = 256, power: Any = 0.7, delay: Any = 2.0, average: bool = False) -> Algorithm:
     """Online EM: statistics of one block of rows at a time enter a decaying average.
 
-    For data with many rows per parameter: it comes close to the optimum in a few passes. Not monotone; runs for
-    `max_steps` blocks. With `average` the fit is the mean of the second half of the iterates (Polyak averaging).
+    For very many rows, where EM takes a few dozen iterations: it comes close to the optimum in a few passes. Where EM
+    is slow the decaying steps stop short of it. Not monotone; runs for `max_steps` blocks. With `average` the fit is the mean of the second half of the iterates (Polyak averaging).
     Cappe and Moulines (2009).
 
     **Example**
@@ -321,7 +321,8 @@ def parabolic_em(algorithm: Algorithm | None = None) -> Algorithm:
 def newton() -> Algorithm:
     """Newton's method on the log-likelihood itself, without EM, safeguarded: a yardstick for small problems.
 
-    Never lowers the objective. Quadratic convergence near the maximum; the Hessian of all parameters each iteration.
+    Never lowers the objective. Quadratic convergence near the maximum, and little progress far from it; the Hessian of
+    all parameters each iteration.
 
     **Example**
 
