@@ -150,7 +150,8 @@ def stepwise_em(rows: int = 256, power: Any = 0.7, delay: Any = 2.0, average: bo
     """Online EM: statistics of one block of rows at a time enter a decaying average.
 
     For very many rows, where EM takes a few dozen iterations: it comes close to the optimum in a few passes. Where EM
-    is slow the decaying steps stop short of it. Not monotone; runs for `max_steps` blocks. With `average` the fit is the mean of the second half of the iterates (Polyak averaging).
+    is slow the decaying steps stop short of it. Not monotone; runs for `max_steps` blocks. With `average` the fit is
+    the mean of the second half of the iterates (Polyak averaging).
     Cappe and Moulines (2009).
 
     **Example**
