@@ -79,4 +79,3 @@ class Algorithm(eqx.Module):
                 f"{type(self.update).__name__} adds up statistics, and {type(model).__name__} has none "
                 "(rung 2: `natural` and linear `potentials`); use the full update"
             )
-        self.e_step.check(model)

@@ -1,5 +1,6 @@
 """Host-side checks and conversions of what `fit` is given."""
 
+import operator
 import warnings
 from typing import Any
 
@@ -96,3 +97,14 @@ def as_starts(init: Any, like: PyTree, dtype: Any) -> tuple[PyTree, int]:
             raise DataError(f"init{name} has values that are not finite numbers")
     arrays = [array.astype(dtype) if not single else array.astype(dtype)[None] for array in arrays]
     return jax.tree.unflatten(jax.tree.structure(like), arrays), count
+
+
+def positive(name: str, value: Any, least: int = 1) -> int:
+    """An integer that is at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise DataError(f"{name} must be an integer, got {value!r}") from None
+    if number < least:
+        raise DataError(f"{name} must be at least {least}, got {number}")
+    return number

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._check import as_data, as_starts, as_weights
+from jaxem._check import as_data, as_starts, as_weights, positive
 from jaxem._errors import DataError
-from jaxem._loop import Problem
+from jaxem._loop import Problem, enter
 from jaxem._model import AbstractModel
 from jaxem._restarts import Progress, Racing, fresh_blocks
 from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
@@ -88,8 +87,8 @@ def fit(
     >>> jaxem.status_name(fit.status), fit.params.components.mean.shape
     ('converged', (2, 2))
     """
-    restarts = _positive("restarts", restarts)
-    max_steps = _positive("max_steps", max_steps, least=0)
+    restarts = positive("restarts", restarts)
+    max_steps = positive("max_steps", max_steps, least=0)
     if math.isnan(tol):
         raise DataError("tol is not a number")
     converted = as_data(data)
@@ -176,12 +175,8 @@ def _encode(
 ) -> tuple[PyTree, PRNGKeyArray]:
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], starts)
 
-    model: Any = problem.model
-
     def begun(params):
-        if not lifted:
-            return model.encode(params)
-        return model.lift(model.model.encode(params), problem.data, problem.weights)
+        return enter(problem.model, params, problem.data, problem.weights, lifted)
 
     return jax.vmap(begun)(params), _keys(key, numbers)[1]
 
@@ -202,17 +197,7 @@ def _drawer(
 
 def _lanes(model: AbstractModel, shapes: PyTree, n: int, restarts: int, batch_size: int | None) -> int:
     if batch_size is not None:
-        return min(_positive("batch_size", batch_size), restarts)
+        return min(positive("batch_size", batch_size), restarts)
     most = _CPU_LANES if jax.default_backend() == "cpu" else _DEVICE_LANES
     each = model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
     return max(min(most, restarts, _LANE_FLOATS // each), 1)
-
-
-def _positive(name: str, value: Any, least: int = 1) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise DataError(f"{name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise DataError(f"{name} must be at least {least}, got {number}")
-    return number

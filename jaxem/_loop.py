@@ -10,7 +10,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._model import AbstractModel, Reduce, unreduced, weighted_sum
+from jaxem._coordinates import vector
+from jaxem._model import AbstractModel, Reduce, collect, unreduced, weighted_sum
 from jaxem._status import Status
 from jaxem.e_step import AbstractEStep
 from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
@@ -99,16 +100,21 @@ def evaluate(
         own = local(natural, (data, weights))
 
         def one(chunk, w, index):
-            potentials, pull = jax.vjp(lambda natural: model.potentials(natural, chunk), own)
-            moments, value = e_step.posterior(model, potentials, naturals, chunk, jax.random.fold_in(key, index))
-            # The statistics are the transpose of the map from natural parameters to potentials.
-            (stats,) = pull(model.latent.weigh(moments, w))
+            def posterior(potentials):
+                return e_step.posterior(model, potentials, naturals, chunk, jax.random.fold_in(key, index))
+
+            stats, value = collect(model, own, chunk, w, posterior)
             return stats, weighted_sum(w, value)
 
         rows = problem.chunk(params) if num_rows(data) == num_rows(problem.data) else problem.rows
         return problem.reduce(sum_chunks(one, data, weights, rows))
 
     return expect
+
+
+def enter(model: Any, params: PyTree, data: PyTree, weights: Array, lifted: bool, reduce: Reduce = unreduced) -> PyTree:
+    """The user's parameters as those of the bound `model`, which is one of posteriors if the M rule `lifted` it."""
+    return model.lift(model.model.encode(params), data, weights, reduce) if lifted else model.encode(params)
 
 
 def begin(problem: Problem, params: PyTree, key: PRNGKeyArray, history: int = 1) -> State:
@@ -162,24 +168,11 @@ def propose(problem: Problem, state: State, keys: tuple[PRNGKeyArray, PRNGKeyArr
     return algorithm.m_step(surrogate, state.params, state.m_state, keys[1])
 
 
-def flatten(model: AbstractModel, params: PyTree) -> tuple[Array, Any]:
-    """Unconstrained coordinates of what is not frozen, `[p]`, and the function that takes them back."""
-    free = model.unconstrain(params)
-    moving, fixed = eqx.partition(free, model.trainable(free))
-    flat, unravel = ravel_pytree(moving)
-
-    def back(flat: Array) -> PyTree:
-        constrained = model.constrain(eqx.combine(unravel(flat), fixed))
-        return jax.tree.map(lambda new, old, on: new if on else old, constrained, params, model.trainable(params))
-
-    return flat, back
-
-
 def _coordinates(problem: Problem, params: PyTree) -> tuple[Array, Any]:
     """What the accelerator works in, `[p]`, and the function that takes it back."""
     model = problem.model
     if problem.algorithm.accelerator.unconstrained:  # pyright: ignore[reportOptionalMemberAccess]
-        return flatten(model, params)
+        return vector(model, params)
     moving, fixed = eqx.partition(params, model.trainable(params))
     flat, unravel = ravel_pytree(moving)
 

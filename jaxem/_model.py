@@ -255,6 +255,33 @@ def leaf_name(path: tuple[Any, ...]) -> str:
     return ".".join(str(getattr(entry, "name", getattr(entry, "key", getattr(entry, "idx", "")))) for entry in path)
 
 
+def covers(prefix: str, name: str) -> bool:
+    """Whether `prefix` names the leaf `name`, or a tree that it belongs to."""
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def inner(natural: PyTree, stats: PyTree) -> Array:
+    """`<natural, stats>`."""
+    return sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), natural, stats)))  # pyright: ignore[reportReturnType]
+
+
+def collect(
+    model: AbstractModel,
+    natural: PyTree,
+    data: PyTree,
+    weights: Array,
+    posterior: Callable[[PyTree], tuple[PyTree, Any]],
+) -> tuple[PyTree, Any]:
+    """Statistics of the moments in `posterior(potentials) -> (moments, value)`, and the value.
+
+    The statistics are the transpose of the map from natural parameters to potentials.
+    """
+    potentials, pull = jax.vjp(lambda natural: model.potentials(natural, data), natural)
+    moments, value = posterior(potentials)
+    (stats,) = pull(model.latent.weigh(moments, weights))
+    return stats, value
+
+
 def weighted_sum(weights: Array, values: Array) -> Array:
     """Sum of `weights * values` in which a weight of zero wins over a value that is not finite."""
     return jnp.sum(weights * jnp.where((weights == 0) & ~jnp.isfinite(values), 0, values))

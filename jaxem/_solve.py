@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._loop import Problem, State, begin, evaluate, on_accurate_kernel, resume
+from jaxem._loop import Problem, State, begin, enter, evaluate, on_accurate_kernel, resume
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
 from jaxem.adjoint import AbstractAdjoint, Implicit
@@ -125,7 +125,7 @@ def solve(
         reduce=reduce,
     )
     key = jax.random.key(0) if key is None else key
-    start = bound.encode(params) if lifted is model else bound.lift(bound.model.encode(params), data, w, reduce)
+    start = enter(bound, params, data, w, lifted is not model, reduce)
     state = adjoint.run(problem, begin(problem, start, key, history_size))
     accurate = on_accurate_kernel(problem)
     if accurate is not None:

@@ -13,10 +13,10 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
 from jaxem._batches import Reader
-from jaxem._check import as_starts
+from jaxem._check import as_starts, positive
 from jaxem._errors import DataError, FitError, MissingCapabilityError
-from jaxem._fit import _positive, _shapes, fit
-from jaxem._loop import Problem, State, begin, resume, step
+from jaxem._fit import _shapes, fit
+from jaxem._loop import Problem, State, begin, enter, resume, step
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_name
@@ -94,7 +94,7 @@ def fit_stream(
     """
     algorithm = algorithm or stepwise_em()
     _require(model, algorithm)
-    passes, restarts = _positive("passes", passes), _positive("restarts", restarts)
+    passes, restarts = positive("passes", passes), positive("restarts", restarts)
     reader = Reader(model, batches, passes + score)
     report = _print if progress is True else progress
     total = reader.total_weight if total_weight is None else float(total_weight)
@@ -204,7 +204,7 @@ def _begin(
 ) -> tuple[AbstractModel, State]:
     lifted = algorithm.m_step.lift(model)
     bound: Any = lifted.bind(x, w)
-    start = bound.encode(params) if lifted is model else bound.lift(bound.model.encode(params), x, w)
+    start = enter(bound, params, x, w, lifted is not model)
     return bound, begin(_problem(bound, algorithm, x, w, total, 0), start, key)
 
 

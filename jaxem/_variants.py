@@ -344,7 +344,7 @@ def gradient_ascent(transformation: Any = None, rows: int | None = None) -> Algo
     >>> algorithm = jaxem.gradient_ascent(optax.adam(0.1))
     """
     rule = GradientAscent(optax.adam(0.05) if transformation is None else transformation)
-    return Algorithm(m_step=rule) if rows is None else Algorithm(update=Stepwise(rows, hold=2**30), m_step=rule)
+    return Algorithm(m_step=rule) if rows is None else Algorithm(update=Stepwise(rows, power=0.0), m_step=rule)
 
 
 def _accelerated(algorithm: Algorithm | None, accelerator: AbstractAccelerator) -> Algorithm:

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
+from jaxem._coordinates import vector
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, weighted_sum
+from jaxem._model import AbstractModel, collect, inner, weighted_sum
 from jaxem._solve import solve
 from jaxem.kernels.chunks import num_rows
 from jaxem.m_step import AbstractMStep, Maximize, Newton
-from jaxem.m_step._ascent import vector
 from jaxem.termination import FixedSteps
 
 
@@ -97,9 +97,7 @@ def _measure(model, params, other, data):
     rows = np.repeat(np.arange(n), counts)
 
     def expect(data, weights):
-        potentials, pull = jax.vjp(lambda natural: model.potentials(natural, data), model.natural(params))
-        moments, value = model.latent.expectation(potentials)
-        (stats,) = pull(model.latent.weigh(moments, weights))
+        stats, value = collect(model, model.natural(params), data, weights, model.latent.expectation)
         value = value + model.log_base(data).astype(value.dtype)
         return stats, weighted_sum(weights, value)
 
@@ -112,7 +110,7 @@ def _measure(model, params, other, data):
     def q(params):
         natural, prior = model.natural(params), model.log_prior(params).astype(ones.dtype)
         if model.linear:
-            return sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), natural, stats))) + prior
+            return inner(natural, stats) + prior
         return jnp.sum(model.latent.pair(model.potentials(natural, data), moments)) + prior
 
     def log_likelihood(params):

@@ -24,9 +24,6 @@ class AbstractEStep(eqx.Module):
         """State carried between iterations."""
         return ()
 
-    def check(self, model: AbstractModel) -> None:
-        """Raise `MissingCapabilityError` for a model that lacks what the rule needs."""
-
     def naturals(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
         """What `posterior` needs beside the potentials at `params`; once an iteration."""
         return ()

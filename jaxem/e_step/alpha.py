@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from jaxem._coordinates import vector
 from jaxem.e_step._e_step import AbstractEStep
 
 _WARM_UP = 4  # plain steps before extrapolation begins
@@ -84,9 +85,7 @@ class Alpha(AbstractEStep):
         return proposed, (self._past if self.form == "past" else self._exact)(model, params, proposed, state)
 
     def _past(self, model, params, proposed, state: AlphaState) -> AlphaState:
-        from jaxem._loop import flatten
-
-        before, after = flatten(model, params)[0], flatten(model, proposed)[0]
+        before, after = vector(model, params)[0], vector(model, proposed)[0]
         length = jnp.sqrt(jnp.sum((after - before) ** 2))
         steps = state.steps + 1
         phase = steps % _PERIOD

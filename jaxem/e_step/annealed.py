@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from jaxem._coordinates import vector
 from jaxem.e_step._e_step import AbstractEStep
 
 
@@ -81,8 +82,6 @@ class Annealed(AbstractEStep):
 
 
 def _perturbed(model, params, key, scale):
-    from jaxem._loop import flatten
-
-    flat, back = flatten(model, params)
+    flat, back = vector(model, params)
     moved = back(flat + scale.astype(flat.dtype) * jax.random.normal(key, flat.shape, flat.dtype))
     return jax.tree.map(lambda new, old: jnp.where(scale > 0, new, old), moved, params)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem._errors import DataError
+from jaxem._model import inner
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table
 from jaxem.families.covariance import STRUCTURES, AbstractCovariance
@@ -191,12 +192,11 @@ class Gaussian(AbstractFamily):
         plain = Gaussian(self.covariance, self.prior)
         centre = jnp.broadcast_to(jnp.asarray(self.prior.mean, params.mean.dtype), (k, d))
         natural = plain.natural(GaussianParams(params.mean - centre, params.covariance))
-        stats = Gaussian(self.covariance, self.prior)._prior_stats(centre, k)
-        paired = jax.tree.map(lambda a, b: jnp.sum(a * b), natural, stats)
+        stats = plain._prior_stats(centre, k)
         dof, scale = (jnp.asarray(v, params.mean.dtype) for v in (self.prior.degrees_of_freedom, self.prior.scale))
         normalizer = s.prior_normalizer(dof, scale, d, k)
         precision = jnp.asarray(self.prior.mean_precision, params.mean.dtype)
-        return sum(paired) + normalizer + k * d / 2 * jnp.log(precision / (2 * math.pi))
+        return inner(natural, stats) + normalizer + k * d / 2 * jnp.log(precision / (2 * math.pi))
 
     # The posterior
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxem._model import collect
+
 
 class AbstractInit(eqx.Module):
     """How starting parameters of a mixture are drawn. `model` is bound; the result is in its coordinates."""
@@ -43,6 +45,5 @@ def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, pa
         known = (labels[None, :] == classes[:, None]).astype(moments.dtype)
         moments = jnp.where(labels[None, :] < 0, moments, known)
     model = (model.accurate() or model).at(params)
-    _, pull = jax.vjp(lambda natural: model.potentials(natural, data), model.natural(params))
-    (stats,) = pull(model.latent.weigh(moments, weights))
+    stats, _ = collect(model, model.natural(params), data, weights, lambda _: (moments, None))
     return model.maximize(stats, params)

@@ -36,6 +36,16 @@ def local(tree: PyTree, rows: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: sum((zero.astype(leaf.dtype) for zero in zeros), leaf), tree)
 
 
+def block_of(data: PyTree, weights: Array, index: Array, rows: int) -> tuple[PyTree, Array]:
+    """Block `index` of `rows` rows, and its weights.
+
+    The last one reaches back to stay full, over rows of the one before, which it gives weight zero.
+    """
+    start = jnp.minimum(index * rows, num_rows(data) - rows)
+    block, w = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, rows, 0), (data, weights))
+    return block, jnp.where(start + jnp.arange(rows, dtype=jnp.int32) >= index * rows, w, jnp.zeros_like(w))
+
+
 def sum_chunks(
     fn: Callable[[PyTree, Array, Array], tuple[PyTree, Array]],
     data: PyTree,
@@ -44,8 +54,7 @@ def sum_chunks(
 ) -> tuple[PyTree, Array]:
     """Sum `fn(chunk, chunk_weights, index) -> (statistics, scalar)` over chunks of `rows` rows.
 
-    Every row counts once: the last chunk reaches back over rows already seen and gives those weight zero. The scalar
-    is summed with compensation, since convergence is judged on its differences.
+    Every row counts once. The scalar is summed with compensation, since convergence is judged on its differences.
     """
     n = num_rows(data)
     if rows is None or rows >= n:
@@ -54,9 +63,7 @@ def sum_chunks(
 
     def body(carry, index):
         total, value, lost = carry
-        start = jnp.minimum(index * rows, n - rows)
-        chunk, w = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, rows, 0), (data, weights))
-        w = jnp.where(start + jnp.arange(rows, dtype=jnp.int32) >= index * rows, w, jnp.zeros_like(w))
+        chunk, w = block_of(data, weights, index, rows)
         add, scalar = fn(chunk, w, index)
         value, lost = _compensated(value, lost, scalar)
         return (jax.tree.map(jnp.add, total, add), value, lost), None

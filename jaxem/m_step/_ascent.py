@@ -3,34 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from jaxem._coordinates import vector
 from jaxem._model import AbstractModel
 from jaxem.kernels.linalg import einsum, transpose
-
-
-def coordinates(model: AbstractModel, params: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
-    """The trainable coordinates of `params` (`None` for the others), and the parameters at other values of them."""
-    free = model.unconstrain(params)
-    mine, fixed = eqx.partition(free, model.trainable(free))
-    trainable = model.trainable(params)
-
-    def at(mine):
-        moved = model.constrain(eqx.combine(mine, fixed))
-        return jax.tree.map(lambda new, old, on: new if on else old, moved, params, trainable)
-
-    return mine, at
-
-
-def vector(model: AbstractModel, params: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
-    """The same, as one vector."""
-    mine, at = coordinates(model, params)
-    flat, unravel = ravel_pytree(mine)
-    return flat, lambda flat: at(unravel(flat))
 
 
 def ascend(objective: Callable[[PyTree], Array], model: AbstractModel, params: PyTree, halvings: int) -> PyTree:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, Reduce, weighted_sum
+from jaxem._model import AbstractModel, Reduce, inner, weighted_sum
 from jaxem.e_step import AbstractEStep, Expectation
 from jaxem.kernels.chunks import local, sum_chunks
 
@@ -34,8 +34,7 @@ class Surrogate(eqx.Module):
     def __call__(self, params: PyTree) -> Array:
         model = self.model
         if model.linear:
-            paired = jax.tree.map(lambda a, b: jnp.sum(a * b), model.natural(params), self.stats)
-            return self._with_prior(sum(jax.tree.leaves(paired)), params)
+            return self._with_prior(inner(model.natural(params), self.stats), params)
         naturals = self.e_step.naturals(model, self.reference, self.e_state)
         reference, natural = model.natural(self.reference), model.natural(params)
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel
+from jaxem._model import AbstractModel, covers
 from jaxem.m_step._ascent import ascend
 from jaxem.m_step._m_step import AbstractMStep
 
@@ -123,7 +123,7 @@ def _given_others(model: AbstractModel, params: Any, blocks: tuple[Any, ...]) ->
     for block in blocks:
         mine = set()
         for prefix in getattr(block, "names", block):
-            found = {name for name in names if name == prefix or name.startswith(f"{prefix}.")}
+            found = {name for name in names if covers(prefix, name)}
             if not found:
                 raise ValueError(f"Conditional: unknown parameter {prefix!r}; choose from {', '.join(names)}")
             mine |= found

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem.m_step._ascent import vector
+from jaxem._coordinates import vector
 from jaxem.m_step._m_step import AbstractMStep
 from jaxem.m_step.maximize import Maximize
 

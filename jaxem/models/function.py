@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxem import _bijections as bijections
-from jaxem._model import AbstractModel, leaf_name, num_rows
+from jaxem._model import AbstractModel, covers, leaf_name, num_rows
 from jaxem.latent import Categorical
 
 
@@ -148,7 +148,7 @@ class FunctionModel(AbstractModel):
 
 
 def _covers(prefix: str, name: str) -> bool:
-    return prefix in ("", name) or name.startswith(f"{prefix}.")
+    return prefix == "" or covers(prefix, name)
 
 
 def _require(prefix: str, names: tuple[str, ...], argument: str) -> None:

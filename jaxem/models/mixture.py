@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import AbstractConjugateModel, unreduced
+from jaxem._model import AbstractConjugateModel, covers, leaf_name, unreduced
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.latent import Categorical
@@ -196,11 +196,9 @@ class Mixture(AbstractConjugateModel):
         return MixtureParams(weights, self.family.constrain(free.components))
 
     def trainable(self, tree):
-        def free(path, _):
-            names = [str(getattr(entry, "name", getattr(entry, "key", ""))) for entry in path]
-            return not any(".".join(names[:depth]) in self.frozen for depth in range(1, len(names) + 1))
-
-        return jax.tree_util.tree_map_with_path(free, tree)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: not any(covers(prefix, leaf_name(path)) for prefix in self.frozen), tree
+        )
 
     def freeze(self, names):
         frozen = (*self.frozen, *(name for name in names if name not in self.frozen))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractConjugateModel, AbstractLinearModel, AbstractModel, Reduce, unreduced
+from jaxem._model import AbstractConjugateModel, AbstractLinearModel, AbstractModel, Reduce, collect, unreduced
 from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
 
 
@@ -49,10 +49,7 @@ class Variational(AbstractLinearModel):
         natural = local(model.natural(params), (data, weights))
 
         def one(chunk, w, index):
-            potentials, pull = jax.vjp(lambda natural: model.potentials(natural, chunk), natural)
-            moments, _ = model.latent.expectation(potentials)
-            (stats,) = pull(model.latent.weigh(moments, w))
-            return stats, jnp.zeros((), w.dtype)
+            return collect(model, natural, chunk, w, model.latent.expectation)[0], jnp.zeros((), w.dtype)
 
         rows = chunk_rows(num_rows(data), model.floats_per_row(params))
         stats, _ = reduce(sum_chunks(one, data, weights, rows))

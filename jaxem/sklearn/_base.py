@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxem._check import as_weights
 from jaxem._fit import fit as fit_model
+from jaxem._precision import precision_of
 from jaxem._status import Status, status_name
 from jaxem.models import Mixture
-from jaxem.sklearn._precision import precision_of
 
 _METHODS = {
     "k-means++": "kmeans++",

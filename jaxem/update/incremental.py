@@ -4,7 +4,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem._model import num_rows
+from jaxem._model import inner
+from jaxem.kernels.chunks import block_of, num_rows
 from jaxem.update._update import AbstractUpdate
 
 
@@ -31,7 +32,6 @@ class Incremental(AbstractUpdate):
     blocks: int = eqx.field(static=True, default=8)
 
     additive: ClassVar[bool] = True
-    filling: ClassVar[bool] = True
 
     def __check_init__(self):
         if self.blocks < 1:
@@ -53,21 +53,14 @@ class Incremental(AbstractUpdate):
 
     def __call__(self, expect, translate, natural, previous, fresh, data, weights, state, key, reduce):
         turn, cache, entropy = state
-        count, n = entropy.shape[0], num_rows(data)
-        rows = -(-n // count)
+        count = entropy.shape[0]
+        rows = -(-num_rows(data) // count)
         index = turn % count
-        start = jnp.minimum(index * rows, n - rows)
-        block, w = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, rows, 0), (data, weights))
-        # The last block reaches back over rows of the one before, which do not count twice.
-        w = jnp.where(start + jnp.arange(rows, dtype=jnp.int32) >= index * rows, w, jnp.zeros_like(w))
+        block, w = block_of(data, weights, index, rows)
         stats, value = expect(block, w, key)
         cache = jax.vmap(translate)(cache)
         cache = jax.tree.map(lambda all, new: all.at[index].set(new), cache, stats)
-        entropy = entropy.at[index].set(value - _pair(natural, stats))
+        entropy = entropy.at[index].set(value - inner(natural, stats))
         # Summed anew each time: differences of running sums would drift.
         total = jax.tree.map(lambda all: jnp.sum(all, 0), cache)
-        return total, _pair(natural, total) + jnp.sum(entropy), (turn + 1, cache, entropy)
-
-
-def _pair(natural, stats):
-    return sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), natural, stats)))
+        return total, inner(natural, total) + jnp.sum(entropy), (turn + 1, cache, entropy)

@@ -78,7 +78,7 @@ def test_weights_are_copies(x):
 @pytest.mark.parametrize("enabled", [False, True])
 def test_the_precision_is_that_of_the_data(x, fitted, enabled):
     """Whatever the flag is, which stays as it is."""
-    from jaxem.sklearn._precision import precision_of
+    from jaxem._precision import precision_of
 
     with precision_of("float64" if enabled else "float32"):
         double = GaussianMixture(2, tol=1e-10, random_state=0).fit(x)

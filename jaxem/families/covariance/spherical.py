@@ -3,15 +3,12 @@ from typing import ClassVar, final
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from jaxem import _bijections as bijections
-from jaxem.families.covariance import _wishart
-from jaxem.families.covariance._structure import AbstractCovariance
+from jaxem.families.covariance._variances import AbstractVariances
 from jaxem.kernels import linalg
-from jaxem.kernels.special import digamma_excess
 
 
 @final
-class Spherical(AbstractCovariance):
+class Spherical(AbstractVariances):
     """One variance for each member, `[k]`."""
 
     isotropic: ClassVar[bool] = True
@@ -25,9 +22,6 @@ class Spherical(AbstractCovariance):
     def form(self, quadratic, linear, y):
         return linalg.sum_features(y * (quadratic[:, None, None] * y + linear[:, :, None]))
 
-    def factor(self, covariance):
-        return jnp.sqrt(covariance)
-
     def half_log_det(self, factor, d):
         return d * jnp.log(factor)
 
@@ -36,15 +30,6 @@ class Spherical(AbstractCovariance):
 
     def colour(self, factor, y):
         return factor[:, None] * y
-
-    def congruence(self, factor, quadratic):
-        return quadratic * factor**2
-
-    def uncolour(self, factor, quadratic):
-        return quadratic / factor**2
-
-    def precision(self, factor, about):
-        return (1 / factor if about is None else about / factor) ** 2
 
     def apply(self, quadratic, y):
         return quadratic[:, None] * y
@@ -58,9 +43,6 @@ class Spherical(AbstractCovariance):
     def rescale(self, covariance, scale):
         return covariance * scale[0] ** 2
 
-    def clip(self, covariance, floor):
-        return jnp.maximum(covariance, floor)
-
     def at_floor(self, covariance, floor):
         return covariance <= floor
 
@@ -73,12 +55,6 @@ class Spherical(AbstractCovariance):
     def identity(self, k, variances):
         return jnp.broadcast_to(jnp.mean(variances), (k,))
 
-    def unconstrain(self, covariance):
-        return bijections.positive_to_free(covariance)
-
-    def constrain(self, free):
-        return bijections.free_to_positive(free)
-
     def prior_count(self, dof, d, k):
         return (dof + 2) / d + 1
 
@@ -88,18 +64,6 @@ class Spherical(AbstractCovariance):
 
     def posterior_dof(self, dof, counts, d):
         return dof + d * counts
-
-    def least_dof(self, d):
-        return 0
-
-    def log_excess(self, dof, d):
-        return d * digamma_excess(dof / 2)
-
-    def divergence(self, scale, dof, prior_scale, prior_dof):
-        return _wishart.scalar_divergence(scale, dof, prior_scale, prior_dof)
-
-    def draw(self, key, scale, dof):
-        return _wishart.scalar_draw(key, scale, dof)
 
     def coloured_noise(self, covariance, labels, noise):
         return noise * jnp.sqrt(covariance)[labels][:, None]

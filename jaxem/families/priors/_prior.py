@@ -40,6 +40,11 @@ def at_least_one(value: Any) -> Any:
     return np.maximum(value, 1) if _known(value) else jnp.maximum(value, 1)
 
 
+def spread(like: Array, *fields: Any) -> tuple[Array, ...]:
+    """`fields` in the precision and shape of `like`."""
+    return tuple(jnp.broadcast_to(jnp.asarray(v, like.dtype), like.shape) for v in fields)
+
+
 def log_gamma(key: PRNGKeyArray, shape: Array) -> Array:
     """Logarithms of draws from gamma distributions of these shapes and rate 1."""
     return jax.random.loggamma(key, shape, shape.shape, shape.dtype)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive
+from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive, spread
 from jaxem.kernels.special import expected_log, gamma_divergence
 
 
@@ -103,4 +103,4 @@ class Beta(eqx.Module):
         return Beta(jnp.exp(free[0]), jnp.exp(free[1]))
 
     def _fields(self, like):
-        return tuple(jnp.broadcast_to(jnp.asarray(v, like.dtype), like.shape) for v in (self.a, self.b))
+        return spread(like, self.a, self.b)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive
+from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive, spread
 from jaxem.kernels.special import digamma_excess, gamma_divergence, ratio_divergence
 
 
@@ -95,4 +95,4 @@ class Gamma(eqx.Module):
         return Gamma(jnp.exp(free[0]), jnp.exp(free[1]))
 
     def _fields(self, like):
-        return tuple(jnp.broadcast_to(jnp.asarray(v, like.dtype), like.shape) for v in (self.shape, self.rate))
+        return spread(like, self.shape, self.rate)

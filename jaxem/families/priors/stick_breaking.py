@@ -6,7 +6,7 @@ import numpy as np
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, require_positive
+from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, require_positive, spread
 from jaxem.families.priors.beta import Beta
 from jaxem.kernels.linalg import matmul
 
@@ -107,7 +107,7 @@ class StickBreaking(eqx.Module):
         return StickBreaking(jnp.exp(free[0]), jnp.exp(free[1]))
 
     def _fields(self, like):
-        return tuple(jnp.broadcast_to(jnp.asarray(v, like.dtype), like.shape) for v in (self.shape, self.concentration))
+        return spread(like, self.shape, self.concentration)
 
     def _weights(self, log_v, log_rest):
         """Logarithms of the weights from those of the sticks and of what they leave."""

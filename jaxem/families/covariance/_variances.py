@@ -1,0 +1,43 @@
+import jax.numpy as jnp
+
+from jaxem import _bijections as bijections
+from jaxem.families.covariance import _wishart
+from jaxem.families.covariance._structure import AbstractCovariance
+from jaxem.kernels.special import digamma_excess
+
+
+class AbstractVariances(AbstractCovariance):
+    """What structures without correlations share: factors are standard deviations, priors inverse gammas."""
+
+    def factor(self, covariance):
+        return jnp.sqrt(covariance)
+
+    def congruence(self, factor, quadratic):
+        return quadratic * factor**2
+
+    def uncolour(self, factor, quadratic):
+        return quadratic / factor**2
+
+    def precision(self, factor, about):
+        return (1 / factor if about is None else about / factor) ** 2
+
+    def clip(self, covariance, floor):
+        return jnp.maximum(covariance, floor)
+
+    def unconstrain(self, covariance):
+        return bijections.positive_to_free(covariance)
+
+    def constrain(self, free):
+        return bijections.free_to_positive(free)
+
+    def least_dof(self, d):
+        return 0
+
+    def log_excess(self, dof, d):
+        return d * digamma_excess(dof / 2)
+
+    def divergence(self, scale, dof, prior_scale, prior_dof):
+        return _wishart.scalar_divergence(scale, dof, prior_scale, prior_dof)
+
+    def draw(self, key, scale, dof):
+        return _wishart.scalar_draw(key, scale, dof)
