@@ -7,7 +7,7 @@ import equinox as eqx
 from jaxem._errors import MissingCapabilityError
 from jaxem.accelerate import AbstractAccelerator
 from jaxem.e_step import AbstractEStep, Expectation
-from jaxem.m_step import AbstractMStep, Maximize
+from jaxem.m_step import AbstractMStep, Maximize, Newton
 from jaxem.record import AbstractRecord, Last
 from jaxem.termination import AbstractTermination, FixedSteps, Gain
 from jaxem.update import AbstractUpdate, Full
@@ -79,3 +79,8 @@ class Algorithm(eqx.Module):
                 f"{type(self.update).__name__} adds up statistics, and {type(model).__name__} has none "
                 "(rung 2: `natural` and linear `potentials`); use the full update"
             )
+
+
+def default_algorithm(model: Any) -> Algorithm:
+    """EM, or one Newton step on Q an iteration where the model has no closed-form M-step."""
+    return Algorithm() if model.linear else Algorithm(m_step=Newton())

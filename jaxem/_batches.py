@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from jaxem._check import as_data, as_weights
+from jaxem._check import as_data, as_weights, float_dtype
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem.kernels.chunks import num_rows
@@ -118,10 +118,10 @@ class Reader:
         x = jax.tree.map(np.asarray, as_data(rows))
         if any(leaf.ndim == 0 for leaf in jax.tree.leaves(x)):
             raise DataError("data has no rows")
-        n, dtype = num_rows(x), jax.tree.leaves(x)[0].dtype
+        n, dtype = num_rows(x), float_dtype(x)
         if self.first is not None:
-            dtype = jax.tree.leaves(self.first)[0].dtype
-            x = jax.tree.map(lambda a: a.astype(dtype, copy=False), x)
+            dtype = float_dtype(self.first)
+            x = jax.tree.map(lambda a, b: a.astype(b.dtype, copy=False), x, self.first)
             shapes = [jax.tree.map(lambda a: a.shape[1:], tree) for tree in (x, self.first)]
             if shapes[0] != shapes[1]:
                 raise DataError(f"data has rows of shape {shapes[0]}, and those of the first batch {shapes[1]}")

@@ -50,17 +50,48 @@ def _check_resolution(array: np.ndarray, name: str) -> None:
         )
 
 
-def as_data(data: Any) -> PyTree:
-    """`data` with every table converted."""
+def as_data(data: Any, name: str = "data") -> PyTree:
+    """`data` with every table converted, in dictionaries and in named tuples.
+
+    A named tuple says which of its fields stay integers, as `integers`; a field may be `None`.
+    """
     if isinstance(data, dict):
         if not data:
-            raise DataError("data is an empty dictionary")
-        converted = {key: as_table(value, f"data[{key!r}]") for key, value in data.items()}
-        lengths = {key: len(value) for key, value in converted.items()}
-        if len(set(lengths.values())) > 1:
-            raise DataError(f"the tables in data have different numbers of rows: {lengths}")
-        return converted
-    return as_table(data, "data")
+            raise DataError(f"{name} is an empty dictionary")
+        parts = {f"{name}[{key!r}]": (key, as_data(value, f"{name}[{key!r}]")) for key, value in data.items()}
+        converted = dict(parts.values())
+    elif hasattr(data, "_fields"):
+        integers = getattr(data, "integers", ())
+        parts = {}
+        for field, value in zip(data._fields, data, strict=True):
+            if value is not None:
+                own = f"{name}.{field}"
+                parts[own] = (field, as_integers(value, own) if field in integers else as_data(value, own))
+        converted = data._replace(**dict(parts.values()))
+    else:
+        return as_table(data, name)
+    lengths = {key: _length(value) for key, (_, value) in parts.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"the tables in {name} have different numbers of rows: {lengths}")
+    return converted
+
+
+def _length(tree: PyTree) -> int:
+    leaf = jax.tree.leaves(tree)[0]
+    return leaf.shape[0] if leaf.ndim else 0
+
+
+def as_integers(x: Any, name: str) -> Any:
+    """An array of int32, or an error."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "iu":
+        raise DataError(f"{name} must be integers, got {array.dtype}")
+    return array.astype(np.int32)
+
+
+def float_dtype(tree: PyTree) -> Any:
+    """The type of the first leaf that is not of integers."""
+    return next(jnp.dtype(leaf.dtype) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
 def as_weights(weights: Any, n: int, dtype: Any) -> np.ndarray | None:

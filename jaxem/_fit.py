@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._algorithm import Algorithm
-from jaxem._check import as_data, as_starts, as_weights, positive
+from jaxem._algorithm import Algorithm, default_algorithm
+from jaxem._check import as_data, as_starts, as_weights, float_dtype, positive
 from jaxem._errors import DataError
 from jaxem._loop import Problem, enter
 from jaxem._model import AbstractModel
@@ -63,7 +63,8 @@ def fit(
     - `restarts`: how many starts.
     - `init`: parameters (one set, or a stack of them along a leading axis), an `AbstractInit`, or the name of a
         method: `"kmeans++"` (the default for mixtures), `"points"`, `"random"`, `"short_runs"`.
-    - `algorithm`: a variant of EM (`jaxem.em()` by default).
+    - `algorithm`: a variant of EM; by default `jaxem.em()`, or `jaxem.em_gradient()` for a model without a closed-form
+        M-step.
     - `weights`: a weight for each row, `[n]`; weight `k` is the same as `k` copies.
     - `labels`: integers `[n]`: the component of the rows where it is known, -1 where it is not.
     - `tol`: tolerance of the termination: by default the gain in objective per unit of weight, in nats.
@@ -92,7 +93,7 @@ def fit(
     if math.isnan(tol):
         raise DataError("tol is not a number")
     converted = as_data(data)
-    n, dtype = num_rows(converted), jnp.dtype(jax.tree.leaves(converted)[0].dtype)
+    n, dtype = num_rows(converted), float_dtype(converted)
     given = as_weights(weights, n, dtype)
     if labels is not None:
         converted = Labelled(converted, np.asarray(labels))  # pyright: ignore[reportArgumentType]
@@ -108,7 +109,7 @@ def fit(
         init = METHODS[init]
     if isinstance(init, AbstractInit):
         model, init = dataclasses.replace(model, start=init), None  # pyright: ignore[reportCallIssue]
-    algorithm = algorithm or Algorithm()
+    algorithm = algorithm or default_algorithm(model)
     plain = model
     model = algorithm.m_step.lift(model)
     shapes = _shapes(model, key, device_data, w)

@@ -1,5 +1,6 @@
 """The model contract: a ladder of what a model supplies, and what follows from it."""
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -73,8 +74,14 @@ class AbstractModel(eqx.Module):
         return free
 
     def trainable(self, tree: PyTree) -> PyTree:
-        """A tree of booleans like `tree` (parameters, or coordinates): false for leaves that stay fixed."""
-        return jax.tree.map(lambda _: True, tree)
+        """A tree of booleans like `tree` (parameters, or coordinates): false for leaves that stay fixed.
+
+        Those are the ones that `self.frozen`, where a model has it, names.
+        """
+        frozen = getattr(self, "frozen", ())
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: not any(covers(prefix, leaf_name(path)) for prefix in frozen), tree
+        )
 
     def parameter_names(self, params: PyTree) -> tuple[str, ...]:
         """Names of the leaves of `params` (or of its coordinates), in their order, such as `"components.mean"`."""
@@ -82,9 +89,12 @@ class AbstractModel(eqx.Module):
 
     def freeze(self, names: tuple[str, ...]) -> "AbstractModel":
         """This model with the parameters of these names kept fixed as well."""
-        raise MissingCapabilityError(
-            f"{type(self).__name__} does not say how to keep some parameters fixed: define `freeze` and `trainable`"
-        )
+        frozen = getattr(self, "frozen", None)
+        if frozen is None:
+            raise MissingCapabilityError(
+                f"{type(self).__name__} does not say how to keep some parameters fixed: give it a field `frozen`"
+            )
+        return dataclasses.replace(self, frozen=(*frozen, *(name for name in names if name not in frozen)))  # pyright: ignore[reportCallIssue]
 
     def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
         """Unconstrained coordinates as a list of `[blocks, size]` arrays, and the function that undoes it.
@@ -204,11 +214,22 @@ class AbstractConjugateModel(AbstractLinearModel):
 
     @property
     def rung(self) -> int:
+        if not self.linear:
+            return 1
         try:
             self.require_prior()
         except MissingCapabilityError:
             return 2
         return 3
+
+    def require_free(self) -> None:
+        """Raise `MissingCapabilityError` where some parameters are frozen."""
+        frozen = getattr(self, "frozen", ())
+        if frozen:
+            raise MissingCapabilityError(
+                f"a posterior is that of all parameters of {type(self).__name__}, but {', '.join(frozen)} is frozen; "
+                "take it out of `frozen` and give it a prior that says what is known"
+            )
 
     def require_prior(self) -> None:
         """Raise `MissingCapabilityError` where some parameters lack a prior, or are not free to follow theirs."""

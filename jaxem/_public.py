@@ -72,6 +72,7 @@ from jaxem.models import GaussianMixture as GaussianMixture
 from jaxem.models import Labelled as Labelled
 from jaxem.models import Mixture as Mixture
 from jaxem.models import MixtureParams as MixtureParams
+from jaxem.models import Single as Single
 from jaxem.models import Variational as Variational
 from jaxem.selection import aic as aic
 from jaxem.selection import bic as bic

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._algorithm import Algorithm
+from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._loop import Problem, State, begin, enter, evaluate, on_accurate_kernel, resume
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
@@ -81,7 +81,8 @@ def solve(
     - `model`: a model, such as `jaxem.GaussianMixture(3)`.
     - `params`: starting parameters.
     - `data`: arrays with a common leading axis of observations, in a floating-point type that is also that of `params`.
-    - `algorithm`: a variant of EM (`jaxem.em()` by default).
+    - `algorithm`: a variant of EM; by default `jaxem.em()`, or `jaxem.em_gradient()` for a model without a closed-form
+        M-step.
     - `weights`: a weight for each observation, `[n]`; weight `k` is the same as `k` copies, 0 as none.
     - `tol`: tolerance of the termination: by default the gain in objective per unit of weight, in nats. Traced.
     - `max_steps`: the most iterations. Traced.
@@ -105,7 +106,7 @@ def solve(
     >>> fit.params.weights.round(3).tolist()
     [0.5, 0.5]
     """
-    algorithm, adjoint = algorithm or Algorithm(), adjoint or Implicit()
+    algorithm, adjoint = algorithm or default_algorithm(model), adjoint or Implicit()
     dtype = _float_dtype(params, data)
     w = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
 

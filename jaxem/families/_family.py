@@ -4,42 +4,50 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import Reduce
 from jaxem.kernels.linalg import matmul
+from jaxem.latent import AbstractLatent
 
 
 class AbstractFamily(eqx.Module):
     """An exponential family for the rows of a table, with `k` members at once.
 
-    Parameters carry a leading axis of length `k` (or none, where the members share one), rows are `[n, d]`, and
-    potentials `[k, n]`. The log density is `coefficients(natural(params)) @ statistics(x) + log_base(x)`.
+    Parameters carry a leading axis of length `k` (or none, for those that `shared` names), rows are `[n, d]` (or
+    a tree of arrays with a leading axis `n`), and potentials `[k, n]`. The log density is
+    `coefficients(natural(params)) @ statistics(x) + log_base(x)`, or what `potentials` makes it.
+
+    A family that hides variables of a row says which by `latent`; potentials are then those of that structure, with
+    leading axes `[k, n]`.
     """
 
     parameters: ClassVar[tuple[str, ...]]
+    linear: ClassVar[bool] = True  # whether `potentials` are linear in `natural(params)`
     conjugate: ClassVar[str] = "define `prior`"
 
     @abstractmethod
     def natural(self, params: PyTree) -> PyTree:
         """Natural parameters, with the log-partition function among the coefficients."""
 
-    @abstractmethod
-    def coefficients(self, natural: PyTree) -> Float[Array, "k p"]:
-        """Natural parameters as rows of coefficients of `statistics`; linear."""
-
-    @abstractmethod
-    def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
-        """Sufficient statistics, features first."""
-
-    @abstractmethod
     def maximize(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
         """Maximum-likelihood (or, with a prior, posterior-mode) parameters given expected statistics.
 
         A member without weight keeps `params`; so do the fields named in `frozen`, given which the others are
         maximised.
         """
+        raise MissingCapabilityError(f"{type(self).__name__} has no closed-form M-step: define `maximize`")
+
+    def coefficients(self, natural: PyTree) -> Float[Array, "k p"]:
+        """Natural parameters as rows of coefficients of `statistics`; linear."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither `coefficients` nor `potentials`")
+
+    def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
+        """Sufficient statistics, features first."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither `statistics` nor `potentials`")
 
     @abstractmethod
     def unconstrain(self, params: PyTree) -> PyTree:
@@ -61,8 +69,13 @@ class AbstractFamily(eqx.Module):
     def check(self, x: Any, name: str = "data") -> None:
         """Raise `DataError` for rows outside the family's support; called on the host."""
 
-    def potentials(self, natural: PyTree, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
-        """The part of the log density of every row under every member that depends on the parameters."""
+    @property
+    def latent(self) -> AbstractLatent | None:
+        """What is hidden of a row whose member is known; `None` if nothing is."""
+        return None
+
+    def potentials(self, natural: PyTree, x: PyTree) -> PyTree:
+        """The part of the log density of every row under every member that depends on the parameters, `[k, n]`."""
         return matmul(self.coefficients(natural), self.statistics(x))
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
@@ -141,9 +154,24 @@ class AbstractFamily(eqx.Module):
         return True
 
     @property
-    def separable(self) -> bool:
-        """Whether the members share no parameters."""
-        return True
+    def shared(self) -> tuple[str, ...]:
+        """Names of the parameters that all members have in common, which lack the leading axis."""
+        return ()
+
+    def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
+        """Unconstrained coordinates as `[blocks, size]` arrays, a block for each member; see `AbstractModel.blocks`."""
+        if self.shared:
+            flat, unravel = ravel_pytree(free)
+            return [flat[None]], lambda arrays: unravel(arrays[0][0])
+        leaves, structure = jax.tree.flatten(free)
+        shapes = [leaf.shape for leaf in leaves]
+        ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])[:-1]
+
+        def undo(arrays):
+            parts = jnp.split(arrays[0], ends, axis=1)
+            return jax.tree.unflatten(structure, [part.reshape(s) for part, s in zip(parts, shapes, strict=True)])
+
+        return [jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)], undo
 
     def bind(self, x: Array, weights: Array, reduce: Reduce) -> "AbstractFamily":
         return self

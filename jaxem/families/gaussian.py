@@ -94,8 +94,8 @@ class Gaussian(AbstractFamily):
         return STRUCTURES[self.covariance]()
 
     @property
-    def separable(self) -> bool:
-        return not self._structure.shared
+    def shared(self) -> tuple[str, ...]:
+        return ("covariance",) if self._structure.shared else ()
 
     @property
     def product_form(self) -> bool:

@@ -62,6 +62,11 @@ class Product(AbstractFamily):
                 raise ValueError(f"families: a block's name must be a string without dots, got {name!r}")
             if not isinstance(family, AbstractFamily):
                 raise ValueError(f"families: block {name!r} must be a family such as jaxem.Poisson(), got {family!r}")
+            if family.latent is not None or not family.linear:
+                raise ValueError(
+                    f"families: block {name!r}, {type(family).__name__}, hides variables of its own or has no "
+                    "sufficient statistics, which a product cannot hold yet"
+                )
         if self.columns is None:
             return
         if [name for name, _ in self.columns] != list(self.families):
@@ -81,8 +86,8 @@ class Product(AbstractFamily):
         return tuple(paths)
 
     @property
-    def separable(self) -> bool:
-        return all(family.separable for family in self.families.values())
+    def shared(self) -> tuple[str, ...]:
+        return tuple(f"{name}.{field}" for name, family in self.families.items() for field in family.shared)
 
     @property
     def product_form(self) -> bool:

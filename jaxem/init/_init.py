@@ -44,6 +44,12 @@ def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, pa
         classes = jnp.arange(moments.shape[0], dtype=labels.dtype)
         known = (labels[None, :] == classes[:, None]).astype(moments.dtype)
         moments = jnp.where(labels[None, :] < 0, moments, known)
+    if not model.linear:
+        return params
     model = (model.accurate() or model).at(params)
-    stats, _ = collect(model, model.natural(params), data, weights, lambda _: (moments, None))
+
+    def posterior(potentials):
+        return model.latent.given(potentials, moments), None
+
+    stats, _ = collect(model, model.natural(params), data, weights, posterior)
     return model.maximize(stats, params)

@@ -1,7 +1,12 @@
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._errors import MissingCapabilityError
 
 
 class AbstractLatent(eqx.Module):
@@ -9,6 +14,9 @@ class AbstractLatent(eqx.Module):
 
     All methods work on a block of observations at once and return one value per observation. Moments are the gradient
     of the log-normalizer with respect to the potentials and have their structure.
+
+    What is hidden in each state of a discrete structure (see `Nested`) has leading axes `[k, n, ...]` where an
+    observation alone has `[n]`; methods return values of the shape of the leading axes.
     """
 
     @abstractmethod
@@ -24,13 +32,44 @@ class AbstractLatent(eqx.Module):
         """Sufficient statistics of one draw for each observation."""
 
     @abstractmethod
-    def weigh(self, moments: PyTree, weights: Array) -> PyTree:
-        """Moments times the weight of their observation."""
-
-    @abstractmethod
     def pair(self, potentials: PyTree, moments: PyTree) -> Array:
         """Inner product of potentials and moments, for each observation (`0 * -inf` is 0)."""
 
-    @abstractmethod
+    def weigh(self, moments: PyTree, weights: Array) -> PyTree:
+        """Moments times the weight of their observation, the leading axis."""
+        return scale(moments, weights)
+
     def entropy(self, moments: PyTree) -> Array:
         """Entropy of the distribution with these moments, for each observation, in nats."""
+        raise MissingCapabilityError(
+            f"{type(self).__name__} is not discrete, and an entropy that counts states is for discrete latents alone"
+        )
+
+
+class AbstractChoice(AbstractLatent):
+    """A discrete structure that chooses one of `k` states for each row of a table.
+
+    Its `local` potentials and moments, one for each state and row, are an array `[k, n, ...]`.
+    """
+
+    @abstractmethod
+    def attach(self, potentials: PyTree, value: Array) -> PyTree:
+        """Potentials with `value` `[k, n, ...]` added to the local ones."""
+
+    @abstractmethod
+    def local(self, moments: PyTree) -> Array:
+        """The probability of each state in each row, `[k, n, ...]`."""
+
+    def given(self, potentials: PyTree, moments: Array) -> PyTree:
+        """Moments where the probabilities of the states, `[k, n]`, are given."""
+        raise MissingCapabilityError(f"{type(self).__name__} has more moments than the probabilities of its states")
+
+
+def scale(moments: PyTree, factor: Array) -> PyTree:
+    """Moments times a factor for each of their leading axes; a factor of 0 wins over what is not finite."""
+
+    def one(leaf: Any) -> Array:
+        spread = jnp.broadcast_to(factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim)), leaf.shape)
+        return jnp.where(spread == 0, jnp.zeros_like(leaf), leaf * spread)
+
+    return jax.tree.map(one, moments)

@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.latent._latent import AbstractLatent
+from jaxem.latent._latent import AbstractChoice
 
 
-class Categorical(AbstractLatent):
+class Categorical(AbstractChoice):
     """One of `k` classes for each observation.
 
     Potentials are unnormalised log-probabilities `[k, n]`, classes first so that the observations are contiguous.
@@ -47,6 +47,15 @@ class Categorical(AbstractLatent):
 
     def entropy(self, moments: Float[Array, "k n"]) -> Float[Array, " n"]:
         return jnp.sum(jax.scipy.special.entr(moments), 0)
+
+    def attach(self, potentials: Float[Array, "k n"], value: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        return potentials + value
+
+    def local(self, moments: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        return moments
+
+    def given(self, potentials: Float[Array, "k n"], moments: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        return moments
 
     def _indicator(self, index, potentials, value):
         classes = jnp.arange(potentials.shape[0], dtype=index.dtype)

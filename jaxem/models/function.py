@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable
 from typing import Any, final
 
@@ -125,9 +124,6 @@ class FunctionModel(AbstractModel):
             _require(prefix, names, "frozen")
         free = [not any(_covers(prefix, name) for prefix in self.frozen) for name in names]
         return jax.tree.unflatten(jax.tree.structure(tree), free)
-
-    def freeze(self, names):
-        return dataclasses.replace(self, frozen=(*self.frozen, *(name for name in names if name not in self.frozen)))
 
     def log_prior(self, params):
         if self.prior is None:

@@ -4,15 +4,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import AbstractConjugateModel, covers, leaf_name, unreduced
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.latent import Categorical
+from jaxem.kernels.chunks import num_rows
+from jaxem.latent import NestedTree
+from jaxem.models._over_family import AbstractFamilyModel
+from jaxem.models.labelled import Labelled
 
 
 class MixtureParams(NamedTuple):
@@ -29,20 +30,13 @@ class MixtureNatural(NamedTuple):
     components: Any
 
 
-class Labelled(NamedTuple):
-    """Rows, some of whose components are known: `labels` `[n]` with -1 where unknown."""
-
-    rows: PyTree
-    labels: Int[Array, " n"]
-
-
 @final
-class Mixture(AbstractConjugateModel):
-    """A finite mixture of `num_components` members of an exponential family.
+class Mixture(AbstractFamilyModel):
+    """A finite mixture of `num_components` members of a family.
 
     **Arguments:**
 
-    - `family`: `jaxem.Gaussian(...)`, `jaxem.Poisson()`, `jaxem.Bernoulli()`, `jaxem.Categorical(...)`, or a
+    - `family`: the distribution of a component, such as `jaxem.Gaussian(...)` or `jaxem.Poisson()`, or a
         `jaxem.Product` of several for mixed columns.
     - `num_components`: how many components, `k`.
     - `weights_prior`: a `Dirichlet` or `StickBreaking` prior of the weights.
@@ -75,31 +69,31 @@ class Mixture(AbstractConjugateModel):
     def __check_init__(self):
         if not isinstance(self.num_components, int | np.integer) or self.num_components < 1:
             raise ValueError(f"num_components must be a positive integer, got {self.num_components!r}")
-        names = ["weights", "components", *(f"components.{name}" for name in self.family.parameters)]
-        for name in self.frozen:
-            if name not in names:
-                raise ValueError(f"frozen: unknown parameter {name!r}; choose from {', '.join(names)}")
+        self.known_names("weights")
 
     @property
-    def latent(self) -> Categorical:
-        return Categorical()
+    def distribution(self) -> AbstractFamily:
+        return self.family
+
+    def with_family(self, family):
+        return Mixture(family, self.num_components, self.weights_prior, self.frozen, self.start)
+
+    def rows(self, data):
+        return data.rows if isinstance(data, Labelled) else data
 
     def natural(self, params: MixtureParams) -> MixtureNatural:
         tiny = jnp.finfo(params.weights.dtype).tiny
         log_weights = jnp.log(jnp.maximum(params.weights, tiny))
         return MixtureNatural(log_weights, self.family.natural(params.components))
 
-    def potentials(self, natural: MixtureNatural, data: PyTree) -> Float[Array, "k n"]:
-        rows = data.rows if isinstance(data, Labelled) else data
-        joint = natural.log_weights[:, None] + self.family.potentials(natural.components, rows)
+    def potentials(self, natural: MixtureNatural, data: PyTree) -> PyTree:
+        rows, k = self.rows(data), self.num_components
+        own, log_weights = self.family.potentials(natural.components, rows), natural.log_weights[:, None]
+        nested = self.family.latent is not None
+        outer = jnp.broadcast_to(log_weights, (k, num_rows(rows))) if nested else log_weights + own
         if isinstance(data, Labelled):
-            classes = jnp.arange(joint.shape[0], dtype=data.labels.dtype)
-            allowed = (data.labels[None, :] < 0) | (data.labels[None, :] == classes[:, None])
-            joint = jnp.where(allowed, joint, jnp.full_like(joint, -jnp.inf))
-        return joint
-
-    def log_base(self, data):
-        return self.family.log_base(data.rows if isinstance(data, Labelled) else data)
+            outer = jnp.where(data.allowed(k), outer, jnp.full_like(outer, -jnp.inf))
+        return NestedTree(outer, own) if nested else outer
 
     def maximize(self, stats: MixtureNatural, params: MixtureParams) -> MixtureParams:
         weights = params.weights
@@ -110,11 +104,7 @@ class Mixture(AbstractConjugateModel):
             else:
                 total = jnp.sum(counts)
                 weights = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), weights)
-        components = params.components
-        if "components" not in self.frozen:
-            inner = tuple(name.removeprefix("components.") for name in self.frozen if name.startswith("components."))
-            components = self.family.maximize(stats.components, components, inner)
-        return MixtureParams(weights, components)
+        return MixtureParams(weights, self.maximize_members(stats, params))
 
     def log_prior(self, params):
         prior = self.family.log_prior(params.components).astype(params.weights.dtype)
@@ -123,11 +113,7 @@ class Mixture(AbstractConjugateModel):
     # The posterior: `MixtureParams` of priors
 
     def require_prior(self):
-        if self.frozen:
-            raise MissingCapabilityError(
-                f"the posterior of a mixture is that of all its parameters, but {', '.join(self.frozen)} "
-                "is frozen; take it out of `frozen` and give it a prior that says what is known"
-            )
+        self.require_free()
         if self.weights_prior is None:
             raise MissingCapabilityError(
                 "Mixture has no prior on its weights, and a posterior needs one: weights_prior=Dirichlet(...) or "
@@ -163,12 +149,6 @@ class Mixture(AbstractConjugateModel):
         weights = kind.constrain(free.weights)
         return MixtureParams(weights, self.family.constrain_posterior(free.components))
 
-    def encode_posterior(self, posterior):
-        return posterior._replace(components=self.family.encode_posterior(posterior.components))
-
-    def decode_posterior(self, posterior):
-        return posterior._replace(components=self.family.decode_posterior(posterior.components))
-
     # Starts
 
     def init(self, key, data, weights):
@@ -195,58 +175,9 @@ class Mixture(AbstractConjugateModel):
         weights = bijections.free_to_simplex(free.weights)
         return MixtureParams(weights, self.family.constrain(free.components))
 
-    def trainable(self, tree):
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: not any(covers(prefix, leaf_name(path)) for prefix in self.frozen), tree
-        )
-
-    def freeze(self, names):
-        frozen = (*self.frozen, *(name for name in names if name not in self.frozen))
-        return Mixture(self.family, self.num_components, self.weights_prior, frozen, self.start)
-
     def blocks(self, free):
-        k = self.num_components
-        if not self.family.separable:
-            flat, unravel = ravel_pytree(free.components)
-            return [free.weights[None], flat[None]], lambda a: MixtureParams(a[0][0], unravel(a[1][0]))
-        leaves, structure = jax.tree.flatten(free.components)
-        shapes = [leaf.shape for leaf in leaves]
-        ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])[:-1]
-
-        def undo(arrays):
-            parts = jnp.split(arrays[1], ends, axis=1)
-            parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-            return MixtureParams(arrays[0][0], jax.tree.unflatten(structure, parts))
-
-        return [free.weights[None], jnp.concatenate([leaf.reshape(k, -1) for leaf in leaves], 1)], undo
-
-    # Coordinates and accuracy are the family's
-
-    def _with(self, family: AbstractFamily) -> "Mixture":
-        return Mixture(family, self.num_components, self.weights_prior, self.frozen, self.start)
-
-    def bind(self, data, weights, reduce=unreduced):
-        rows = data.rows if isinstance(data, Labelled) else data
-        return self._with(self.family.bind(rows, weights, reduce))
-
-    def encode(self, params):
-        return MixtureParams(params.weights, self.family.encode(params.components))
-
-    def decode(self, params):
-        return MixtureParams(params.weights, self.family.decode(params.components))
-
-    def at(self, params):
-        return self._with(self.family.at(params.components))
-
-    def translate(self, stats, source: Any):
-        return MixtureNatural(stats.log_weights, self.family.translate(stats.components, source.family))
-
-    def loss(self, params):
-        return self.family.loss(params.components)
-
-    def accurate(self):
-        family = self.family.accurate()
-        return None if family is None else self._with(family)
+        components, undo = self.family.blocks(free.components)
+        return [free.weights[None], *components], lambda a: MixtureParams(a[0][0], undo(a[1:]))
 
     def degenerate(self, params):
         return self.family.degenerate(params.components) | jnp.any(params.weights == 0)
@@ -260,12 +191,16 @@ class Mixture(AbstractConjugateModel):
     @eqx.filter_jit
     def posterior(self, params: MixtureParams, data: PyTree) -> Float[Array, "n k"]:
         """Responsibilities: the posterior probability of each component, `[n, k]`."""
-        return self.expectation(params, data)[0].T
+        return self._responsibilities(params, data).T
 
     @eqx.filter_jit
     def predict(self, params: MixtureParams, data: PyTree) -> Int[Array, " n"]:
         """The most probable component of each row, `[n]`."""
-        return jnp.argmax(self.expectation(params, data)[0], 0)
+        return jnp.argmax(self._responsibilities(params, data), 0)
+
+    def _responsibilities(self, params, data):
+        moments = self.expectation(params, data)[0]
+        return moments if self.family.latent is None else moments.outer
 
     @eqx.filter_jit
     def sample(self, key, params, n):
@@ -275,7 +210,7 @@ class Mixture(AbstractConjugateModel):
         return self.family.sample(draw, params.components, labels), labels
 
     def check(self, data: Any, weights: Any) -> None:
-        rows = data.rows if isinstance(data, Labelled) else data
+        rows = self.rows(data)
         shape = jax.tree.leaves(rows)[0].shape
         n = shape[0] if shape else 0
         used = n if weights is None else int(np.sum(np.asarray(weights) > 0))
@@ -285,18 +220,7 @@ class Mixture(AbstractConjugateModel):
             )
         self.family.check(rows)
         if isinstance(data, Labelled):
-            labels = np.asarray(data.labels)
-            if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
-                raise DataError(
-                    f"labels must be {n} integers (-1 where unknown), got {labels.dtype} of shape {labels.shape}"
-                )
-            wrong = np.flatnonzero((labels < -1) | (labels >= self.num_components))
-            if wrong.size:
-                row = int(wrong[0])
-                raise DataError(
-                    f"labels: row {row} has label {labels[row]}; labels run from 0 to {self.num_components - 1}, "
-                    "with -1 where unknown"
-                )
+            data.check(n, self.num_components)
 
 
 def GaussianMixture(

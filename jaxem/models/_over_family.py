@@ -1,0 +1,124 @@
+"""What models have in common whose observations come from the members of a family."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from jaxtyping import Array, PyTree
+
+from jaxem._model import AbstractConjugateModel, unreduced
+from jaxem.families import AbstractFamily
+from jaxem.latent import AbstractChoice, AbstractLatent, Categorical, Nested
+
+
+class AbstractFamilyModel(AbstractConjugateModel):
+    """A model in which each row of a table comes from one of the `k` members of a family.
+
+    Coordinates, accuracy and the hidden variables that a row has of its own are the family's. `members` names the
+    field of parameters, natural parameters and statistics that is the family's (`""` if all of them are).
+    """
+
+    members: ClassVar[str] = "components"
+
+    @property
+    @abstractmethod
+    def distribution(self) -> AbstractFamily:
+        """The family that the distribution of a row belongs to."""
+
+    @abstractmethod
+    def with_family(self, family: AbstractFamily) -> "AbstractFamilyModel":
+        """This model with another family of the same parameters."""
+
+    def rows(self, data: PyTree) -> PyTree:
+        """The rows of the table in `data`, as the family takes them."""
+        return data
+
+    def row_weights(self, data: PyTree, weights: Array) -> Array:
+        """The weight of each of `rows(data)`."""
+        return weights
+
+    @property
+    def choice(self) -> AbstractChoice:
+        """The structure that chooses the member of each row."""
+        return Categorical()
+
+    @property
+    def latent(self) -> AbstractLatent:
+        hidden = self.distribution.latent
+        return self.choice if hidden is None else Nested(self.choice, hidden)
+
+    @property
+    def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.distribution.linear
+
+    def own(self, tree: PyTree) -> PyTree:
+        """The family's part of a tree."""
+        return getattr(tree, self.members) if self.members else tree
+
+    def put(self, tree: PyTree, own: PyTree) -> PyTree:
+        """A tree with another part of the family's."""
+        return tree._replace(**{self.members: own}) if self.members else own
+
+    def frozen_members(self) -> tuple[str, ...] | None:
+        """The names of the family's frozen parameters; `None` if all of them are."""
+        frozen: tuple[str, ...] = getattr(self, "frozen", ())
+        if not self.members:
+            return frozen
+        if self.members in frozen:
+            return None
+        prefix = f"{self.members}."
+        return tuple(name.removeprefix(prefix) for name in frozen if name.startswith(prefix))
+
+    def known_names(self, *own: str) -> None:
+        """Raise `ValueError` if `frozen` has a name that is neither the family's nor one of `own`."""
+        prefix = f"{self.members}." if self.members else ""
+        names = [
+            *own,
+            *([self.members] if self.members else []),
+            *(prefix + name for name in self.distribution.parameters),
+        ]
+        for name in getattr(self, "frozen", ()):
+            if name not in names:
+                raise ValueError(f"frozen: unknown parameter {name!r}; choose from {', '.join(names)}")
+
+    def maximize_members(self, stats: PyTree, params: PyTree) -> PyTree:
+        """The family's part of the M-step."""
+        frozen = self.frozen_members()
+        return (
+            self.own(params)
+            if frozen is None
+            else self.distribution.maximize(self.own(stats), self.own(params), frozen)
+        )
+
+    def log_base(self, data):
+        return self.distribution.log_base(self.rows(data))
+
+    def bind(self, data, weights, reduce=unreduced):
+        return self.with_family(self.distribution.bind(self.rows(data), self.row_weights(data, weights), reduce))
+
+    def encode(self, params):
+        return self.put(params, self.distribution.encode(self.own(params)))
+
+    def decode(self, params):
+        return self.put(params, self.distribution.decode(self.own(params)))
+
+    def encode_posterior(self, posterior):
+        return self.put(posterior, self.distribution.encode_posterior(self.own(posterior)))
+
+    def decode_posterior(self, posterior):
+        return self.put(posterior, self.distribution.decode_posterior(self.own(posterior)))
+
+    def at(self, params):
+        return self.with_family(self.distribution.at(self.own(params)))
+
+    def translate(self, stats, source: Any):
+        return self.put(stats, self.distribution.translate(self.own(stats), source.distribution))
+
+    def loss(self, params):
+        return self.distribution.loss(self.own(params))
+
+    def accurate(self):
+        family = self.distribution.accurate()
+        return None if family is None else self.with_family(family)
+
+    def degenerate(self, params):
+        return self.distribution.degenerate(self.own(params))
