@@ -66,6 +66,7 @@ from jaxem.families import NormalInverseWishart as NormalInverseWishart
 from jaxem.families import Poisson as Poisson
 from jaxem.families import PoissonParams as PoissonParams
 from jaxem.families import Product as Product
+from jaxem.families import Responses as Responses
 from jaxem.families import StickBreaking as StickBreaking
 from jaxem.models import FunctionModel as FunctionModel
 from jaxem.models import GaussianMixture as GaussianMixture

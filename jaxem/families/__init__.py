@@ -15,3 +15,4 @@ from jaxem.families.priors import Gamma as Gamma
 from jaxem.families.priors import NormalInverseWishart as NormalInverseWishart
 from jaxem.families.priors import StickBreaking as StickBreaking
 from jaxem.families.product import Product as Product
+from jaxem.families.responses import Responses as Responses

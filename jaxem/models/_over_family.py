@@ -71,23 +71,17 @@ class AbstractFamilyModel(AbstractConjugateModel):
     def known_names(self, *own: str) -> None:
         """Raise `ValueError` if `frozen` has a name that is neither the family's nor one of `own`."""
         prefix = f"{self.members}." if self.members else ""
-        names = [
-            *own,
-            *([self.members] if self.members else []),
-            *(prefix + name for name in self.distribution.parameters),
-        ]
+        names = [*own, self.members, *(prefix + name for name in self.distribution.parameters)]
         for name in getattr(self, "frozen", ()):
             if name not in names:
-                raise ValueError(f"frozen: unknown parameter {name!r}; choose from {', '.join(names)}")
+                raise ValueError(f"frozen: unknown parameter {name!r}; choose from {', '.join(filter(None, names))}")
 
     def maximize_members(self, stats: PyTree, params: PyTree) -> PyTree:
         """The family's part of the M-step."""
         frozen = self.frozen_members()
-        return (
-            self.own(params)
-            if frozen is None
-            else self.distribution.maximize(self.own(stats), self.own(params), frozen)
-        )
+        if frozen is None:
+            return self.own(params)
+        return self.distribution.maximize(self.own(stats), self.own(params), frozen)
 
     def log_base(self, data):
         return self.distribution.log_base(self.rows(data))

@@ -1,0 +1,39 @@
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxem._errors import DataError
+from jaxem.families._table import check_table
+
+
+class Responses(NamedTuple):
+    """Rows of a regression: covariates `x` `[n, p]` and responses `y` `[n]`.
+
+    The design matrix is taken as it is: a constant term is a column of ones. `size` `[n]`, where a family asks for it,
+    is the number of trials (binomial) or the exposure (Poisson) of each row; 1 where it is left out.
+
+    **Example**
+
+    >>> import numpy as np, jaxem
+    >>> age = np.array([21.0, 35.0, 48.0])
+    >>> rows = jaxem.Responses(np.stack([np.ones(3), age], 1), np.array([1.0, 3.0, 2.0]))
+    """
+
+    x: Float[Array, "n p"]
+    y: Any
+    size: Float[Array, " n"] | None = None
+
+
+def check_responses(rows: Any, name: str = "data") -> None:
+    """Raise `DataError` unless `rows` are `Responses` with finite covariates and one response a row."""
+    if not isinstance(rows, Responses):
+        raise DataError(f"{name} must be jaxem.Responses(x, y), got {type(rows).__name__}")
+    check_table(rows.x, f"{name}.x")
+    for field, value in (("y", rows.y), ("size", rows.size)):
+        if isinstance(value, np.ndarray):
+            if value.shape != rows.x.shape[:1]:
+                raise DataError(f"{name}.{field} must have shape {rows.x.shape[:1]}, got {value.shape}")
+            bad = np.flatnonzero(~np.isfinite(value))
+            if bad.size:
+                raise DataError(f"{name}.{field}: row {int(bad[0])} has value {value[bad[0]]}, which is not finite")
