@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,3 +63,20 @@ def test_legal(algorithm, model, dtype):
     if rule.m_step.rung == 3 and rule.monotone:
         assert fit.posterior is not None
         assert float(fit.log_likelihood) > float(fit.objective)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", product.ALGORITHMS)
+def test_tolerance_limit_and_key_retrace_nothing(algorithm):
+    cell, rule = product.models()["poisson, priors"], product.ALGORITHMS[algorithm]
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(1)
+    def run(tol, max_steps, key):
+        return jaxem.solve(
+            cell.model, cell.start, cell.x, algorithm=rule, tol=tol, max_steps=max_steps, key=key, history_size=1
+        )
+
+    shapes = [run.eval_shape(tol, steps, jax.random.key(steps)) for tol, steps in ((1e-6, 10), (1e-9, 50))]
+    assert jax.tree.structure(shapes[0]) == jax.tree.structure(shapes[1])

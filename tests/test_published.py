@@ -1,6 +1,7 @@
 """Published maxima, from random starts."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -58,22 +59,34 @@ def test_london_times_from_random_starts():
     np.testing.assert_allclose(fit.params.weights[order[0]], LONDON_TIMES_WEIGHT, rtol=1e-3)
 
 
-def test_london_times_iterates():
+def _london_times_until(condition):
     problem = london_times()
     model, data = jaxem.Mixture(jaxem.Poisson(), 2), np.asarray(problem.x, float)
+    start, stop = london_start(problem), jaxem.termination.When(condition)
 
     @jax.jit
     def run(tol, max_steps):
         return jaxem.solve(
-            model,
-            london_start(problem),
-            data,
-            weights=problem.weights,
-            tol=tol,
-            max_steps=max_steps,
-            termination=jaxem.termination.ParameterChange(),
+            model, start, data, weights=problem.weights, tol=tol, max_steps=max_steps, termination=stop, history_size=1
         )
 
+    return run
+
+
+def test_london_times_until_the_log_likelihood_stands_still():
+    run = _london_times_until(lambda step, tol: abs(1096 * step.gain) < tol * (abs(step.objective) + 1))
+    fit = run(1e-8, 1000)
+    assert int(fit.num_steps) == 447
+    np.testing.assert_allclose(fit.log_likelihood, -1989.948186528256, rtol=0, atol=1e-9)
+
+
+def test_london_times_iterates():
+    def change(step, tol):
+        weight = step.params.weights[0] - step.previous.weights[0]
+        rates = step.params.components.rate - step.previous.components.rate
+        return jnp.sqrt(weight**2 + jnp.sum(rates**2)) < tol
+
+    run = _london_times_until(change)
     after = run(0.0, 1500)
     value, weight, *rates = LONDON_TIMES_AFTER_1500
     assert int(after.num_steps) == 1500
@@ -81,6 +94,4 @@ def test_london_times_iterates():
     np.testing.assert_allclose(after.log_likelihood, value, rtol=0, atol=2e-9)
     np.testing.assert_allclose(after.params.weights[0], weight, rtol=0, atol=1e-10)
     np.testing.assert_allclose(after.params.components.rate[:, 0], rates, rtol=0, atol=1e-10)
-    # The published count under this criterion, the norm of the change of (p, mu_1, mu_2), is 2113; here both weights
-    # enter the norm.
-    assert abs(int(run(1e-7, 10_000).num_steps) - 2113) < 40
+    assert int(run(1e-7, 10_000).num_steps) == 2113

@@ -32,8 +32,8 @@ def test_draws_of_a_single_component_are_from_the_exact_posterior():
 @pytest.mark.slow
 def test_ranks_among_the_draws_are_uniform():
     """Parameters from the prior and data from them: the posterior's draws rank the parameters uniformly."""
-    replicates, draws, thin, n, mixture = 300, 99, 10, 20, model(2)
-    algorithm = jaxem.gibbs(draws, burn_in=100, thin=thin)
+    replicates, draws, thin, n, mixture = 200, 99, 5, 6, model(2)
+    algorithm = jaxem.gibbs(draws, burn_in=50, thin=thin)
 
     def summary(params):  # unchanged when components swap labels
         mean = jnp.sum(params.weights[..., None] * params.components.rate[..., 0, None], (-2, -1))
@@ -48,7 +48,7 @@ def test_ranks_among_the_draws_are_uniform():
         labels = jax.random.categorical(keys[2], jnp.log(weights), shape=(n,))
         x = jax.random.poisson(keys[3], truth.components.rate[labels]).astype(float)
         fit = jaxem.solve(
-            mixture, truth, x, algorithm=algorithm, max_steps=100 + draws * thin, key=keys[4], history_size=1
+            mixture, truth, x, algorithm=algorithm, max_steps=50 + draws * thin, key=keys[4], history_size=1
         )
         return jnp.sum(summary(fit.draws) < summary(truth)[None], 0)
 

@@ -90,7 +90,7 @@ class Alpha(AbstractEStep):
         steps = state.steps + 1
         phase = steps % _PERIOD
         # Two plain steps in a row, after the extrapolated ones, measure the rate.
-        plain = (steps < _WARM_UP) | (phase < 2)
+        plain = (steps < _WARM_UP) | (phase < 2) if self.alpha is None else steps < _WARM_UP
         measures = (steps == _WARM_UP) | ((steps > _WARM_UP) & (phase == 2))
         rate = jnp.where(
             measures & (state.length > 0), length / jnp.where(state.length > 0, state.length, 1), state.rate
