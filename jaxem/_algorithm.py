@@ -79,6 +79,11 @@ class Algorithm(eqx.Module):
                 f"{type(self.update).__name__} adds up statistics, and {type(model).__name__} has none "
                 "(rung 2: `natural` and linear `potentials`); use the full update"
             )
+        if self.e_step.needs in model.latent.lacks:
+            raise MissingCapabilityError(
+                f"{type(self.e_step).__name__} needs the {self.e_step.needs} of the posterior of the latents, which "
+                f"that of {type(model).__name__} does not have; use jaxem.e_step.Expectation()"
+            )
 
 
 def default_algorithm(model: Any) -> Algorithm:

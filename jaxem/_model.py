@@ -140,6 +140,13 @@ class AbstractModel(eqx.Module):
         """Whether the likelihood at `params` is spurious (a collapsed or empty component)."""
         return jnp.zeros((), bool)
 
+    def maximize_expanded(self, stats: PyTree, params: PyTree) -> PyTree:
+        """As `maximize`, in a larger model that leaves the data as they are, led back to parameters of this one."""
+        raise MissingCapabilityError(
+            f"{type(self).__name__} does not say how to expand its parameters: define `maximize_expanded`, or use "
+            "jaxem.em()"
+        )
+
     def floats_per_row(self, params: PyTree, lanes: int = 1) -> int:
         """How many numbers an E-step of `lanes` runs holds for each observation; sets the size of the row chunks."""
         return lanes * max(sum(leaf.size for leaf in jax.tree.leaves(params)), 1)

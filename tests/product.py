@@ -108,7 +108,8 @@ def rungs(algorithm: str, model: str) -> tuple[int, int]:
 def legal(algorithm: str, model: str) -> bool:
     """Whether the declarations of the two allow the cell."""
     needed, supplied = rungs(algorithm, model)
-    return needed <= supplied
+    latent = models()[model].model.latent
+    return needed <= supplied and ALGORITHMS[algorithm].e_step.needs not in latent.lacks
 
 
 def table() -> str:

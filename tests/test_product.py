@@ -25,14 +25,12 @@ def test_the_table_in_the_documentation_is_this_one():
 @pytest.mark.parametrize(("algorithm", "model"), REFUSED)
 def test_refused_when_traced(algorithm, model):
     cell = product.models()[model]
-    needed, supplied = product.rungs(algorithm, model)
-    with pytest.raises(jaxem.MissingCapabilityError, match=r"rung|prior"):
+    with pytest.raises(jaxem.MissingCapabilityError, match=r"rung|prior|needs the (mode|sample)"):
         jax.eval_shape(
             lambda start, x: jaxem.solve(cell.model, start, x, algorithm=product.ALGORITHMS[algorithm]).objective,
             cell.start,
             cell.x,
         )
-    assert needed > supplied
 
 
 @pytest.mark.slow

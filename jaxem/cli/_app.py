@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from jaxem.cli._errors import CommandError, one_line
-from jaxem.cli._kinds import COVARIANCES, KINDS
 from jaxem.cli._request import CRITERIA, TOLERANCES, FitRequest
 from jaxem.cli._version import version as installed
+from jaxem.cli.kinds import COVARIANCES, KINDS
 
 app = typer.Typer(
     help="Fit latent-variable models by expectation-maximization, from hundreds of starts at once.",
@@ -103,6 +103,15 @@ def predict(
     from jaxem.cli._use import run_predict
 
     run_predict(model, data, out)
+
+
+@app.command()
+def models():
+    """List the models that fit takes."""
+    width = max(map(len, KINDS))
+    for name, kind in KINDS.items():
+        rows = ", missing cells allowed" if kind.missing else ""
+        print(f"{name:<{width}}  {kind.title}; --components counts {kind.unit}s{rows}")
 
 
 @app.command()

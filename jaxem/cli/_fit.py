@@ -8,7 +8,6 @@ import numpy as np
 from rich.console import Console
 
 from jaxem.cli._errors import CommandError, one_line, reported
-from jaxem.cli._kinds import KINDS
 from jaxem.cli._output import staged_folder
 from jaxem.cli._picture import draw
 from jaxem.cli._precision import precision
@@ -17,9 +16,11 @@ from jaxem.cli._report import report
 from jaxem.cli._request import FitRequest
 from jaxem.cli._store import FORMAT, dump, encode_fit
 from jaxem.cli._tables import Table, check_finite, choose, read_table
-from jaxem.cli._use import assignments, posterior
+from jaxem.cli._use import assignments
 from jaxem.cli._version import version
 from jaxem.cli._view import View
+from jaxem.cli.kinds import KINDS, Kind
+from jaxem.cli.kinds._kind import completed
 
 _SOUND = ("converged", "completed", "max_steps_reached")
 
@@ -34,17 +35,20 @@ class Candidate(NamedTuple):
 
 def run_fit(request: FitRequest) -> None:
     """Fit, choose, write, report."""
-    table = _read(request)
-    counts = request.counts(len(table.values))
+    table, kind = _read(request), KINDS[request.model]
+    counts = request.counts(*table.values.shape)
     with staged_folder(request.out) as stage, precision(request.dtype), reported():
-        shift, scale = standardization(table) if request.standardize else (np.zeros(1), np.ones(1))
+        width = table.values.shape[1]
+        shift, scale = standardization(table) if request.standardize else (np.zeros(width), np.ones(width))
         x = (table.values - shift) / scale
-        options = KINDS[request.model].options(request.covariance, x)
+        options = kind.options(request.covariance, x)
         with progress_bar(request.quiet) as track:
             candidates = [fit_one(request, x, k, options, track) for k in counts]
         row, model, fit = choose_by(request.criterion, candidates)
-        responsibilities = posterior(model, fit.params, x.astype(request.dtype))
-        view = View(table.values, table.columns, responsibilities.argmax(1), fit.params, options, shift, scale)
+        cast = x.astype(request.dtype)
+        found = kind.assign(model, fit.params, cast)
+        shown = table.values if np.isfinite(x).all() else completed(model, fit.params, cast) * scale + shift
+        view = View(shown, table.columns, found.labels, found.weights, found.values, fit.params, options, shift, scale)
         document = {
             "format": FORMAT,
             "version": version(),
@@ -65,7 +69,7 @@ def run_fit(request: FitRequest) -> None:
             **{name: getattr(request, name) for name in ("dtype", "seed", "tolerance", "max_steps")},
         }
         (stage / "fit.json").write_text(dump(document), encoding="utf-8")
-        assignments(responsibilities).write_csv(stage / "assignments.csv")
+        assignments(found).write_csv(stage / "assignments.csv")
         draw(document, view).savefig(stage / "fit.png")
     if not request.quiet:
         note = ", embedded data (give a file to fit your own)" if request.data is None else ""
@@ -75,11 +79,11 @@ def run_fit(request: FitRequest) -> None:
 def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column."""
     # The standard deviation of equal numbers need not come out as exactly 0.
-    constant = np.ptp(table.values, axis=0) == 0
+    constant = np.nanmax(table.values, 0) == np.nanmin(table.values, 0)
     if constant.any():
         name = table.columns[int(constant.argmax())]
         raise CommandError(f"--standardize: column {name!r} is constant: leave it out with --columns")
-    return table.values.mean(0), table.values.std(0)
+    return np.nanmean(table.values, 0), np.nanstd(table.values, 0)
 
 
 def fit_one(
@@ -90,13 +94,14 @@ def fit_one(
 
     import jaxem
 
-    model = KINDS[request.model].build(k, **options)
+    kind = KINDS[request.model]
+    model = kind.build(k, **options)
     try:
         # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.
         with warnings.catch_warnings(action="ignore", category=jaxem.PrecisionWarning):
             fit: Any = jaxem.fit(
                 model,
-                x,
+                kind.data(x),
                 key=jax.random.key(request.seed),
                 restarts=request.restarts,
                 tol=request.tolerance,
@@ -107,21 +112,27 @@ def fit_one(
             )
     except jaxem.FitError as error:
         return Candidate({"num_components": k, "bic": None, "aic": None, "icl": None, "status": one_line(error)})
-    x = x.astype(request.dtype)
+    data = kind.data(x.astype(request.dtype))
     distance = np.abs(np.asarray(fit.restarts.objective, float) - float(fit.objective))
     found = distance <= same_optimum(request.tolerance, len(x))
     row = {
         "num_components": k,
         "log_likelihood": float(fit.log_likelihood),
         "num_parameters": int(model.num_parameters(fit.params)),
-        "bic": float(jaxem.bic(model, fit.params, x)),
-        "aic": float(jaxem.aic(model, fit.params, x)),
-        "icl": float(jaxem.icl(model, fit.params, x)),
+        "bic": float(-2 * fit.log_likelihood + model.num_parameters(fit.params) * np.log(len(x))),
+        "aic": float(jaxem.aic(model, fit.params, data)),
+        "icl": _icl(kind, model, fit.params, data),
         "best_found": int(found.sum()),
         "starts": request.restarts,
         "status": jaxem.status_name(fit.status),
     }
     return Candidate(row, model, fit)
+
+
+def _icl(kind: Kind, model: Any, params: Any, data: Any) -> float | None:
+    import jaxem
+
+    return float(jaxem.icl(model, params, data)) if kind.unit == "component" else None
 
 
 def same_optimum(tolerance: float, n: int) -> float:
@@ -148,5 +159,5 @@ def _read(request: FitRequest) -> Table:
         geyser = old_faithful()
         table = Table(geyser.data, geyser.columns, geyser.name)
         table = table if request.column_names is None else choose(table, request.column_names)
-    check_finite(table)
+    check_finite(table, KINDS[request.model].missing)
     return table

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxem.cli._kinds import KINDS
 from jaxem.cli._report import title_of
 from jaxem.cli._view import View
+from jaxem.cli.kinds import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

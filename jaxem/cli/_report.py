@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxem.cli._kinds import KINDS
 from jaxem.cli._view import View
+from jaxem.cli.kinds import KINDS
 
 MAX_COLUMNS = 20
 
@@ -30,30 +30,31 @@ def report(console: Console, document: dict[str, Any], view: View, out: Path, no
 
 def title_of(document: dict[str, Any]) -> str:
     """Such as "Gaussian mixture, 2 components, full covariance"."""
-    k = document["num_components"]
+    k, kind = document["num_components"], KINDS[document["model"]]
     structure = f", {document['covariance']} covariance" if document["covariance"] else ""
-    return f"{KINDS[document['model']].title}, {k} component{'s' * (k > 1)}{structure}"
+    return f"{kind.title}, {k} {kind.unit}{'s' * (k > 1)}{structure}"
 
 
 def _components(console: Console, document: dict[str, Any], view: View) -> None:
     """Weight, number of assigned rows and a cell for each column; components across where the columns are many."""
-    heading, cells = KINDS[document["model"]].describe(view)
-    sizes = np.bincount(view.labels, minlength=len(view.weights))
+    kind = KINDS[document["model"]]
+    heading, cells = kind.describe(view)
     console.print(f"\n[bold]{title_of(document)}[/] ({heading})")
-    names = ["weight", "rows", *(escape(name) for name in view.columns[:MAX_COLUMNS])]
-    rows = [
-        [f"{weight:.4f}", str(size), *cell[:MAX_COLUMNS]]
-        for weight, size, cell in zip(view.weights, sizes, cells, strict=True)
-    ]
-    numbers = [str(j) for j in range(len(rows))]
+    names = [escape(name) for name in view.columns[:MAX_COLUMNS]]
+    rows, numbers = [cell[:MAX_COLUMNS] for cell in cells.values()], list(cells)
+    if len(view.labels):
+        sizes = np.bincount(view.labels, minlength=len(view.weights))
+        names = ["weight", "rows", *names]
+        rows = [[f"{weight:.4f}", str(size), *row] for weight, size, row in zip(view.weights, sizes, rows, strict=True)]
+    corner = kind.unit if len(view.labels) else ""
     if len(view.columns) <= 3:
-        _print(console, ["component", *names], [[number, *row] for number, row in zip(numbers, rows, strict=True)])
+        _print(console, [corner, *names], [[number, *row] for number, row in zip(numbers, rows, strict=True)])
     else:
-        width = 3 + max(len(cell) for row in rows for cell in row)
+        width = 3 + max(len(cell) for row in [numbers, *rows] for cell in row)
         at_once = max((console.width - max(map(len, names))) // width, 1)
         for k in range(0, len(rows), at_once):
             across = zip(names, *rows[k : k + at_once], strict=True)
-            _print(console, ["component", *numbers[k : k + at_once]], across)
+            _print(console, [corner, *numbers[k : k + at_once]], across)
     if len(view.columns) > MAX_COLUMNS:
         console.print(f"(the first {MAX_COLUMNS} of {len(view.columns)} columns; fit.json has all)")
 
@@ -83,7 +84,7 @@ def _criteria(console: Console, document: dict[str, Any]) -> None:
         if row["bic"] is None:
             table.add_row(k, *["-"] * 6, row["status"])
             continue
-        criteria = [f"{row[name]:.2f}" for name in ("bic", "aic", "icl")]
+        criteria = [f"{row[name]:.2f}" if row[name] is not None else "-" for name in ("bic", "aic", "icl")]
         found = f"{row['best_found']}/{row['starts']}"
         cells = (f"{row['log_likelihood']:.4f}", str(row["num_parameters"]), *criteria, found, _words(row["status"]))
         table.add_row(k, *cells, style="bold" if chosen else None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxem.cli._errors import CommandError
-from jaxem.cli._kinds import COVARIANCES, KINDS
+from jaxem.cli.kinds import COVARIANCES, KINDS
 
 CRITERIA = ("bic", "aic", "icl")
 TOLERANCES = {"float64": 1e-9, "float32": 1e-6}
@@ -43,6 +43,8 @@ class FitRequest:
             raise CommandError(f"--tol {self.tol}: must be a finite number, at least 0")
         if self.standardize and not KINDS[self.model].continuous:
             raise CommandError(f"--standardize: the columns of a {self.model} cannot be shifted and scaled")
+        if self.criterion == "icl" and KINDS[self.model].unit != "component":
+            raise CommandError(f"--criterion icl: the rows of a {self.model} have no components; use bic or aic")
         names = self.column_names
         if names is not None and (not all(names) or len(set(names)) < len(names)):
             raise CommandError(f"--columns {self.columns}: must name different columns, separated by commas")
@@ -57,13 +59,23 @@ class FitRequest:
     def column_names(self) -> list[str] | None:
         return None if self.columns is None else [name.strip() for name in self.columns.split(",")]
 
-    def counts(self, num_rows: int | None) -> range:
-        """The numbers of components to try; without `--components`, 1 to 5 but no more than there are rows."""
+    def counts(self, num_rows: int | None, num_columns: int | None = None) -> range:
+        """The numbers of components to try; without `--components`, 1 to 5 but no more than the table allows."""
+        kind = KINDS[self.model]
+        limit = num_rows or 5
+        if kind.most is not None and num_columns is not None:
+            limit = min(limit, kind.most(num_columns))
+            if limit < 1:
+                raise CommandError(f"--model {self.model}: one column has nothing in common with others")
         if self.components is None:
-            return range(1, min(5, num_rows or 5) + 1)
+            return range(1, min(5, limit) + 1)
         counts = parse_components(self.components)
         if num_rows is not None and counts[-1] > num_rows:
             raise CommandError(f"--components {self.components}: there are only {num_rows} rows")
+        if num_rows is not None and counts[-1] > limit:
+            raise CommandError(
+                f"--components {self.components}: {num_columns} columns have at most {limit} {kind.unit}s"
+            )
         return counts
 
 

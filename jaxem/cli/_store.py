@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxem.cli._errors import CommandError, one_line
-from jaxem.cli._kinds import KINDS
+from jaxem.cli.kinds import KINDS, Kind
 
 FORMAT = 1
 
@@ -28,6 +28,11 @@ class Stored(NamedTuple):
     shift: np.ndarray
     scale: np.ndarray
     document: dict[str, Any]
+
+    @property
+    def kind(self) -> Kind:
+        """The entry of `jaxem.cli.kinds` that the model belongs to."""
+        return KINDS[self.document["model"]]
 
 
 def encode_fit(fit: Any) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def _restore(document: dict[str, Any]) -> Stored:
     kind = KINDS[document["model"]]
     restarts = document["restarts"]
     fit = jaxem.Fit(
-        params=_decode(kind.layout(), document["params"], dtype),
+        params=_decode(kind.layout(document["options"]), document["params"], dtype),
         log_likelihood=_array(document["log_likelihood"], dtype),
         objective=_array(document["objective"], dtype),
         status=_status(document["status"]),

@@ -52,9 +52,9 @@ def choose(table: Table, columns: Sequence[str]) -> Table:
     return Table(table.values[:, index], tuple(columns), table.name)
 
 
-def check_finite(table: Table) -> None:
-    """Refuse missing, NaN and infinite values, naming the first."""
-    bad = ~np.isfinite(table.values)
+def check_finite(table: Table, missing: bool = False) -> None:
+    """Refuse infinite values, and unless `missing` allows them empty cells and NaN, naming the first."""
+    bad = np.isinf(table.values) if missing else ~np.isfinite(table.values)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         value = table.values[row, column]

@@ -1,7 +1,7 @@
 """`jaxem predict` and `jaxem sample`: a stored fit at work."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,11 +9,10 @@ from jaxem.cli._errors import CommandError, reported
 from jaxem.cli._precision import precision
 from jaxem.cli._store import Stored, load_fit
 from jaxem.cli._tables import Table, check_finite, frame_of, read_table, write_frame
+from jaxem.cli.kinds import Assignment
 
 if TYPE_CHECKING:
     import polars
-
-_ROWS = 65_536
 
 
 def run_predict(model: Path, data: str, out: Path | None) -> None:
@@ -21,12 +20,12 @@ def run_predict(model: Path, data: str, out: Path | None) -> None:
     stored = load_fit(model)
     named = Path(data).suffix.lower() != ".npy"
     table = read_table(data, stored.columns) if named else _matching(read_table(data), stored)
-    check_finite(table)
+    check_finite(table, stored.kind.missing)
     with precision(stored.document["dtype"]), reported():
         x = ((table.values - stored.shift) / stored.scale).astype(stored.document["dtype"])
-        stored.model.check(x, None)
-        responsibilities = posterior(stored.model, stored.fit.params, x)
-    write_frame(assignments(responsibilities), out)
+        stored.model.check(stored.kind.data(x), None)
+        found = stored.kind.assign(stored.model, stored.fit.params, x)
+    write_frame(assignments(found), out)
 
 
 def run_sample(model: Path, n: int, seed: int, out: Path | None) -> None:
@@ -40,32 +39,26 @@ def run_sample(model: Path, n: int, seed: int, out: Path | None) -> None:
         import equinox as eqx
         import jax
 
-        draw = eqx.filter_jit(lambda key, params: stored.model.sample(key, params, n))
+        draw = eqx.filter_jit(lambda key, params: stored.kind.sample(stored.model, params, key, n))
         x, z = draw(jax.random.key(seed), stored.fit.params)
-        x, z = np.asarray(x), np.asarray(z)
+        x = np.asarray(x)
     if np.issubdtype(x.dtype, np.floating):
         x = x.astype(np.float64) * stored.scale + stored.shift
     frame = frame_of(x, stored.columns)
-    name = "component"
-    while name in frame.columns:
-        name += "_"
-    write_frame(frame.insert_column(frame.width, polars.Series(name, z)), out)
+    if not isinstance(z, tuple):
+        name = stored.kind.unit
+        while name in frame.columns:
+            name += "_"
+        frame = frame.insert_column(frame.width, polars.Series(name, np.asarray(z)))
+    write_frame(frame, out)
 
 
-def posterior(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
-    """Responsibilities `[n, k]`, some rows at a time."""
-    import equinox as eqx
-
-    run = eqx.filter_jit(model.posterior)
-    return np.concatenate([np.asarray(run(params, x[i : i + _ROWS])) for i in range(0, len(x), _ROWS)])
-
-
-def assignments(responsibilities: np.ndarray) -> "polars.DataFrame":
-    """Data frame of the most probable component and of the probability of each."""
-    names = [f"responsibility_{j}" for j in range(responsibilities.shape[1])]
+def assignments(found: Assignment) -> "polars.DataFrame":
+    """Data frame of the component of every row, where it has one, and of what else the fit says of it."""
     import polars
 
-    return frame_of(responsibilities, names).insert_column(0, polars.Series("label", responsibilities.argmax(1)))
+    frame = frame_of(found.values, found.names)
+    return frame.insert_column(0, polars.Series("label", found.labels)) if len(found.labels) else frame
 
 
 def _matching(table: Table, stored: Stored) -> Table:

@@ -10,25 +10,33 @@ if TYPE_CHECKING:
 
 
 class View(NamedTuple):
-    """The fitted `params` with the rows `x [n, d]` in their own units, and the component of each in `labels [n]`.
+    """The fitted `params` with the rows `x [n, d]` in their own units (missing cells filled in).
 
-    `params` belong to `(x - shift) / scale`; `options` are those of the model.
+    `params` belong to `(x - shift) / scale`; `options` are those of the model. `labels` `[n]` is the component of each
+    row and `weights` `[k]` are the components' shares, both empty where there are none; `table` `[n, m]` is what else
+    is said of rows.
     """
 
     x: np.ndarray
     columns: Sequence[str]
     labels: np.ndarray
+    weights: np.ndarray
+    table: np.ndarray
     params: Any
     options: dict[str, Any]
     shift: np.ndarray
     scale: np.ndarray
 
     @property
-    def weights(self) -> np.ndarray:
-        return np.asarray(self.params.weights, float)
+    def members(self) -> Any:
+        """The parameters of the components or states."""
+        return self.params.emission if hasattr(self.params, "emission") else self.params.components
 
     def gaussians(self) -> "Gaussians":
         """Gaussian components in the units of the data, with full covariances."""
+        from types import SimpleNamespace
+
         from jaxem.plot import gaussians
 
-        return gaussians(self.params, self.options["covariance"], shift=self.shift, scale=self.scale)
+        params = SimpleNamespace(weights=self.weights, components=self.members)
+        return gaussians(params, self.options["covariance"], shift=self.shift, scale=self.scale)

@@ -1,4 +1,4 @@
-from typing import final
+from typing import ClassVar, final
 
 from jaxem.e_step._e_step import AbstractEStep
 
@@ -16,6 +16,8 @@ class Mode(AbstractEStep):
     >>> jaxem.hard_em().e_step
     Mode()
     """
+
+    needs: ClassVar[str | None] = "mode"
 
     def posterior(self, model, potentials, naturals, data, key):
         return model.latent.mode(potentials)

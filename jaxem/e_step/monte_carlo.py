@@ -43,6 +43,7 @@ class MonteCarlo(AbstractEStep):
     confidence: float = 1.0
 
     monotone: ClassVar[bool] = False
+    needs: ClassVar[str | None] = "sample"
     stops: ClassVar[bool] = True
 
     def __check_init__(self):

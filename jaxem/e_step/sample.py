@@ -28,6 +28,7 @@ class Sample(AbstractEStep):
     draws: int = eqx.field(static=True, default=1)
 
     monotone: ClassVar[bool] = False
+    needs: ClassVar[str | None] = "sample"
 
     def __check_init__(self):
         if self.draws < 1:

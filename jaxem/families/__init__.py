@@ -1,12 +1,30 @@
 """Exponential families for the rows of a table, and their conjugate priors."""
 
 from jaxem.families._family import AbstractFamily as AbstractFamily
+from jaxem.families._glm import GLMParams as GLMParams
 from jaxem.families.bernoulli import Bernoulli as Bernoulli
 from jaxem.families.bernoulli import BernoulliParams as BernoulliParams
 from jaxem.families.categorical import Categorical as Categorical
 from jaxem.families.categorical import CategoricalParams as CategoricalParams
+from jaxem.families.censored import CensoredLogNormal as CensoredLogNormal
+from jaxem.families.censored import CensoredNormal as CensoredNormal
+from jaxem.families.censored_lifetimes import CensoredExponential as CensoredExponential
+from jaxem.families.censored_lifetimes import CensoredWeibull as CensoredWeibull
+from jaxem.families.censored_lifetimes import ExponentialParams as ExponentialParams
+from jaxem.families.censored_lifetimes import WeibullParams as WeibullParams
+from jaxem.families.censored_regression import CensoredRegression as CensoredRegression
+from jaxem.families.factor import Factor as Factor
+from jaxem.families.factor import FactorParams as FactorParams
+from jaxem.families.function import FunctionFamily as FunctionFamily
+from jaxem.families.function import NeuralFamily as NeuralFamily
 from jaxem.families.gaussian import Gaussian as Gaussian
 from jaxem.families.gaussian import GaussianParams as GaussianParams
+from jaxem.families.glm import BinomialRegression as BinomialRegression
+from jaxem.families.glm import PoissonRegression as PoissonRegression
+from jaxem.families.incomplete import Incomplete as Incomplete
+from jaxem.families.intervals import Interval as Interval
+from jaxem.families.one_of import OneOf as OneOf
+from jaxem.families.point_mass import PointMass as PointMass
 from jaxem.families.poisson import Poisson as Poisson
 from jaxem.families.poisson import PoissonParams as PoissonParams
 from jaxem.families.priors import Beta as Beta
@@ -15,4 +33,10 @@ from jaxem.families.priors import Gamma as Gamma
 from jaxem.families.priors import NormalInverseWishart as NormalInverseWishart
 from jaxem.families.priors import StickBreaking as StickBreaking
 from jaxem.families.product import Product as Product
+from jaxem.families.regression import LinearRegression as LinearRegression
+from jaxem.families.regression import RegressionParams as RegressionParams
 from jaxem.families.responses import Responses as Responses
+from jaxem.families.student_t import StudentT as StudentT
+from jaxem.families.student_t import StudentTParams as StudentTParams
+from jaxem.families.t_regression import TRegression as TRegression
+from jaxem.families.t_regression import TRegressionParams as TRegressionParams

@@ -41,6 +41,13 @@ class AbstractFamily(eqx.Module):
         """
         raise MissingCapabilityError(f"{type(self).__name__} has no closed-form M-step: define `maximize`")
 
+    def maximize_expanded(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
+        """As `maximize`, in a larger model that leaves the rows as they are, led back to parameters of this one."""
+        raise MissingCapabilityError(
+            f"{type(self).__name__} does not say how to expand its parameters: define `maximize_expanded`, or use "
+            "jaxem.em()"
+        )
+
     def coefficients(self, natural: PyTree) -> Float[Array, "k p"]:
         """Natural parameters as rows of coefficients of `statistics`; linear."""
         raise NotImplementedError(f"{type(self).__name__} defines neither `coefficients` nor `potentials`")
@@ -140,6 +147,17 @@ class AbstractFamily(eqx.Module):
         """Starting parameters in which members with too few rows to have a spread of their own take the pooled one."""
         return params
 
+    def seeded(self, key: PRNGKeyArray) -> "AbstractFamily":
+        """The family with a key for `from_points`, where points alone do not tell starting parameters."""
+        return self
+
+    def warm(self, params: PyTree, x: PyTree, weights: Float[Array, "k n"]) -> PyTree:
+        """Starting parameters moved towards the maximum where each row has these weights in each member.
+
+        For families without a closed-form M-step; see `jaxem.init`.
+        """
+        return params
+
     def embed(self, x: Float[Array, "n d"]) -> Float[Array, "n q"]:
         """Coordinates in which Euclidean distance makes sense, for seeding."""
         return x
@@ -157,6 +175,10 @@ class AbstractFamily(eqx.Module):
     def shared(self) -> tuple[str, ...]:
         """Names of the parameters that all members have in common, which lack the leading axis."""
         return ()
+
+    def redundant(self, params: PyTree, frozen: tuple[str, ...] = ()) -> int:
+        """In how many directions the parameters that are not frozen can move without the likelihood noticing."""
+        return 0
 
     def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
         """Unconstrained coordinates as `[blocks, size]` arrays, a block for each member; see `AbstractModel.blocks`."""

@@ -267,11 +267,15 @@ class Gaussian(AbstractFamily):
     def bind(self, x, weights, reduce):
         def column_sums(about, power):
             def one(chunk, w, index):
-                return jnp.sum(w[:, None] * (chunk - local(about, chunk)[None]) ** power, 0), jnp.sum(w)
+                # A missing entry (see `Incomplete`) counts for nothing in its column.
+                missing, w = jnp.isnan(chunk), w[:, None]
+                power_of = jnp.where(missing, 0, chunk - local(about, chunk)[None]) ** power
+                return jnp.sum(w * power_of, 0), jnp.sum(jnp.where(missing, 0, w), 0)
 
             return reduce(sum_chunks(one, x, weights, _BIND_ROWS))
 
         sums, total = column_sums(jnp.zeros_like(x[0]), 1)
+        total = jnp.where(total > 0, total, 1)
         rough = sums / total
         # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
         shift = rough + column_sums(rough, 1)[0] / total
@@ -369,7 +373,7 @@ class Gaussian(AbstractFamily):
         return params.mean[labels] + self._structure.coloured_noise(params.covariance, labels, noise)
 
     def check(self, x: Any, name: str = "data") -> None:
-        check_table(x, name)
+        check_table(x, name, ", or take them for missing: missing=True in the model, or jaxem.Incomplete(family)")
         constant = np.flatnonzero(np.ptp(x, axis=0) == 0)
         if constant.size and self.prior is None:
             column = constant[0]

@@ -39,13 +39,13 @@ def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int) -> tup
 
 def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, params: PyTree) -> PyTree:
     """The M-step at given responsibilities `[k, n]`; labels, where known, win over them."""
-    _, labels = rows_of(data)
+    rows, labels = rows_of(data)
     if labels is not None:
         classes = jnp.arange(moments.shape[0], dtype=labels.dtype)
         known = (labels[None, :] == classes[:, None]).astype(moments.dtype)
         moments = jnp.where(labels[None, :] < 0, moments, known)
     if not model.linear:
-        return params
+        return model.put(params, model.distribution.warm(model.own(params), rows, moments * weights[None]))
     model = (model.accurate() or model).at(params)
 
     def posterior(potentials):

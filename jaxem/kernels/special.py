@@ -1,5 +1,6 @@
 """Functions of the gamma distribution, free of the cancellation between terms that grow with the counts."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -14,6 +15,34 @@ def digamma_excess(x: Array) -> Array:
     series = -1 / (2 * shifted) - square * (1 / 12 - terms)
     steps = sum((1 / (small + i) for i in range(1, _SHIFT)), 1 / small)
     return jnp.where(large, series, series + jnp.log1p(_SHIFT / small) - steps)
+
+
+def inverse_digamma_excess(value: Array, least: float, most: float) -> Array:
+    """The `x` in `[least, most]` at which `digamma_excess` is `value`, or the end that is nearer.
+
+    The inverse of `digamma_excess` is close to linear and the root between `-1 / (2 value)` and `-1 / value`, so that
+    Newton's method, kept in that bracket by bisection, has every digit after a few steps.
+    """
+    fixed = jax.lax.stop_gradient(jnp.where(value < 0, value, -1))
+
+    def slope(x):
+        return jax.jvp(digamma_excess, (x,), (jnp.ones_like(x),))
+
+    def body(_, carry):
+        x, low, high = carry
+        found, change = slope(x)
+        low, high = jnp.where(found < fixed, x, low), jnp.where(found < fixed, high, x)
+        moved = x - (found - fixed) * found / (fixed * change)
+        return jnp.where((moved >= low) & (moved <= high), moved, (low + high) / 2), low, high
+
+    low = jnp.clip(-1 / (2 * fixed), least, most)
+    high = jnp.clip(-1 / fixed, least, most)
+    x = jax.lax.fori_loop(0, 8, body, ((low + high) / 2, low, high))[0]
+    # The last step carries the derivative of the root.
+    x = jax.lax.stop_gradient(x)
+    found, change = jax.lax.stop_gradient(slope(x))
+    x = x + (value - found) / change
+    return jnp.clip(jnp.where(value < 0, x, most), least, most)
 
 
 def stirling_excess(x: Array) -> Array:

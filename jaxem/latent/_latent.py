@@ -19,6 +19,11 @@ class AbstractLatent(eqx.Module):
     observation alone has `[n]`; methods return values of the shape of the leading axes.
     """
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Which of `mode` and `sample` the structure does not have."""
+        return ()
+
     @abstractmethod
     def expectation(self, potentials: PyTree) -> tuple[PyTree, Array]:
         """Posterior moments, and the log-normalizer of each observation."""
@@ -37,7 +42,11 @@ class AbstractLatent(eqx.Module):
 
     def weigh(self, moments: PyTree, weights: Array) -> PyTree:
         """Moments times the weight of their observation, the leading axis."""
-        return scale(moments, weights)
+        return self.scale(moments, weights)
+
+    def scale(self, moments: PyTree, factor: Array) -> PyTree:
+        """Moments times a factor for each of their leading axes; for structures that put others first, override."""
+        return scale(moments, factor)
 
     def entropy(self, moments: PyTree) -> Array:
         """Entropy of the distribution with these moments, for each observation, in nats."""

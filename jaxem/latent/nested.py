@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxem.latent._latent import AbstractChoice, AbstractLatent, scale
+from jaxem.latent._latent import AbstractChoice, AbstractLatent
 
 
 class NestedTree(NamedTuple):
@@ -36,27 +36,31 @@ class Nested(AbstractLatent):
     outer: AbstractChoice
     inner: AbstractLatent
 
+    @property
+    def lacks(self):
+        return (*self.outer.lacks, *self.inner.lacks)
+
     def expectation(self, potentials: NestedTree) -> tuple[NestedTree, Array]:
         inner, value = self.inner.expectation(potentials.inner)
         outer, total = self.outer.expectation(self.outer.attach(potentials.outer, value))
-        return NestedTree(outer, scale(inner, self.outer.local(outer))), total
+        return NestedTree(outer, self.inner.scale(inner, self.outer.local(outer))), total
 
     def mode(self, potentials: NestedTree) -> tuple[NestedTree, Array]:
         inner, value = self.inner.mode(potentials.inner)
         outer, total = self.outer.mode(self.outer.attach(potentials.outer, value))
-        return NestedTree(outer, scale(inner, self.outer.local(outer))), total
+        return NestedTree(outer, self.inner.scale(inner, self.outer.local(outer))), total
 
     def sample(self, key, potentials: NestedTree) -> NestedTree:
         choose, draw = jax.random.split(key)
         _, value = self.inner.expectation(potentials.inner)
         outer = self.outer.sample(choose, self.outer.attach(potentials.outer, value))
         inner = self.inner.sample(draw, potentials.inner)
-        return NestedTree(outer, scale(inner, self.outer.local(outer)))
+        return NestedTree(outer, self.inner.scale(inner, self.outer.local(outer)))
 
     def weigh(self, moments: NestedTree, weights: Array) -> NestedTree:
         local = self.outer.local(moments.outer)
         spread = weights.reshape((1, -1) + (1,) * (local.ndim - 2))
-        inner = scale(moments.inner, jnp.broadcast_to(spread, local.shape))
+        inner = self.inner.scale(moments.inner, jnp.broadcast_to(spread, local.shape))
         return NestedTree(self.outer.weigh(moments.outer, weights), inner)
 
     def pair(self, potentials: NestedTree, moments: NestedTree) -> Array:
@@ -70,4 +74,4 @@ class Nested(AbstractLatent):
 
     def given(self, potentials: NestedTree, moments: Array) -> NestedTree:
         inner, _ = self.inner.expectation(potentials.inner)
-        return NestedTree(self.outer.given(potentials.outer, moments), scale(inner, moments))
+        return NestedTree(self.outer.given(potentials.outer, moments), self.inner.scale(inner, moments))

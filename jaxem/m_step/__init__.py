@@ -8,6 +8,7 @@ from jaxem.m_step.conjugate_gradient import ConjugateGradient as ConjugateGradie
 from jaxem.m_step.direct import GradientAscent as GradientAscent
 from jaxem.m_step.direct import NewtonAscent as NewtonAscent
 from jaxem.m_step.draw import Draw as Draw
+from jaxem.m_step.expanded import Expanded as Expanded
 from jaxem.m_step.maximize import Maximize as Maximize
 from jaxem.m_step.newton import Newton as Newton
 from jaxem.m_step.optax_steps import Optax as Optax

@@ -3,8 +3,12 @@
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-from jaxtyping import Array, PyTree
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractConjugateModel, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.latent import AbstractChoice, AbstractLatent, Categorical, Nested
@@ -83,6 +87,12 @@ class AbstractFamilyModel(AbstractConjugateModel):
             return self.own(params)
         return self.distribution.maximize(self.own(stats), self.own(params), frozen)
 
+    def maximize_expanded(self, stats, params):
+        plain, frozen = self.maximize(stats, params), self.frozen_members()
+        if frozen is None:
+            return plain
+        return self.put(plain, self.distribution.maximize_expanded(self.own(stats), self.own(params), frozen))
+
     def log_base(self, data):
         return self.distribution.log_base(self.rows(data))
 
@@ -116,3 +126,45 @@ class AbstractFamilyModel(AbstractConjugateModel):
 
     def degenerate(self, params):
         return self.distribution.degenerate(self.own(params))
+
+    def num_parameters(self, params):
+        frozen = self.frozen_members()
+        redundant = 0 if frozen is None else self.distribution.redundant(jax.eval_shape(self.own, params), frozen)
+        return super().num_parameters(params) - redundant
+
+    def impute(
+        self, params: PyTree, data: PyTree, *, key: PRNGKeyArray | None = None, num_draws: int = 1
+    ) -> Float[Array, "..."]:
+        """The rows with their missing entries filled in: `[n, d]` by posterior means, `[num_draws, n, d]` by draws.
+
+        For models whose family is `jaxem.Incomplete` or `jaxem.Factor`. Means are the expected entries given those that
+        are there, averaged over the members; they understate the spread of what is missing, which draws show (Rubin
+        1987).
+
+        **Arguments:**
+
+        - `params`: fitted parameters.
+        - `data`: what the model is fitted to, or other rows.
+        - `key`, `num_draws`: for so many draws from the distribution of the missing entries given the others.
+        """
+        if key is None:
+            return self._imputed(params, data, None)
+        return jax.vmap(lambda key: self._imputed(params, data, key))(jax.random.split(key, num_draws))
+
+    @eqx.filter_jit
+    def _imputed(self, params, data, key):
+        complete: Any = getattr(self.distribution, "impute", None)
+        if complete is None:
+            raise MissingCapabilityError(
+                f"{type(self).__name__} takes no missing entries, which is for models of jaxem.Incomplete(family) or "
+                "jaxem.Factor(...)"
+            )
+        keys: Any = (None, None) if key is None else jax.random.split(key)
+        rows, latent = self.rows(data), self.latent
+        model: Any = self._scoring(params)
+        potentials = model.potentials(model.natural(params), data)
+        moments = latent.expectation(potentials)[0] if key is None else latent.sample(keys[0], potentials)
+        share = self.choice.local(moments.outer)
+        completed = complete(self.own(params), rows, keys[1])
+        mixed = jnp.sum(share.reshape(completed.shape[:2])[:, :, None] * completed, 0)
+        return jnp.where(jnp.isnan(rows), mixed, rows)

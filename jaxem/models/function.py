@@ -6,24 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jaxem import _bijections as bijections
-from jaxem._model import AbstractModel, covers, leaf_name, num_rows
+from jaxem._constraints import by_name, covers_or_all, mapped, require_name
+from jaxem._model import AbstractModel, num_rows
 from jaxem.latent import Categorical
-
-
-class _Constraints(tuple):
-    """Pairs of a parameter's name and the name of a bijection."""
-
-
-def _by_name(constraints: Any) -> _Constraints:
-    if isinstance(constraints, _Constraints):
-        return constraints
-    leaves = jax.tree_util.tree_leaves_with_path(constraints)
-    pairs = _Constraints((leaf_name(path), kind) for path, kind in leaves)
-    for name, kind in pairs:
-        if kind not in bijections.NAMED:
-            raise ValueError(f"constraints: {name or 'params'}: {kind!r} is none of {', '.join(bijections.NAMED)}")
-    return pairs
 
 
 @final
@@ -74,7 +59,7 @@ class FunctionModel(AbstractModel):
     to_constrained: Callable[[PyTree], PyTree] | None = eqx.field(static=True, default=None)
     to_unconstrained: Callable[[PyTree], PyTree] | None = eqx.field(static=True, default=None)
     prior: Callable[[PyTree], Array] | None = eqx.field(static=True, default=None)
-    constraints: Any = eqx.field(static=True, default=None, converter=_by_name)
+    constraints: Any = eqx.field(static=True, default=None, converter=by_name)
     values: Any = None
     frozen: tuple[str, ...] = eqx.field(static=True, default=())
 
@@ -105,24 +90,13 @@ class FunctionModel(AbstractModel):
         return self._mapped(free, 1) if self.to_constrained is None else self.to_constrained(free)
 
     def _mapped(self, tree, direction):
-        names = self.parameter_names(tree)
-        for prefix, _ in self.constraints:
-            _require(prefix, names, "constraints")
-        kinds = dict(sorted(self.constraints, key=lambda pair: len(pair[0])))
-
-        def one(path, leaf):
-            name, kind = leaf_name(path), "real"
-            for prefix, candidate in kinds.items():
-                kind = candidate if _covers(prefix, name) else kind
-            return bijections.NAMED[kind][direction](leaf)
-
-        return jax.tree_util.tree_map_with_path(one, tree)
+        return mapped(self.constraints, tree, direction)
 
     def trainable(self, tree):
         names = self.parameter_names(tree)
         for prefix in self.frozen:
-            _require(prefix, names, "frozen")
-        free = [not any(_covers(prefix, name) for prefix in self.frozen) for name in names]
+            require_name(prefix, names, "frozen")
+        free = [not any(covers_or_all(prefix, name) for prefix in self.frozen) for name in names]
         return jax.tree.unflatten(jax.tree.structure(tree), free)
 
     def log_prior(self, params):
@@ -141,12 +115,3 @@ class FunctionModel(AbstractModel):
     def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n m"]:
         """The posterior probability of each value of the latent, `[n, m]`."""
         return self.expectation(params, data)[0].T
-
-
-def _covers(prefix: str, name: str) -> bool:
-    return prefix == "" or covers(prefix, name)
-
-
-def _require(prefix: str, names: tuple[str, ...], argument: str) -> None:
-    if not any(_covers(prefix, name) for name in names):
-        raise ValueError(f"{argument}: unknown parameter {prefix!r}; choose from {', '.join(names)}")

@@ -4,11 +4,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem.families import AbstractFamily, Dirichlet, Gaussian, NormalInverseWishart, StickBreaking
+from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
 from jaxem.latent import NestedTree
@@ -152,11 +152,13 @@ class Mixture(AbstractFamilyModel):
     # Starts
 
     def init(self, key, data, weights):
-        return self.start(self._for_starts(), key, data, weights)
+        # The key of the family is another than those that choose its points.
+        return self.start(self._for_starts(jax.random.fold_in(key, 1)), key, data, weights)
 
-    def _for_starts(self) -> "Mixture":
+    def _for_starts(self, key: PRNGKeyArray) -> "Mixture":
         prior = None if self.weights_prior is None else self.weights_prior.with_mode()
-        return Mixture(self.family.for_starts(), self.num_components, prior, self.frozen, self.start)
+        family = self.family.for_starts().seeded(key)
+        return Mixture(family, self.num_components, prior, self.frozen, self.start)
 
     def start_at(self, points: PyTree, rows: PyTree, weights: Array) -> MixtureParams:
         """Equal weights and components centred on `points`, each as spread out as the data."""
@@ -232,11 +234,15 @@ def GaussianMixture(
     covariance_floor: float = 1e-12,
     frozen: tuple[str, ...] = (),
     start: AbstractInit | None = None,
+    missing: bool = False,
 ) -> Mixture:
     """A mixture of Gaussians: `Mixture(Gaussian(covariance, prior, covariance_floor), num_components)`.
 
-    **Arguments:** see `Mixture` and `Gaussian`. Parameters are `params.weights` `[k]`, `params.components.mean`
-    `[k, d]` and `params.components.covariance` (`[k, d, d]` full, `[d, d]` tied, `[k, d]` diagonal, `[k]` spherical).
+    **Arguments:** see `Mixture` and `Gaussian`. With `missing`, NaN in the data is a missing entry (the family is
+    `Incomplete(Gaussian(...))`), and `impute` fills it in.
+
+    Parameters are `params.weights` `[k]`, `params.components.mean` `[k, d]` and `params.components.covariance`
+    (`[k, d, d]` full, `[d, d]` tied, `[k, d]` diagonal, `[k]` spherical).
 
     **Example**
 
@@ -247,5 +253,6 @@ def GaussianMixture(
     >>> round(float(fit.log_likelihood))
     -1130
     """
-    family = Gaussian(covariance, prior, covariance_floor)
+    gaussian = Gaussian(covariance, prior, covariance_floor)
+    family = Incomplete(gaussian) if missing else gaussian
     return Mixture(family, num_components, weights_prior, tuple(frozen), start or KMeansPlusPlus())

@@ -64,6 +64,9 @@ class Single(AbstractFamilyModel):
     def maximize(self, stats: PyTree, params: PyTree) -> PyTree:
         return self._one(self.family.maximize(stats, self._many(params), self.frozen))
 
+    def maximize_expanded(self, stats, params):
+        return self._one(self.family.maximize_expanded(stats, self._many(params), self.frozen))
+
     def log_prior(self, params):
         return self.family.log_prior(self._many(params)).astype(jax.tree.leaves(params)[0].dtype)
 

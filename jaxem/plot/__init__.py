@@ -13,9 +13,11 @@ from jaxem.plot._components import gaussians as gaussians
 from jaxem.plot._counts import counts as counts
 from jaxem.plot._counts import profiles as profiles
 from jaxem.plot._density import histogram as histogram
+from jaxem.plot._loadings import loadings as loadings
 from jaxem.plot._pairs import pairs as pairs
 from jaxem.plot._scatter import scatter as scatter
 from jaxem.plot._scatter import scatter_with_marginals as scatter_with_marginals
+from jaxem.plot._sequence import sequence as sequence
 from jaxem.plot._starts import criterion as criterion
 from jaxem.plot._starts import history as history
 from jaxem.plot._starts import starts as starts

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxem.families.covariance._structure import AbstractCovariance as AbstractCovariance
+from jaxem.families.covariance._variances import AbstractVariances as AbstractVariances
 from jaxem.families.covariance.diagonal import Diagonal
 from jaxem.families.covariance.full import Full
 from jaxem.families.covariance.spherical import Spherical

@@ -19,7 +19,7 @@ def gaussian(view: View) -> Panel:
 def poisson(view: View) -> Panel:
     from jaxem.plot import counts
 
-    rate = np.asarray(view.params.components.rate, float)
+    rate = np.asarray(view.members.rate, float)
     if view.x.shape[1] > 1:
         return _profiles(view, rate, view.columns, "rate")
 
@@ -30,11 +30,11 @@ def poisson(view: View) -> Panel:
 
 
 def bernoulli(view: View) -> Panel:
-    return _profiles(view, view.params.components.probability, view.columns, "probability of 1")
+    return _profiles(view, view.members.probability, view.columns, "probability of 1")
 
 
 def categorical(view: View) -> Panel:
-    probabilities = np.asarray(view.params.components.probabilities)
+    probabilities = np.asarray(view.members.probabilities)
     k, d, c = probabilities.shape
     names = [f"{column}={level}" for column in view.columns for level in range(c)]
     return _profiles(view, probabilities.reshape(k, d * c), names, "probability")
@@ -47,3 +47,29 @@ def _profiles(view: View, values: Any, columns: Sequence[str], name: str) -> Pan
         profiles(left.subplots(), np.asarray(values, float), view.weights, columns=columns, name=name)
 
     return draw, 5.6
+
+
+def sequence(view: View) -> Panel:
+    from jaxem.plot import sequence as draw_sequence
+
+    members = view.members
+    mean = np.asarray(members.rate if hasattr(members, "rate") else members.mean, float) * view.scale + view.shift
+
+    def draw(left: Any) -> None:
+        draw_sequence(left, view.x, view.labels, view.table, mean, columns=view.columns)
+
+    return draw, 5.6
+
+
+def factors(view: View) -> Panel:
+    from jaxem.plot import loadings
+
+    loading = np.asarray(view.params.loading, float)
+    noise = np.broadcast_to(np.asarray(view.params.noise_variance, float), len(loading))
+    explained = (loading**2).sum(1)
+    total = explained + noise
+
+    def draw(left: Any) -> None:
+        loadings(left, loading / np.sqrt(total)[:, None], explained / total, columns=view.columns)
+
+    return draw, 5.0

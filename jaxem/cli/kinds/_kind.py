@@ -1,0 +1,109 @@
+"""What the command line has to know of a model; nothing here imports JAX before it is called."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxem.cli._view import View
+from jaxem.cli.kinds._panels import Panel
+
+_ROWS = 65_536
+
+
+class Assignment(NamedTuple):
+    """What a fit says of every row: a table of `values` `[n, m]` with these `names`, and the number of its component.
+
+    `labels` `[n]` and the shares `weights` `[k]` of the components are empty where rows have none.
+    """
+
+    values: np.ndarray
+    names: list[str]
+    labels: np.ndarray = np.zeros(0, int)
+    weights: np.ndarray = np.zeros(0)
+
+
+def by_responsibilities(model: Any, params: Any, x: np.ndarray) -> Assignment:
+    """Responsibilities, some rows at a time."""
+    import equinox as eqx
+
+    run = eqx.filter_jit(model.posterior)
+    found = [np.asarray(run(params, x[i : i + _ROWS])) for i in range(0, len(x), _ROWS)]
+    values = np.concatenate(found)
+    names = [f"responsibility_{j}" for j in range(values.shape[1])]
+    return Assignment(values, names, values.argmax(1), np.asarray(params.weights, float))
+
+
+def drawn_rows(model: Any, params: Any, key: Any, n: int) -> tuple[Any, Any]:
+    """`n` rows, and their components."""
+    return model.sample(key, params, n)
+
+
+def as_it_is(x: np.ndarray) -> Any:
+    return x
+
+
+def completed(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
+    """Rows with missing cells filled in by their posterior means, for the picture."""
+    return np.asarray(model.impute(params, x)) if np.isnan(x).any() else x
+
+
+class Kind(NamedTuple):
+    """A model as the command line sees it.
+
+    - `title`: how it is spoken of; `unit`: one of the things that `--components` counts.
+    - `options(covariance, x)`: keyword arguments of `build`, as JSON can hold them.
+    - `build(num_components, **options)`: the model.
+    - `layout(options)`: its parameters with `None` in the place of each array.
+    - `describe(view)`: what a cell of the report holds, and the rows of cells by title, one cell for each column.
+    - `panel(view)`: what draws it, and at which size.
+    - `continuous`: whether its columns can be shifted and scaled.
+    - `missing`: whether cells may be empty.
+    - `most(num_columns)`: the largest number of components that makes sense, if there is one.
+    - `data(x)`: a table as the model takes it.
+    - `assign(model, params, x)`: what a fit says of every row.
+    - `sample(model, params, key, n)`: `n` rows and their components (or `()`).
+    """
+
+    title: str
+    options: Callable[[str, np.ndarray], dict[str, Any]]
+    build: Callable[..., Any]
+    layout: Callable[[dict[str, Any]], Any]
+    describe: Callable[[View], tuple[str, dict[str, list[str]]]]
+    panel: Callable[[View], Panel]
+    continuous: bool = False
+    missing: bool = False
+    unit: str = "component"
+    most: Callable[[int], int] | None = None
+    data: Callable[[np.ndarray], Any] = as_it_is
+    assign: Callable[[Any, Any, np.ndarray], Assignment] = by_responsibilities
+    sample: Callable[[Any, Any, Any, int], tuple[Any, Any]] = drawn_rows
+
+
+def blank(name: str, *fields: str) -> Any:
+    """`jaxem.<name>` with `None` in each of its fields."""
+    import jaxem
+
+    return getattr(jaxem, name)(**dict.fromkeys(fields))
+
+
+def numbered(cells: list[list[str]]) -> dict[str, list[str]]:
+    """Rows of cells under the numbers of their components."""
+    return {str(j): row for j, row in enumerate(cells)}
+
+
+def describe_gaussians(view: View) -> tuple[str, dict[str, list[str]]]:
+    components = view.gaussians()
+    rows = zip(components.means, components.standard_deviations, strict=True)
+    cells = [[f"{mean:.4g} ± {sd:.3g}" for mean, sd in zip(*row, strict=True)] for row in rows]
+    return "mean ± sd", numbered(cells)
+
+
+def describe_field(field: str, name: str, style: str) -> Callable[[View], tuple[str, dict[str, list[str]]]]:
+    def describe(view: View) -> tuple[str, dict[str, list[str]]]:
+        values = np.asarray(getattr(view.members, field))
+        if values.ndim == 2:
+            return name, numbered([[style.format(value) for value in row] for row in values])
+        return name, numbered([["/".join(style.format(p) for p in cell) for cell in row] for row in values])
+
+    return describe

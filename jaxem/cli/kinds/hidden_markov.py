@@ -1,0 +1,87 @@
+"""Hidden Markov models: the rows of the table are the steps of one sequence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxem.cli._view import View
+from jaxem.cli.kinds import _panels as panels
+from jaxem.cli.kinds._kind import Assignment, Kind, blank, describe_field, describe_gaussians
+
+
+def _one_sequence(x: np.ndarray) -> Any:
+    import jaxem
+
+    return jaxem.Sequences(x[None])
+
+
+def _hmm(family: str) -> Callable[..., Any]:
+    def build(num_components: int, **options: Any) -> Any:
+        import jaxem
+
+        return jaxem.HMM(getattr(jaxem, family)(**options), num_components)
+
+    return build
+
+
+def _layout(params: str, *fields: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda options: blank("HMMParams", "initial", "transition")._replace(emission=blank(params, *fields))
+
+
+def _by_state(model: Any, params: Any, x: np.ndarray) -> Assignment:
+    """The most probable path, and the probability of each state at each step."""
+    data = _one_sequence(x)
+    values, path = np.asarray(model.posterior(params, data))[0], np.asarray(model.predict(params, data))[0]
+    return Assignment(values, [f"probability_{j}" for j in range(values.shape[1])], path, values.mean(0))
+
+
+def _drawn_sequence(model: Any, params: Any, key: Any, n: int) -> tuple[Any, Any]:
+    rows, states = model.sample(key, params, 1, n)
+    return rows[0], states[0]
+
+
+def _with_transitions(describe: Callable[[View], tuple[str, dict[str, list[str]]]]) -> Callable[[View], Any]:
+    def described(view: View) -> tuple[str, dict[str, list[str]]]:
+        heading, rows = describe(view)
+        stay = np.diagonal(np.asarray(view.params.transition, float))
+        lasts = [f"{j} (stays {p:.3f})" for j, p in enumerate(stay)]
+        return heading, dict(zip(lasts, rows.values(), strict=True))
+
+    return described
+
+
+def _kind(title: str, family: str, layout: Any, describe: Any, options: Any, continuous: bool) -> Kind:
+    return Kind(
+        title=title,
+        options=options,
+        build=_hmm(family),
+        layout=layout,
+        describe=_with_transitions(describe),
+        panel=panels.sequence,
+        continuous=continuous,
+        unit="state",
+        data=_one_sequence,
+        assign=_by_state,
+        sample=_drawn_sequence,
+    )
+
+
+HIDDEN_MARKOV = {
+    "hmm": _kind(
+        "Gaussian hidden Markov model",
+        "Gaussian",
+        _layout("GaussianParams", "mean", "covariance"),
+        describe_gaussians,
+        lambda covariance, x: {"covariance": covariance},
+        True,
+    ),
+    "poisson-hmm": _kind(
+        "Poisson hidden Markov model",
+        "Poisson",
+        _layout("PoissonParams", "rate"),
+        describe_field("rate", "rate", "{:.4g}"),
+        lambda covariance, x: {},
+        False,
+    ),
+}

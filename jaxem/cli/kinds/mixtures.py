@@ -1,0 +1,93 @@
+"""Mixtures: rows are independent, and each comes from one component."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxem.cli._view import View
+from jaxem.cli.kinds import _panels as panels
+from jaxem.cli.kinds._kind import Kind, blank, describe_field, describe_gaussians
+
+
+def _gaussian_options(covariance: str, x: np.ndarray) -> dict[str, Any]:
+    return {"covariance": covariance, **({"missing": True} if np.isnan(x).any() else {})}
+
+
+def _gaussian_mixture(num_components: int, **options: Any) -> Any:
+    import jaxem
+
+    return jaxem.GaussianMixture(num_components, **options)
+
+
+def _student_mixture(num_components: int, covariance: str) -> Any:
+    import jaxem
+
+    return jaxem.StudentTMixture(num_components, covariance)
+
+
+def _mixture(family: str) -> Callable[..., Any]:
+    def build(num_components: int, **options: Any) -> Any:
+        import jaxem
+
+        return jaxem.Mixture(getattr(jaxem, family)(**options), num_components)
+
+    return build
+
+
+def _layout(params: str, *fields: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda options: blank("MixtureParams", "weights")._replace(components=blank(params, *fields))
+
+
+def _describe_student(view: View) -> tuple[str, dict[str, list[str]]]:
+    heading, rows = describe_gaussians(view)
+    dof = np.broadcast_to(np.asarray(view.members.degrees_of_freedom, float), len(rows))
+    titles = [f"{j} (dof {nu:.3g})" for j, nu in enumerate(dof)]
+    return heading.replace("sd", "scale"), dict(zip(titles, rows.values(), strict=True))
+
+
+MIXTURES = {
+    "gaussian-mixture": Kind(
+        title="Gaussian mixture",
+        options=_gaussian_options,
+        build=_gaussian_mixture,
+        layout=_layout("GaussianParams", "mean", "covariance"),
+        describe=describe_gaussians,
+        panel=panels.gaussian,
+        continuous=True,
+        missing=True,
+    ),
+    "student-t-mixture": Kind(
+        title="Student t mixture",
+        options=lambda covariance, x: {"covariance": covariance},
+        build=_student_mixture,
+        layout=_layout("StudentTParams", "mean", "covariance", "degrees_of_freedom"),
+        describe=_describe_student,
+        panel=panels.gaussian,
+        continuous=True,
+    ),
+    "poisson-mixture": Kind(
+        title="Poisson mixture",
+        options=lambda covariance, x: {},
+        build=_mixture("Poisson"),
+        layout=_layout("PoissonParams", "rate"),
+        describe=describe_field("rate", "rate", "{:.4g}"),
+        panel=panels.poisson,
+    ),
+    "bernoulli-mixture": Kind(
+        title="Bernoulli mixture",
+        options=lambda covariance, x: {},
+        build=_mixture("Bernoulli"),
+        layout=_layout("BernoulliParams", "probability"),
+        describe=describe_field("probability", "probability of 1", "{:.3f}"),
+        panel=panels.bernoulli,
+    ),
+    "categorical-mixture": Kind(
+        title="Categorical mixture",
+        options=lambda covariance, x: {"num_categories": max(int(x.max()) + 1, 2)},
+        build=_mixture("Categorical"),
+        layout=_layout("CategoricalParams", "probabilities"),
+        describe=describe_field("probabilities", "probabilities of 0/1/...", "{:.2f}"),
+        panel=panels.categorical,
+    ),
+}

@@ -1,0 +1,92 @@
+"""Coordinates in which the coefficients of a linear predictor are well conditioned."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxem._errors import DataError
+from jaxem.families._design import Design
+from jaxem.families.responses import Responses
+from jaxem.kernels.linalg import einsum, matmul
+from jaxem.kernels.small import sweep
+
+# Rows that tell what a design can determine, and the standard error of a coefficient (in units of the standard
+# deviation of its share in the linear predictor) from which on it counts as running off to infinity.
+_ROWS, _RUN_OFF = 256, 30.0
+
+
+class Frame(NamedTuple):
+    """The loop works on covariates `x @ whiten`, with unit second moments.
+
+    `sample` are such covariates of up to 256 rows; each stands for `amount` rows (or units of `size`).
+    """
+
+    whiten: Float[Array, "p p"]
+    colour: Float[Array, "p p"]  # the inverse
+    sample: Float[Array, "m p"]
+    amount: Float[Array, " m"]
+
+    @staticmethod
+    def of(
+        x: Float[Array, "n p"],
+        weights: Float[Array, " n"],
+        reduce: Any,
+        common: tuple[int, ...] = (),
+        size: Array | None = None,
+    ) -> "Frame":
+        """The frame of a design matrix.
+
+        A column in `common` enters no other column's place, so that its coefficient stays common to several members.
+        """
+        last = [*(j for j in range(x.shape[1]) if j not in common), *common]
+        back = np.argsort(last)
+        design = Design.of(Responses(x[:, np.array(last)], jnp.zeros_like(x[:, 0])), weights, reduce)
+        whiten, colour = design.whiten[back][:, back], design.colour[back][:, back]
+        amount = weights if size is None else weights * size
+        chosen = np.linspace(0, len(x) - 1, min(len(x), _ROWS)).round().astype(int)
+        ones = jnp.ones((), x.dtype)
+        # Of several devices, the means: the same for all of them.
+        rows, own, total, devices = reduce((x[chosen], amount[chosen], jnp.sum(amount), ones))
+        own = own * total / jnp.sum(own)
+        return jax.lax.stop_gradient(Frame(whiten, colour, matmul(rows / devices, whiten), own))
+
+    def undetermined(self, slopes: Float[Array, "k m"]) -> Array:
+        """Whether some coefficients of `k` linear predictors are left undetermined.
+
+        Even if all rows were its own; `slopes` are the information that the sampled rows have about each predictor.
+        """
+        information = einsum("km,mi,mj->ijk", slopes, self.sample, self.sample)
+        inverse = sweep(information, jnp.zeros_like(information[0]))[0]
+        return ~jnp.all(jnp.trace(inverse) < _RUN_OFF**2)
+
+    def covariates(self, x: Float[Array, "*n p"]) -> Float[Array, "*n p"]:
+        return matmul(x, self.whiten)
+
+    def encode(self, coefficients: Float[Array, "k p"]) -> Float[Array, "k p"]:
+        return matmul(coefficients, self.colour.T)
+
+    def decode(self, coefficients: Float[Array, "k p"]) -> Float[Array, "k p"]:
+        return matmul(coefficients, self.whiten.T)
+
+
+def check_columns(x: np.ndarray, name: str) -> None:
+    """Raise `DataError` for columns that are zero or linear combinations of those before them."""
+    zero = np.flatnonzero(~x.any(0))
+    if zero.size:
+        raise DataError(f"{name}: column {int(zero[0])} is zero throughout; drop it")
+    (n, p), eps = x.shape, np.finfo(x.dtype).eps
+    x = np.asarray(x, float)
+    x = x / np.sqrt((x**2).mean(0))
+    if np.linalg.eigvalsh(x.T @ x)[0] >= 1e-8 * n:
+        return
+    triangle = np.linalg.qr(x, mode="r")
+    size = np.abs(np.diagonal(triangle))
+    redundant = [*np.flatnonzero(size < 10 * p * eps * np.sqrt(n)), *range(n, p)]
+    if redundant:
+        raise DataError(
+            f"{name}: column {int(redundant[0])} is a linear combination of the columns before it, so that the "
+            "coefficients are not determined; drop one of them"
+        )

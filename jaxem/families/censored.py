@@ -1,0 +1,192 @@
+import dataclasses
+from abc import abstractmethod
+from typing import Any, final
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxem.families._wrapped import AbstractWrapped
+from jaxem.families.covariance import AbstractVariances
+from jaxem.families.gaussian import Gaussian, GaussianNatural
+from jaxem.families.intervals import Interval, as_columns, check_intervals, check_spread
+from jaxem.latent import TruncatedNormal, TruncatedNormalPotentials
+
+
+class AbstractCensoredNormal(AbstractWrapped):
+    """Values whose images under some increasing function are normal."""
+
+    family: Gaussian = Gaussian("diagonal")
+
+    def __check_init__(self):
+        if not isinstance(self.family, Gaussian) or not isinstance(self.family._structure, AbstractVariances):
+            raise ValueError(
+                'family must be jaxem.Gaussian("diagonal", ...) or jaxem.Gaussian("spherical", ...): the columns of '
+                "censored rows are independent"
+            )
+
+    def wrap(self, family):
+        return dataclasses.replace(self, family=family)
+
+    @abstractmethod
+    def normal(self, x: Interval) -> Interval:
+        """The intervals of the normal values, `[n, d]`."""
+
+    @property
+    def latent(self) -> TruncatedNormal:
+        return TruncatedNormal()
+
+    @property
+    def product_form(self) -> bool:
+        return False
+
+    def potentials(self, natural: GaussianNatural, x: Interval) -> TruncatedNormalPotentials:
+        family, x = self.family, self.normal(x)
+        k, d = natural.linear.shape
+        linear, precision = natural.linear, jnp.broadcast_to(-2 * natural.quadratic.reshape(k, -1), (k, d))
+        position = family._framed(x.reference)[None]
+        width = x.width if family._frame is None else x.width / family._frame.scale[None]
+        if family._anchor is not None:
+            factor = jnp.broadcast_to(family._anchor.factor.reshape(k, -1), (k, d))
+            linear, precision = linear / factor, precision / factor**2
+            position = position - family._anchor.location[:, None]
+        constant = jnp.broadcast_to((natural.log_det + natural.offset)[:, None], (k, position.shape[1]))
+        return truncated(constant, linear[:, None], precision[:, None], position, width[None], x)
+
+    def log_base(self, x: Any) -> Float[Array, " n"]:
+        base = self.family.log_base(x.lower.reshape(x.lower.shape[0], -1))
+        if self.family._frame is None:
+            return base
+        # Hidden values are integrated over in the coordinates of the loop.
+        hidden = ~as_columns(x).is_exact
+        return base + jnp.sum(jnp.where(hidden, jnp.log(self.family._frame.scale)[None], 0), -1)
+
+    def bind(self, x, weights, reduce):
+        # Statistics about each member's mean: they cost no more than others here.
+        family: Any = self.family.bind(self.normal(x).point, weights, reduce)
+        return self.wrap(family.accurate() or family)
+
+    def from_points(self, points: Any, x: Any, weights):
+        return self.family.from_points(self.normal(points).point, self.normal(x).point, weights)
+
+    def embed(self, x: Any):
+        return self.family.embed(self.normal(x).point)
+
+    def floats_per_row(self, params):
+        k, d = params.mean.shape
+        return 2 * d, 12 * k * d
+
+
+@final
+class CensoredNormal(AbstractCensoredNormal):
+    """Independent normal columns of which some values are known only to lie in an interval.
+
+    Rows are a `jaxem.Interval`, `[n]` or `[n, d]`; the hidden variables are the values themselves, normal and
+    truncated to their intervals. Parameters are `GaussianParams`: means `[k, d]` and variances `[k, d]`, or `[k]` if
+    spherical.
+
+    **Arguments:**
+
+    - `family`: `jaxem.Gaussian("diagonal", prior, floor)`, or `"spherical"`: prior and M-step are that family's.
+
+    Dempster, Laird and Rubin (1977), section 4.2; Little and Rubin (2019).
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> y = jaxem.Interval.right(jnp.array([1.0, 2.0, 3.0, 4.0]), censored=[0, 0, 0, 1])
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.CensoredNormal()), y, key=jax.random.key(0), tol=1e-9)
+    >>> round(float(fit.params.mean[0]), 2), round(float(fit.params.covariance[0]), 2)
+    (2.69, 2.06)
+    """
+
+    def normal(self, x: Interval) -> Interval:
+        return as_columns(x)
+
+    def sample(self, key, params, labels):
+        """Draws that are not censored."""
+        y = self.family.sample(key, params, labels)
+        return Interval(y, y)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        check_intervals(x, name)
+        if self.family.prior is None:
+            check_spread(x, name, "variance")
+
+
+@final
+class CensoredLogNormal(AbstractCensoredNormal):
+    """Independent log-normal columns of which some values are known only to lie in an interval.
+
+    As `CensoredNormal`, for the logarithms; parameters are their means and variances. Densities are those of the values
+    themselves.
+
+    **Arguments:**
+
+    - `family`: of the logarithms: `jaxem.Gaussian("diagonal", prior, floor)`, or `"spherical"`.
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> y = jaxem.Interval.left(jnp.array([0.5, 1.0, 2.0, 4.0]), censored=[1, 0, 0, 0])
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.CensoredLogNormal()), y, key=jax.random.key(0), tol=1e-9)
+    >>> round(float(jnp.exp(fit.params.mean[0])), 2)
+    1.24
+    """
+
+    def normal(self, x: Interval) -> Interval:
+        return as_columns(Interval(*(log_bound(bound) for bound in x)))
+
+    def log_base(self, x: Any) -> Float[Array, " n"]:
+        seen = as_columns(x)
+        known = seen.is_exact & (seen.lower > 0)
+        jacobian = jnp.sum(jnp.where(known, jnp.log(jnp.where(known, seen.lower, 1)), 0), -1)
+        possible = jnp.all(jnp.where(seen.is_exact, seen.lower > 0, seen.upper > 0), -1)
+        return jnp.where(possible, super().log_base(x) - jacobian, -jnp.inf)
+
+    def sample(self, key, params, labels):
+        """Draws that are not censored."""
+        y = jnp.exp(self.family.sample(key, params, labels))
+        return Interval(y, y)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        check_intervals(x, name, positive=True)
+        if self.family.prior is None:
+            with np.errstate(divide="ignore"):
+                logs = Interval(*(np.log(np.maximum(bound, 0)) for bound in x))  # pyright: ignore[reportArgumentType]
+            check_spread(logs, f"{name} (logarithms)", "variance")
+
+
+def log_bound(bound: Array) -> Array:
+    """Logarithms of the bounds of positive values: one that is not positive is none."""
+    positive = bound > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, bound, 1)), -jnp.inf)
+
+
+def truncated(
+    constant: Array, linear: Array, precision: Array, position: Array, width: Array, x: Interval
+) -> TruncatedNormalPotentials:
+    """Log densities `constant + linear t - precision t^2 / 2` of each row, as potentials of the values that are hidden.
+
+    `x` has the shape of the last axes of `position`, where its `reference` is in the coordinates of `t`; `width` is in
+    those too. Axes beyond those of `constant` are of several values.
+    """
+    shape = jnp.broadcast_shapes(position.shape, linear.shape)
+    linear, precision, position, width = (
+        jnp.broadcast_to(leaf, shape) for leaf in (linear, precision, position, width)
+    )
+    lead = (1,) * (len(shape) - x.lower.ndim)
+    exact, below, above = (
+        jnp.broadcast_to(flag.reshape(lead + flag.shape), shape)
+        for flag in (x.is_exact, jnp.isfinite(x.lower), jnp.isfinite(x.upper))
+    )
+    density = jnp.where(exact, position * (linear - precision * position / 2), 0)
+    end = position + width
+    return TruncatedNormalPotentials(
+        constant + jnp.sum(density, tuple(range(constant.ndim, density.ndim))),
+        jnp.where(exact, 0, linear),
+        jnp.where(exact, 0, precision),
+        jnp.where(exact, 0, jnp.where(below, precision * position - linear, -jnp.inf)),
+        jnp.where(exact, 0, jnp.where(above, linear - precision * end, -jnp.inf)),
+        jnp.where(exact, 0, precision * width),
+    )

@@ -1,0 +1,141 @@
+import dataclasses
+import math
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxem._errors import DataError
+from jaxem.families._design import check_design
+from jaxem.families._wrapped import AbstractWrapped
+from jaxem.families.censored import truncated
+from jaxem.families.intervals import Interval, check_intervals
+from jaxem.families.regression import LinearRegression, RegressionNatural, RegressionParams
+from jaxem.families.responses import Responses
+from jaxem.kernels import linalg
+from jaxem.latent import TruncatedNormal, TruncatedNormalPotentials
+
+
+@final
+class CensoredRegression(AbstractWrapped):
+    """Linear regression of responses some of which are known only to lie in an interval.
+
+    Rows are `jaxem.Responses(x, y)` with a `jaxem.Interval` `[n]` for `y`, or with plain responses and a `lower` or an
+    `upper` limit. The hidden variables are the responses. Parameters are `RegressionParams`.
+
+    **Arguments:**
+
+    - `family`: `jaxem.LinearRegression(...)`, whose M-step and coordinates are taken.
+    - `lower`, `upper`: limits of the responses: those at a limit, or beyond, are censored there (Tobin 1958).
+    - `scale_power`: adds `-scale_power log(sigma)` for the standard deviation `sigma` of each member to the objective,
+        whose maximum is then the mode of the posterior under the improper prior density `sigma^-scale_power`.
+
+    Schmee and Hahn (1979); Amemiya (1984); Wei and Tanner (1990).
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> x = jnp.stack([jnp.ones(6), jnp.arange(6.0)], 1)
+    >>> y = jnp.array([0.0, 0.0, 0.3, 1.4, 2.2, 3.3])
+    >>> model = jaxem.Single(jaxem.CensoredRegression(lower=0.0))
+    >>> fit = jaxem.fit(model, jaxem.Responses(x, y), key=jax.random.key(0), tol=1e-9)
+    >>> [round(float(value), 1) for value in fit.params.coefficients]
+    [-1.6, 1.0]
+    """
+
+    family: LinearRegression = LinearRegression()
+    lower: float = eqx.field(static=True, default=-math.inf)
+    upper: float = eqx.field(static=True, default=math.inf)
+    scale_power: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        if not isinstance(self.family, LinearRegression):
+            raise ValueError(f"family must be a jaxem.LinearRegression, got {type(self.family).__name__}")
+        if not self.lower < self.upper:
+            raise ValueError(f"lower must be less than upper, got {self.lower} and {self.upper}")
+        if not self.scale_power >= 0:
+            raise ValueError(f"scale_power must not be negative, got {self.scale_power}")
+
+    def wrap(self, family):
+        return dataclasses.replace(self, family=family)
+
+    @property
+    def latent(self) -> TruncatedNormal:
+        return TruncatedNormal()
+
+    @property
+    def product_form(self) -> bool:
+        return False
+
+    def responses(self, y: Any) -> Interval:
+        """The intervals of the responses."""
+        return y if isinstance(y, Interval) else Interval.limited(y, self.lower, self.upper)
+
+    def potentials(self, natural: RegressionNatural, x: Responses) -> TruncatedNormalPotentials:
+        family, y = self.family, self.responses(x.y)
+        covariates, position = family._residuals(Responses(x.x, y.reference), natural.linear)
+        anchor = family._anchor
+        deviation = jnp.sqrt(jnp.ones_like(natural.log_det) if anchor is None else anchor.variance)[:, None]
+        constant = natural.log_det[:, None] + linalg.matmul(
+            linalg.pack_symmetric(natural.quadratic), linalg.products(covariates)
+        )
+        linear = linalg.matmul(natural.linear, covariates) / deviation
+        precision = -2 * natural.squared[:, None] / deviation**2
+        width = (y.width / family._here(x).scale)[None]
+        return truncated(constant, linear, precision, position * deviation, width, y)
+
+    def log_base(self, x: Any) -> Float[Array, " n"]:
+        y = self.responses(x.y)
+        base = self.family.log_base(Responses(x.x, y.reference))
+        # Hidden responses are integrated over in the coordinates of the loop.
+        return base + jnp.where(y.is_exact, 0, jnp.log(self.family._here(x).scale))
+
+    def maximize(self, stats: RegressionNatural, params: RegressionParams, frozen: tuple[str, ...] = ()):
+        found = self.family.maximize(stats, params, frozen)
+        if self.scale_power == 0 or "variance" in frozen:
+            return found
+        counts = stats.log_det
+        empty = self.empty(counts)
+        shrunk = found.variance * jnp.where(empty, 1, counts / (counts + self.scale_power))
+        return found._replace(variance=jnp.maximum(shrunk, self.family.floor))
+
+    def log_prior(self, params):
+        params = self.decode(params)
+        return -self.scale_power / 2 * jnp.sum(jnp.log(params.variance))
+
+    def bind(self, x, weights, reduce):
+        return self.wrap(self.family.bind(self._points(x), weights, reduce))
+
+    def from_points(self, points, x, weights):
+        return self.family.from_points(self._points(points), self._points(x), weights)
+
+    def embed(self, x):
+        return self.family.embed(self._points(x))
+
+    def _points(self, x: Any) -> Any:
+        return Responses(x.x, self.responses(x.y).point)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        if not isinstance(x, Responses):
+            raise DataError(f"{name} must be jaxem.Responses(x, y), got {type(x).__name__}")
+        y: Any = x.y
+        if isinstance(y, Interval):
+            if math.isfinite(self.lower) or math.isfinite(self.upper):
+                raise DataError(f"{name}.y is a jaxem.Interval, which states its own bounds: leave out lower and upper")
+            check_intervals(y, f"{name}.y")
+            if np.ndim(y.lower) != 1:
+                raise DataError(f"{name}.y must have bounds [n], got {np.shape(y.lower)}")
+        lower, upper = (np.asarray(bound) for bound in self.responses(y))
+        check_design(Responses(x.x, np.where(np.isneginf(lower), upper, lower), x.size), name)  # pyright: ignore[reportArgumentType]
+        for bound, side in ((lower, "left"), (upper, "right")):
+            if np.isinf(bound).all():
+                raise DataError(
+                    f"{name}.y: every row is {side}-censored, so that the likelihood has no maximum; it takes rows "
+                    "with a value or an interval, or bounds from both sides"
+                )
+
+    def floats_per_row(self, params):
+        shared, own = self.family.floats_per_row(params)
+        return shared + 2, own + 10 * params.coefficients.shape[0]

@@ -1,0 +1,201 @@
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxem._errors import DataError
+from jaxem.families._table import check_shape, require
+from jaxem.families._wrapped import AbstractWrapped
+from jaxem.families.covariance import AbstractVariances
+from jaxem.families.gaussian import Gaussian, GaussianNatural, GaussianParams
+from jaxem.kernels import linalg
+from jaxem.latent import GaussianPotentials, MissingBlock
+
+
+@final
+class Incomplete(AbstractWrapped):
+    """Gaussian rows with missing entries: NaN, in any pattern, missing at random (Rubin 1976).
+
+    The missing entries of a row are hidden variables, which every algorithm treats as it does any other; the likelihood
+    is that of the entries that are there. Parameters, prior and M-step are those of `family`.
+
+    A row without any entry adds nothing to the likelihood, nor to the statistics of the family.
+
+    **Arguments:**
+
+    - `family`: a `Gaussian`, with any covariance structure.
+
+    Dempster, Laird and Rubin (1977), section 4.1; Little and Rubin (2019), chapter 11.
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> model = jaxem.Single(jaxem.Incomplete(jaxem.Gaussian()))
+    >>> x = jnp.array([[1.0, 2.1], [2.0, 3.9], [3.0, 6.2], [4.0, jnp.nan]])
+    >>> fit = jaxem.fit(model, x, key=jax.random.key(0), tol=1e-9)
+    >>> round(float(model.impute(fit.params, x)[3, 1]), 1)
+    8.2
+    """
+
+    family: Gaussian
+
+    def __check_init__(self):
+        if not isinstance(self.family, Gaussian):
+            raise ValueError(
+                "family must be jaxem.Gaussian(...): no other has a rule for missing entries, got "
+                f"{type(self.family).__name__}"
+            )
+
+    @property
+    def latent(self) -> MissingBlock:
+        return MissingBlock()
+
+    # The linear map
+
+    def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> GaussianPotentials:
+        potentials, _ = self._expanded(natural, x)
+        known = ~jnp.all(jnp.isnan(x), -1)
+
+        return jax.tree.map(lambda leaf: jnp.where(jnp.broadcast_to(known, leaf.shape), leaf, 0), potentials)
+
+    def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        missing, frame, base = jnp.isnan(x), self.family._frame, self.family.log_base(x)
+        if frame is not None:
+            # Missing entries are integrated over in the coordinates of the loop.
+            base = base + jnp.sum(jnp.where(missing, jnp.log(frame.scale)[None], 0), -1)
+        return jnp.where(jnp.all(missing, -1), 0, base)
+
+    def _expanded(self, natural: GaussianNatural, x: Array) -> tuple[GaussianPotentials, Array]:
+        """Potentials of the missing entries less an origin, and rows completed by the origin, `[k or 1, d, n]`.
+
+        Both in the coordinates of the loop.
+        """
+        missing, family = jnp.isnan(x), self.family
+        x = jnp.where(missing, self._centre(x)[None], x)
+        y = family._framed(x).T[None]
+        if family._anchor is None:
+            constant = family.potentials(natural, x)
+            gradient = natural.linear[:, :, None] + 2 * _apply(self._spread(natural), y)
+            return _hidden(constant, gradient, self._precision(natural), missing), y
+        s, (location, factor) = family._structure, family._anchor
+        location = location[:, :, None]
+        y = jnp.where(missing.T[None], 0, y - location)
+        # About the conditional mean at the anchor nothing large is left to cancel.
+        k, d, _ = y.shape
+        zeros = jnp.zeros((k,), y.dtype)
+        identity = s.identity(k, jnp.ones(d, y.dtype))
+        there = self._precision(GaussianNatural(zeros, zeros, jnp.zeros((k, d), y.dtype), -identity / 2))
+        pull = _hidden(jnp.zeros_like(y[:, 0]), -self._root(s.whiten(factor, y)), there, missing)
+        y = y + jax.lax.stop_gradient(_columns(self.latent.mode(pull)[0].linear))
+        white = s.whiten(factor, y)
+        constant = (natural.log_det + natural.offset)[:, None] + s.form(natural.quadratic, natural.linear, white)
+        gradient = self._root(natural.linear[:, :, None] + 2 * _apply(self._spread(natural), white))
+        return _hidden(constant, gradient, self._precision(natural), missing), y + location
+
+    def _root(self, y: Array) -> Array:
+        """Gradients `[k, d, n]` in the anchor's coordinates as gradients in those of the loop."""
+        assert self.family._anchor is not None
+        factor = self.family._anchor.factor
+        if self._separate:
+            return y / factor.reshape(y.shape[0], -1, 1)
+        return linalg.matmul(linalg.transpose(linalg.inverse_lower(factor)).reshape(-1, *factor.shape[-2:]), y)
+
+    def _precision(self, natural: GaussianNatural) -> Array:
+        """The precision in the coordinates of the loop, `[d, d, 1, k]`, or `[1, 1, d, k]` if separate."""
+        precision = -2 * self._spread(natural)
+        anchor = self.family._anchor
+        if self._separate:
+            if anchor is not None:
+                precision = precision / anchor.factor.reshape(precision.shape[0], -1) ** 2
+            return precision.T[None, None]
+        if anchor is not None:
+            inverse = linalg.inverse_lower(anchor.factor).reshape(-1, *precision.shape[1:])
+            precision = linalg.matmul(linalg.transpose(inverse), linalg.matmul(precision, inverse))
+        return jnp.moveaxis(linalg.symmetrize(precision), 0, -1)[:, :, None]
+
+    def _spread(self, natural: GaussianNatural) -> Array:
+        """The quadratic coefficients of each member, symmetric `[k, d, d]`, or `[k, d]` if separate."""
+        (k, d), quadratic = natural.linear.shape, natural.quadratic
+        if self._separate:
+            return jnp.broadcast_to(quadratic.reshape(k, -1), (k, d))
+        return jnp.broadcast_to(linalg.symmetrize(quadratic), (k, d, d))
+
+    @property
+    def _separate(self) -> bool:
+        """Whether the columns are independent given the member."""
+        return isinstance(self.family._structure, AbstractVariances)
+
+    def _centre(self, x: Array) -> Array:
+        """What stands in the place of missing entries, `[d]`: the origin of the loop, or means of columns."""
+        if self.family._frame is not None:
+            return self.family._frame.shift
+        seen = ~jnp.isnan(x)
+        count = jnp.sum(seen, 0).astype(x.dtype)
+        return jnp.sum(jnp.where(seen, x, 0), 0) / jnp.maximum(count, 1)
+
+    # Data
+
+    def impute(
+        self, params: GaussianParams, x: Float[Array, "n d"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "k n d"]:
+        """Rows completed under each member: by posterior means, or by a draw if there is a `key`; `[k, n, d]`."""
+        model: Any = (self.accurate() or self).at(params)
+        potentials, origin = model._expanded(model.natural(params), x)
+        found = self.latent.expectation(potentials)[0] if key is None else self.latent.sample(key, potentials)
+        completed = jnp.swapaxes(origin + _columns(found.linear), 1, 2)
+        if self.family._frame is not None:
+            shift, scale = self.family._frame
+            completed = completed * scale[None, None] + shift[None, None]
+        return jnp.where(jnp.isnan(x)[None], completed, x[None])
+
+    def from_points(self, points, x, weights):
+        centre = self._centre(x)[None]
+        points, x = (jnp.where(jnp.isnan(rows), centre, rows) for rows in (points, x))
+        return self.family.from_points(points, x, weights)
+
+    def embed(self, x):
+        return self.family.embed(jnp.where(jnp.isnan(x), self._centre(x)[None], x))
+
+    def check(self, x: Any, name: str = "data") -> None:
+        check_shape(x, name)
+        x = np.asarray(x)
+        require(~np.isinf(x), x, name, "is infinite; a missing entry is NaN")
+        missing = np.isnan(x)
+        empty = np.flatnonzero(missing.all(0))
+        if empty.size:
+            raise DataError(f"{name}: column {int(empty[0])} has no entry that is not missing; drop it")
+        seen = np.where(missing, x[np.argmin(missing, 0), np.arange(x.shape[1])][None], x)
+        self.family.check(seen, name)
+
+    def floats_per_row(self, params):
+        k, d = params.mean.shape
+        shared, own = self.family.floats_per_row(params)
+        return shared + d, own + 4 * k * (d if self._separate else d * d)
+
+
+def _apply(quadratic: Array, y: Array) -> Array:
+    """`quadratic y` for `y [k or 1, d, n]`."""
+    return quadratic[:, :, None] * y if quadratic.ndim == 2 else linalg.matmul(quadratic, y)
+
+
+def _columns(linear: Float[Array, "q b k n"]) -> Float[Array, "k d n"]:
+    """One of `q` and `b` is 1."""
+    return jnp.moveaxis(linear.reshape(-1, *linear.shape[2:]), 0, 1)
+
+
+def _hidden(
+    constant: Float[Array, "k n"],
+    gradient: Float[Array, "k d n"],
+    precision: Float[Array, "q q b k"],
+    missing: Bool[Array, "n d"],
+) -> GaussianPotentials:
+    """A quadratic function of each row, as one of its missing entries alone."""
+    q, _, b, k = precision.shape
+    hidden = missing.T.reshape(q, b, 1, -1)
+    n = hidden.shape[-1]
+    linear = jnp.moveaxis(gradient, 1, 0).reshape(q, b, k, n)
+    linear = jnp.where(jnp.broadcast_to(hidden, linear.shape), linear, 0)
+    both = jnp.broadcast_to(hidden[:, None] & hidden[None], (q, q, b, k, n))
+    return GaussianPotentials(constant, linear, jnp.where(both, jnp.broadcast_to(precision[..., None], both.shape), 0))

@@ -1,0 +1,183 @@
+from functools import reduce as fold
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxem._errors import MissingCapabilityError
+from jaxem.families._family import AbstractFamily
+
+
+@final
+class OneOf(AbstractFamily):
+    """Members that are unlike: the first from one family, the second from another, and so on.
+
+    **Arguments:** the family of each member, by name, in the order of the members; all take the same rows.
+
+    For `Mixture`, `MixtureOfExperts` and others with as many components as there are names. Parameters are a dictionary
+    of those of each family, with a leading axis of length 1; natural parameters are alike. Linear if all families are.
+
+    **Example**
+
+    Counts, some of which are zero whatever the rate:
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> model = jaxem.Mixture(jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson()), num_components=2)
+    >>> counts = jnp.array([[0.0], [0.0], [0.0], [0.0], [3.0], [5.0], [4.0]])
+    >>> fit = jaxem.fit(model, counts, key=jax.random.key(0))
+    >>> fit.params.components["count"].rate.round(2).tolist()
+    [[3.92]]
+    """
+
+    names: tuple[str, ...] = eqx.field(static=True)
+    families: tuple[AbstractFamily, ...]
+
+    def __init__(self, **families: AbstractFamily):
+        self.names, self.families = tuple(families), tuple(families.values())
+        if not families:
+            raise ValueError("OneOf needs at least one family")
+        for name, family in families.items():
+            if not isinstance(family, AbstractFamily):
+                raise ValueError(f"{name} must be a family such as jaxem.Poisson(), got {family!r}")
+            if family.latent is not None:
+                raise ValueError(f"{name}: {type(family).__name__} hides variables of its own, which OneOf cannot hold")
+
+    @property
+    def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return all(family.linear for family in self.families)
+
+    @property
+    def product_form(self) -> bool:
+        return False
+
+    @property
+    def parameters(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        own = (f"{name}.{field}" for name, family in self._items() for field in family.parameters)
+        return (*self.names, *own)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        return tuple(name for name in self.parameters if "." in name)  # their leading axis is not that of members
+
+    def natural(self, params):
+        own = self._each(lambda family, p: family.natural(p), params)
+        one = jnp.ones(1, next(leaf.dtype for leaf in jax.tree.leaves(params)))
+        # A family's log base is not common to all members here: it has a coefficient, which is 1.
+        return {name: (own[name], one) for name in self.names}
+
+    def potentials(self, natural, x):
+        def one(family, eta):
+            base = family.log_base(x)[None]
+            possible = jnp.isfinite(base)
+            value = family.potentials(eta[0], x) + eta[1][:, None] * jnp.where(possible, base, 0).astype(eta[1].dtype)
+            return jnp.where(possible, value, -jnp.inf)
+
+        return jnp.concatenate(list(self._each(one, natural).values()), 0)
+
+    def log_base(self, x):
+        return jnp.zeros_like(self.families[0].log_base(x))
+
+    def maximize(self, stats, params, frozen=()):
+        def one(name, family):
+            if name in frozen:
+                return params[name]
+            inner = tuple(path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}."))
+            return family.maximize(stats[name][0], params[name], inner)
+
+        return {name: one(name, family) for name, family in self._items()}
+
+    def log_prior(self, params):
+        dtype = jax.tree.leaves(params)[0].dtype
+        return fold(jnp.add, [v.astype(dtype) for v in self._each(lambda f, p: f.log_prior(p), params).values()])
+
+    def unconstrain(self, params):
+        return self._each(lambda family, p: family.unconstrain(p), params)
+
+    def constrain(self, free):
+        return self._each(lambda family, u: family.constrain(u), free)
+
+    def blocks(self, free):
+        parts = self._each(lambda family, u: family.blocks(u), free)
+        counts = [len(blocks) for blocks, _ in parts.values()]
+
+        def undo(arrays):
+            rest, found = list(arrays), {}
+            for name, count in zip(self.names, counts, strict=True):
+                found[name] = parts[name][1](rest[:count])
+                rest = rest[count:]
+            return found
+
+        return [array for blocks, _ in parts.values() for array in blocks], undo
+
+    def bind(self, x, weights, reduce):
+        return self._with(self._each(lambda family: family.bind(x, weights, reduce)))
+
+    def encode(self, params):
+        return self._each(lambda family, p: family.encode(p), params)
+
+    def decode(self, params):
+        return self._each(lambda family, p: family.decode(p), params)
+
+    def accurate(self):
+        slower = self._each(lambda family: family.accurate())
+        if all(family is None for family in slower.values()):
+            return None
+        return self._with({name: slower[name] or family for name, family in self._items()})
+
+    def at(self, params):
+        return self._with(self._each(lambda family, p: family.at(p), params))
+
+    def translate(self, stats, source):
+        others = dict(zip(self.names, source.families, strict=True))
+
+        def one(family, s, other):
+            return family.translate(s[0], other), s[1]
+
+        return self._each(one, stats, others)
+
+    def loss(self, params):
+        dtype = jax.tree.leaves(params)[0].dtype
+        return fold(jnp.maximum, [v.astype(dtype) for v in self._each(lambda f, p: f.loss(p), params).values()])
+
+    def degenerate(self, params):
+        return fold(jnp.logical_or, self._each(lambda family, p: family.degenerate(p), params).values())
+
+    def for_starts(self):
+        return self._with(self._each(lambda family: family.for_starts()))
+
+    def seeded(self, key):
+        keys = dict(zip(self.names, jax.random.split(key, len(self.names)), strict=True))
+        return self._with(self._each(lambda family, own: family.seeded(own), keys))
+
+    def from_points(self, points, x, weights):
+        own = {name: jax.tree.map(lambda a, j=j: a[j : j + 1], points) for j, name in enumerate(self.names)}
+        return self._each(lambda family, p: family.from_points(p, x, weights), own)
+
+    def warm(self, params, x, weights: Float[Array, "k n"]):
+        own = {name: weights[j : j + 1] for j, name in enumerate(self.names)}
+        return self._each(lambda family, p, w: family.warm(p, x, w), params, own)
+
+    def embed(self, x):
+        return self.families[-1].embed(x)
+
+    def sample(self, key, params, labels):
+        raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")
+
+    def check(self, x: Any, name: str = "data") -> None:
+        for family in self.families:
+            family.check(x, name)
+
+    def floats_per_row(self, params):
+        parts = list(self._each(lambda family, p: family.floats_per_row(p), params).values())
+        return sum(shared for shared, _ in parts), sum(own for _, own in parts)
+
+    def _items(self):
+        return zip(self.names, self.families, strict=True)
+
+    def _each(self, fn: Any, *trees: dict[str, Any]) -> dict[str, Any]:
+        return {name: fn(family, *(tree[name] for tree in trees)) for name, family in self._items()}
+
+    def _with(self, families: dict[str, AbstractFamily]) -> "OneOf":
+        return OneOf(**{name: families[name] for name in self.names})

@@ -1,0 +1,71 @@
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from jaxem._errors import DataError, MissingCapabilityError
+from jaxem.families._family import AbstractFamily
+from jaxem.families.responses import Responses
+
+
+@final
+class PointMass(AbstractFamily):
+    """Rows that are `value` with certainty: the zeros of a zero-inflated model, as one of the members of a `OneOf`.
+
+    It has no parameters: they are `()`.
+
+    **Arguments:**
+
+    - `value`: what the response (of `jaxem.Responses`), or every column of a table, is.
+
+    **Example**
+
+    >>> import jaxem
+    >>> family = jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson())
+    """
+
+    value: float = eqx.field(static=True, default=0.0)
+
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    def natural(self, params):
+        return params
+
+    def potentials(self, natural, x):
+        y = (x.y if isinstance(x, Responses) else x).reshape(_rows(x), -1)
+        here = jnp.all(y == self.value, 1)
+        return jnp.where(here, jnp.zeros_like(y[:, 0]), -jnp.inf)[None]
+
+    @property
+    def product_form(self) -> bool:
+        return False
+
+    def log_base(self, x):
+        return jnp.zeros(_rows(x), (x.y if isinstance(x, Responses) else x).dtype)
+
+    def maximize(self, stats, params, frozen=()):
+        return params
+
+    def unconstrain(self, params):
+        return params
+
+    def constrain(self, free):
+        return free
+
+    def from_points(self, points, x, weights):
+        return ()
+
+    def blocks(self, free):
+        return [], lambda arrays: ()
+
+    def sample(self, key, params, labels):
+        raise MissingCapabilityError("PointMass draws nothing alone; use it in a OneOf")
+
+    def check(self, x: Any, name: str = "data") -> None:
+        if isinstance(x, dict):
+            raise DataError(f"{name} must be a table or jaxem.Responses, got a dictionary")
+
+
+def _rows(x: PyTree) -> int:
+    return (x.y if isinstance(x, Responses) else x).shape[0]

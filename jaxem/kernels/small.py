@@ -1,0 +1,97 @@
+"""Many small symmetric positive-definite matrices at once, features first: `[q, q, ...]` with the rows last.
+
+Batched LAPACK calls take a microsecond or more for each matrix however small; unrolled over its entries, the work is
+elementwise over rows that lie side by side (a tenth of the time for 5 x 5 on a CPU, jaxlib 0.10).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+SMALL = 16  # up to this size the unrolled kernels are faster than LAPACK
+_ENTRIES = 5  # up to this size every entry is an array of its own; above, that would take long to compile
+
+
+def sweep(a: Array, h: Array) -> tuple[Array, Array, Array, Array]:
+    """`a^-1`, `a^-1 h`, `h^T a^-1 h` and `log det a` of `a` `[q, q, ...]` and `h` `[q, ...]`.
+
+    NaN where `a` is not positive definite; only its lower triangle is looked at. All pivots of the matrix
+    `[[a, h], [h^T, 0]]` but the last are swept (Goodnight 1979).
+    """
+    return _sweep_entries(a, h) if a.shape[0] <= _ENTRIES else _sweep_array(a, h)
+
+
+def _sweep_entries(a: Array, h: Array) -> tuple[Array, Array, Array, Array]:
+    q = a.shape[0]
+    entries = {(i, j): a[i, j] for i in range(q) for j in range(i + 1)}
+    entries |= {(q, j): h[j] for j in range(q)}
+    entries[q, q] = jnp.zeros_like(h[0])
+    log_det = jnp.zeros_like(h[0])
+    for p in range(q):
+        pivot = _positive(entries[p, p])
+        inverse, log_det = 1 / pivot, log_det + jnp.log(pivot)
+        column = [entries[max(i, p), min(i, p)] for i in range(q + 1)]
+        scaled = [c * inverse for c in column]
+        swept = {(i, j): entries[i, j] - column[i] * scaled[j] for i, j in entries if p not in (i, j)}
+        swept |= {(max(i, p), min(i, p)): scaled[i] for i in range(q + 1) if i != p}
+        swept[p, p] = -inverse
+        # Fused over several pivots, an entry would be worked out anew for each of those that it enters.
+        entries = jax.lax.optimization_barrier({key: swept[key] for key in entries})
+    inverse = [jnp.stack([-entries[max(i, j), min(i, j)] for j in range(q)]) for i in range(q)]
+    return jnp.stack(inverse), jnp.stack([entries[q, j] for j in range(q)]), -entries[q, q], log_det
+
+
+def _sweep_array(a: Array, h: Array) -> tuple[Array, Array, Array, Array]:
+    q = a.shape[0]
+    below = _spread(np.tril(np.ones((q, q), bool)), a)
+    a = jnp.where(below, a, jnp.swapaxes(a, 0, 1))
+    corner = jnp.zeros_like(h[:1, None])
+    a = jnp.concatenate([jnp.concatenate([a, h[:, None]], 1), jnp.concatenate([h[None], corner], 1)], 0)
+    log_det = jnp.zeros_like(h[0])
+    for p in range(q):
+        pivot = _positive(a[p, p])
+        log_det = log_det + jnp.log(pivot)
+        row = a[p] / pivot[None]
+        at = np.arange(q + 1) == p
+        swept = a - a[:, p, None] * row[None]
+        swept = jnp.where(_spread(at[:, None] & ~at, a), row[None], swept)
+        swept = jnp.where(_spread(~at[:, None] & at, a), row[:, None], swept)
+        a = jnp.where(_spread(at[:, None] & at, a), (-1 / pivot)[None, None], swept)
+    return -a[:q, :q], a[:q, q], -a[q, q], log_det
+
+
+def cholesky(a: Array) -> Array:
+    """Lower Cholesky factors, NaN where there is none."""
+    q = a.shape[0]
+    columns = []
+    for p in range(q):
+        root = jnp.sqrt(_positive(a[0, 0]))
+        column = a[:, 0] / root[None]
+        a = a[1:, 1:] - column[1:, None] * column[None, 1:]
+        columns.append(jnp.concatenate([jnp.zeros((p, *column.shape[1:]), column.dtype), column]))
+    return jnp.stack(columns, 1)
+
+
+def solve_upper(factor: Array, b: Array) -> Array:
+    """Solve `factor^T x = b` for lower triangular `factor` `[q, q, ...]` and `b` `[q, ...]`."""
+    q = factor.shape[0]
+    x: list[Array] = [b[0]] * q
+    for i in reversed(range(q)):
+        known = [factor[j, i] * x[j] for j in range(i + 1, q)]
+        x[i] = (b[i] - sum(known, jnp.zeros_like(b[i]))) / factor[i, i]
+    return jnp.stack(x)
+
+
+def matvec(a: Array, x: Array) -> Array:
+    """Products `[q, ...]` of matrices and vectors."""
+    return jnp.sum(a * x[None], 1)
+
+
+def _positive(pivot: Array) -> Array:
+    return jnp.where(pivot > 0, pivot, jnp.full_like(pivot, jnp.nan))
+
+
+def _spread(mask: np.ndarray, like: Array) -> Array:
+    mask = mask.reshape(mask.shape + (1,) * (like.ndim - 2))
+    return jnp.broadcast_to(jnp.asarray(mask), (*mask.shape[:2], *like.shape[2:]))

@@ -1,0 +1,187 @@
+from functools import partial
+from typing import NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxem._errors import MissingCapabilityError
+from jaxem.kernels import dirichlet
+from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul, transpose
+from jaxem.latent._latent import AbstractLatent
+
+
+class MeanFieldTree(NamedTuple):
+    """Potentials or moments of documents of `L` distinct words under `K` topics.
+
+    `words` are the count of each word times its log probability under each topic, `counts` the counts, `concentration`
+    and `log_normalizer` those of the Dirichlet distribution of the proportions. Moments are their derivatives: the
+    probability of each topic for each word, the entropies of those, the expected log proportions, and 1.
+    """
+
+    words: Float[Array, "... L K"]
+    counts: Float[Array, "... L"]
+    concentration: Float[Array, "... K"]
+    log_normalizer: Float[Array, "..."]
+
+
+@final
+class MeanField(AbstractLatent):
+    """Topic proportions of a document and the topics of its words, as if they were independent a posteriori.
+
+    The log-normalizer is the bound of Blei, Ng and Jordan (2003) on the log probability of the document, at its
+    optimum over the posterior `Dirichlet(gamma)` of the proportions; that of the topics given `gamma` is in closed
+    form. Coordinate ascent from `gamma = concentration + count / K`, the same each time: no state is kept for a
+    document. By the envelope theorem the derivative of the bound in the potentials is the moments, and so it is to JAX;
+    that of the moments follows from the optimum's equation. Counts are potentials, so that the map to these is linear.
+
+    A bound that is not concave in `gamma` may have several optima (of documents with few words and concentrations well
+    below 1), so that another may be found after the topics have changed.
+
+    **Arguments:**
+
+    - `steps`: the most rounds of coordinate ascent.
+    - `tol`: it ends where no entry of `gamma` changed by more than this (in units of the mean entry where that is
+        larger, as far as the precision allows).
+
+    The posterior is no distribution of the exact kind that `mode` and `sample` are for: those are refused.
+
+    **Example**
+
+    >>> import jax.numpy as jnp
+    >>> from jaxem.latent import MeanField, MeanFieldTree
+    >>> words = jnp.log(jnp.array([[[0.9, 0.1], [0.1, 0.9]]])) * jnp.array([[[3.0], [1.0]]])
+    >>> document = MeanFieldTree(words, jnp.array([[3.0, 1.0]]), jnp.ones((1, 2)), jnp.zeros(1))
+    >>> [round(float(entry), 1) for entry in MeanField().optimum(document)[0]]
+    [4.1, 1.9]
+    """
+
+    steps: int = eqx.field(static=True, default=500)
+    tol: float = eqx.field(static=True, default=1e-6)
+
+    def __check_init__(self):
+        if self.steps < 1 or not self.tol > 0:
+            raise ValueError(f"MeanField needs steps >= 1 and tol > 0, got {self.steps} and {self.tol}")
+
+    def optimum(self, potentials: MeanFieldTree) -> Float[Array, "... K"]:
+        """The concentration `gamma` of the posterior of the proportions."""
+        return _optimum(self.steps, self.tol, potentials)
+
+    def expectation(self, potentials: MeanFieldTree) -> tuple[MeanFieldTree, Float[Array, "..."]]:
+        gamma = self.optimum(potentials)
+        moments, _ = _moments(potentials, gamma)
+        return moments, _envelope(potentials, moments, gamma)
+
+    def pair(self, potentials: MeanFieldTree, moments: MeanFieldTree) -> Float[Array, "..."]:
+        words = jnp.sum(jnp.where(moments.words == 0, 0, potentials.words * moments.words), (-1, -2))
+        counts = jnp.sum(potentials.counts * moments.counts, -1)
+        prior = jnp.sum(potentials.concentration * moments.concentration, -1)
+        return words + counts + prior + potentials.log_normalizer * moments.log_normalizer
+
+    def mode(self, potentials):
+        raise MissingCapabilityError(
+            "MeanField has no `mode`: its optimum is over approximate posteriors, and no values of proportions and "
+            "topics are the most probable under them jointly; use jaxem.e_step.Expectation()"
+        )
+
+    def sample(self, key, potentials):
+        raise MissingCapabilityError(
+            "MeanField has no `sample`: proportions and topics are dependent under the exact posterior, and draws from "
+            "the approximation would not be draws from it; use jaxem.e_step.Expectation()"
+        )
+
+
+def _log_words(potentials: MeanFieldTree) -> Array:
+    """The log probability of each word under each topic; 0 for padding."""
+    seen = potentials.counts > 0
+    inverse = jnp.where(seen, 1 / jnp.where(seen, potentials.counts, 1), 0)
+    return potentials.words * inverse[..., None]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _optimum(steps: int, tol: float, potentials: MeanFieldTree) -> Array:
+    counts, alpha = potentials.counts, potentials.concentration
+    eps = jnp.finfo(counts.dtype).eps
+    log = _log_words(potentials)
+    table = jnp.exp(log - jnp.max(log, -1, keepdims=True))  # at least one topic has a 1 for each word
+    mean = jnp.sum(counts, -1, keepdims=True) / alpha.shape[-1]
+    enough = jnp.maximum(tol, 8 * eps * (1 + mean + jnp.max(alpha, -1, keepdims=True)))
+    least = 0.75 * jnp.log(jnp.finfo(counts.dtype).tiny)  # so that no sum over topics is zero
+
+    def improve(carry):
+        turn, gamma, moving = carry
+        log_share = dirichlet.expected_log(gamma)
+        share = jnp.exp(jnp.maximum(log_share - jnp.max(log_share, -1, keepdims=True), least))
+        total = einsum("...lk,...k->...l", table, share)
+        new = alpha + share * einsum("...lk,...l->...k", table, counts / total)
+        change = jnp.max(jnp.abs(new - gamma), -1, keepdims=True)
+        # A document that has arrived stays, whichever others are in its block.
+        return turn + 1, jnp.where(moving, new, gamma), moving & ~(change <= enough)
+
+    def going(carry):
+        turn, _, moving = carry
+        return (turn < steps) & jnp.any(moving)
+
+    start = alpha + mean
+    return jax.lax.while_loop(going, improve, (jnp.zeros((), jnp.int32), start, jnp.isfinite(start[..., :1])))[1]
+
+
+@_optimum.defjvp
+def _(steps, tol, primals, tangents):
+    """At the optimum `gamma = alpha + sum_l count_l phi_l(E log theta)`; `phi` is a softmax."""
+    (potentials,), (tangent,) = primals, tangents
+    gamma = _optimum(steps, tol, potentials)
+
+    def update(potentials):
+        log = _log_words(potentials) + dirichlet.expected_log(gamma)[..., None, :]
+        phi = jax.nn.softmax(log, -1)
+        return potentials.concentration + einsum("...lk,...l->...k", phi, potentials.counts), phi
+
+    _, push, phi = jax.jvp(update, (potentials,), (tangent,), has_aux=True)
+    own = dirichlet.trigamma(gamma)
+    # The variance of the log proportions, and how the update depends on them: both symmetric.
+    variance = _diagonal(own) - dirichlet.trigamma(jnp.sum(gamma, -1))[..., None, None]
+    weighted = phi * potentials.counts[..., None]
+    slope = _diagonal(jnp.sum(weighted, -2)) - einsum("...lk,...lj->...kj", phi, weighted)
+    scale = jax.lax.rsqrt(own)
+    curvature = variance - matmul(matmul(variance, slope), variance)
+    inverse = inverse_lower(cholesky(curvature * scale[..., :, None] * scale[..., None, :]))
+    right = scale * einsum("...kj,...j->...k", variance, push)
+    return gamma, scale * einsum("...kj,...j->...k", matmul(transpose(inverse), inverse), right)
+
+
+def _moments(potentials: MeanFieldTree, gamma: Array) -> tuple[MeanFieldTree, Array]:
+    """Moments given `gamma`, and the log probability of each word under the expected log proportions."""
+    log_share = dirichlet.expected_log(gamma)
+    log_words = _log_words(potentials)
+    log = log_words + log_share[..., None, :]
+    top = jax.lax.stop_gradient(jnp.max(log, -1, keepdims=True))
+    shifted = jnp.exp(log - top)
+    total = jnp.sum(shifted, -1, keepdims=True)
+    seen = potentials.counts > 0
+    phi = jnp.where(seen[..., None], shifted / total, 0)
+    found = jnp.where(seen, (jnp.log(total) + top)[..., 0], 0)
+    entropy = found - jnp.sum(phi * log_words, -1)
+    return MeanFieldTree(phi, entropy, log_share, jnp.ones_like(potentials.log_normalizer)), found
+
+
+@jax.custom_jvp
+def _envelope(potentials: MeanFieldTree, moments: MeanFieldTree, gamma: Array) -> Array:
+    """The bound at its optimum `gamma`; its derivative in the potentials is the moments."""
+    found = _moments(potentials, gamma)[1]
+    alpha = potentials.concentration
+    prior = potentials.log_normalizer - dirichlet.log_normalizer(alpha) - dirichlet.divergence(gamma, alpha)
+    return jnp.sum(potentials.counts * found, -1) + prior
+
+
+@_envelope.defjvp
+def _(primals, tangents):
+    potentials, moments, gamma = primals
+    value = _envelope(potentials, moments, gamma)
+    terms = jax.tree.map(lambda m, t: jnp.sum((m * t).reshape(*value.shape, -1), -1), moments, tangents[0])
+    return value, sum(jax.tree.leaves(terms), jnp.zeros_like(value))
+
+
+def _diagonal(v: Array) -> Array:
+    return v[..., None] * jnp.broadcast_to(jnp.eye(v.shape[-1], dtype=v.dtype), (*v.shape, v.shape[-1]))

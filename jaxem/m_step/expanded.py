@@ -1,0 +1,34 @@
+from typing import Any, ClassVar, final
+
+from jaxem._errors import MissingCapabilityError
+from jaxem.m_step._m_step import AbstractMStep
+
+
+@final
+class Expanded(AbstractMStep):
+    """The maximum of Q in a larger model that leaves the data as they are, led back to the model's own parameters.
+
+    PX-EM: what the expansion adds adjusts for the difference between imputed hidden variables and what is expected of
+    them. Never lowers the log-likelihood, and converges no slower than EM. For models and families with
+    `maximize_expanded`, such as `jaxem.StudentT`. Liu, Rubin and Wu (1998).
+
+    **Example**
+
+    >>> import jaxem
+    >>> jaxem.Algorithm(m_step=jaxem.m_step.Expanded()).monotone
+    True
+    """
+
+    rung: ClassVar[int] = 2
+
+    def init(self, model, params):
+        if not model.linear:
+            raise MissingCapabilityError(
+                f"{type(model).__name__} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
+                "`potentials`), which PX-EM expands; use jaxem.em_gradient()"
+            )
+        return ()
+
+    def __call__(self, surrogate, params, state, key):
+        model: Any = surrogate.model
+        return model.maximize_expanded(surrogate.stats, params), state

@@ -1,0 +1,132 @@
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, PyTree
+
+from jaxem._errors import DataError
+
+
+class Sequences(NamedTuple):
+    """Sequences of rows, padded to a common length `T`.
+
+    - `values`: `[n, T, d]`, or a tree of arrays with leading axes `[n, T]` for families that take one.
+    - `lengths`: integers `[n]`, from 1 to `T`; `None` if all are `T`. What is in `values` beyond does not matter.
+    - `observed`: `[n, T]`, false at the steps of which nothing was observed; `None` if there are none but those whose
+        row is NaN throughout.
+
+    **Example**
+
+    >>> import numpy as np, jaxem
+    >>> data = jaxem.Sequences.of([np.zeros((3, 2)), np.ones((5, 2))])
+    >>> data.values.shape, data.lengths.tolist()
+    ((2, 5, 2), [3, 5])
+    """
+
+    values: PyTree
+    lengths: Int[Array, " n"] | None = None
+    observed: Any = None
+
+    integers = ("lengths",)
+
+    @staticmethod
+    def of(sequences: Sequence[Any], observed: Sequence[Any] | None = None) -> "Sequences":
+        """From a list of arrays `[T_i, d]` (or of trees of arrays with leading axis `T_i`), and of masks `[T_i]`."""
+        if not len(sequences):
+            raise DataError("there are no sequences")
+        tables = [jax.tree.map(np.asarray, sequence) for sequence in sequences]
+        lengths = []
+        for i, table in enumerate(tables):
+            shapes = [leaf.shape for leaf in jax.tree.leaves(table)]
+            if any(len(shape) < 2 for shape in shapes) or len({shape[0] for shape in shapes}) != 1 or not shapes[0][0]:
+                shape = shapes[0] if len(shapes) == 1 else shapes
+                raise DataError(
+                    f"sequences: number {i} has shape {shape}; each must be a table [steps, columns] of at least one "
+                    "step (for a single column pass x[:, None])"
+                )
+            lengths.append(shapes[0][0])
+        if observed is not None and [np.shape(mask) for mask in observed] != [(length,) for length in lengths]:
+            raise DataError("observed must have a mask for each sequence, with an entry for each of its steps")
+        longest = max(lengths)
+
+        def padded(*leaves: np.ndarray) -> np.ndarray:
+            if len({leaf.shape[1:] for leaf in leaves}) > 1:
+                raise DataError(f"sequences differ in their columns: {sorted({leaf.shape[1:] for leaf in leaves})}")
+            out = np.zeros((len(leaves), longest, *leaves[0].shape[1:]), np.result_type(*leaves))
+            for row, leaf in zip(out, leaves, strict=True):
+                row[: leaf.shape[0]] = leaf
+            return out
+
+        masks = None if observed is None else padded(*(np.asarray(mask, bool) for mask in observed))
+        equal = len(set(lengths)) == 1
+        return Sequences(jax.tree.map(padded, *tables), None if equal else np.array(lengths, np.int32), masks)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many sequences there are, and how many steps they are padded to."""
+        n, steps, *_ = jax.tree.leaves(self.values)[0].shape
+        return n, steps
+
+    def ended(self) -> Bool[Array, "n T"] | None:
+        """Which steps come after the end of their sequence; `None` where none can."""
+        if self.lengths is None:
+            return None
+        steps = jnp.arange(self.shape[1], dtype=jnp.int32)
+        return steps[None, :] >= jnp.asarray(self.lengths).astype(jnp.int32)[:, None]
+
+    def seen(self) -> Bool[Array, "n T"]:
+        """The steps that have an observation."""
+        found = jnp.zeros(self.shape, bool)
+        for leaf in jax.tree.leaves(self.values):
+            found = found | jnp.any(~jnp.isnan(leaf), tuple(range(2, leaf.ndim)))
+        if self.observed is not None:
+            found = found & jnp.asarray(self.observed).astype(bool)
+        ended = self.ended()
+        return found if ended is None else found & ~ended
+
+    def rows(self, seen: Bool[Array, "n T"]) -> PyTree:
+        """All steps as one table, the first steps of all sequences first; those that are not `seen` as the first that
+        is (or as 1/2 if none is)."""
+        n, steps = self.shape
+        flat = seen.T.reshape(-1)
+        index, some = jnp.argmax(flat), jnp.any(flat)
+
+        def table(leaf: Array) -> Array:
+            rows = jnp.swapaxes(jnp.asarray(leaf), 0, 1).reshape(n * steps, *leaf.shape[2:])
+            fill = jnp.where(some, rows[index], jnp.full_like(rows[0], 0.5))
+            mask = flat.reshape(flat.shape + (1,) * (rows.ndim - 1))
+            return jnp.where(mask, rows, fill[None])
+
+        return jax.tree.map(table, self.values)
+
+    def check(self) -> None:
+        """Raise `DataError` for shapes and lengths that do not fit together; on the host."""
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(self.values)]
+        if any(len(shape) < 3 for shape in shapes) or len({shape[:2] for shape in shapes}) != 1:
+            raise DataError(
+                f"values must have shape [sequences, steps, columns], got {shapes[0] if len(shapes) == 1 else shapes}; "
+                "for one sequence pass x[None], for a single column x[..., None]"
+            )
+        n, steps = shapes[0][:2]
+        if n == 0 or steps == 0:
+            raise DataError(f"values is empty: shape {shapes[0]}")
+        if self.lengths is not None:
+            lengths = np.asarray(self.lengths)
+            if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
+                raise DataError(f"lengths must be {n} integers, got {lengths.dtype} of shape {lengths.shape}")
+            wrong = np.flatnonzero((lengths < 1) | (lengths > steps))
+            if wrong.size:
+                raise DataError(f"lengths: sequence {wrong[0]} has length {lengths[wrong[0]]}, not one of 1 to {steps}")
+        if self.observed is not None:
+            observed = np.asarray(self.observed)
+            if observed.shape != (n, steps):
+                raise DataError(f"observed must have shape {(n, steps)}, got {observed.shape}")
+            if not np.isin(observed, (0, 1)).all():
+                raise DataError("observed must be true or false (1 or 0) for every step")
+
+
+def as_sequences(data: PyTree) -> Sequences:
+    """`data` if it says how long its sequences are; otherwise all are as long as the array."""
+    return data if isinstance(data, Sequences) else Sequences(data)
