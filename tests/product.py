@@ -6,6 +6,7 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -97,7 +98,54 @@ def models() -> dict[str, Cell]:
     cells["bernoulli"] = Cell(jaxem.Mixture(jaxem.Bernoulli(), 2), start, jnp.asarray(bits), ones)
     model, start, x, w, _ = engine.case("function")
     cells["function"] = Cell(model, start, x, w)
-    return cells
+    return cells | latents()
+
+
+def latents() -> dict[str, Cell]:
+    """A model for each structure of what is hidden."""
+    from tests.families import heavy, test_censored, test_function_family, test_glm
+    from tests.models import (
+        test_hmm,
+        test_lda,
+        test_mixture_of_experts,
+        test_multivariate_normal,
+        test_state_space,
+    )
+
+    rng = np.random.default_rng(40)
+    x = rng.standard_normal((120, 1)) * np.array([1.0, 0.8, -0.7, 0.6]) + 0.6 * rng.standard_normal((120, 4))
+    x[rng.random(x.shape) < 0.15] = np.nan
+    factor = jaxem.FactorParams(jnp.zeros(4), jnp.array([[0.5], [0.4], [-0.3], [0.2]]), jnp.ones(4))
+    lines = Cell(*heavy.two_lines())
+    return {
+        "chain": Cell(*test_hmm.cell()),
+        "chain, priors": Cell(*test_hmm.conjugate_cell()),
+        "Student t": Cell(*heavy.mixture()),
+        "regressions": lines._replace(weights=jnp.ones(len(lines.x.y)) if lines.weights is None else lines.weights),
+        "factors": Cell(jaxem.FactorAnalysis(1), factor, jnp.asarray(x), jnp.ones(120)),
+        "missing": Cell(*test_multivariate_normal.cell()),
+        "state space": Cell(*test_state_space.cell()),
+        "censored regression": Cell(*test_censored.cells()["regression"]),
+        "censored Weibull": Cell(*test_censored.cells()["Weibull"]),
+        "topics": Cell(*test_lda.cell()),
+        "topics, priors": Cell(*test_lda.cell(True)),
+        "Poisson regressions": Cell(*test_glm.cell()),
+        "experts": Cell(*test_mixture_of_experts.cell()),
+        "log density": Cell(*test_function_family.cell()),
+    }
+
+
+def algorithm(name: str, model: str) -> jaxem.Algorithm:
+    """The algorithm, with the parameters of the model for its blocks."""
+    if name not in ("ecm", "ecme"):
+        return ALGORITHMS[name]
+    cell = models()[model]
+    trainable = jax.tree.leaves(cell.model.trainable(cell.start))
+    names = zip(cell.model.parameter_names(cell.start), trainable, strict=True)
+    first, *others = dict.fromkeys(leaf.split(".")[0] for leaf, free in names if free)
+    if name == "ecm":
+        return jaxem.ecm(first, *others)
+    return jaxem.ecme(*([tuple(others)] if others else []), first, steps=1)
 
 
 def rungs(algorithm: str, model: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A hidden Markov model whose emissions are small neural networks, trained by generalised EM.
 
-In each of two hidden regimes the response follows the covariate along a curve of its own. A linear regression in each
-state misses the curves; a network finds them, with the same E-step and `jaxem.gem` in the place of the closed form.
+In each of two hidden regimes the response follows the covariate along a curve of its own, which a linear regression in
+each state cannot bend to. The E-step is the same; `jaxem.gem` takes the place of the closed form.
 """
 
 import equinox as eqx

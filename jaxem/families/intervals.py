@@ -143,8 +143,10 @@ def _floats(y: Any) -> Any:
     return y if y.dtype.kind == "f" else y.astype(jnp.result_type(float))
 
 
-def _flags(y: np.ndarray, censored: Any) -> np.ndarray:
+def _flags(y: Any, censored: Any) -> np.ndarray:
     flags = np.asarray(censored)
-    if flags.shape != y.shape or not (flags.dtype == bool or np.isin(flags, (0, 1)).all()):
-        raise DataError(f"censored must say true or false for each of the values {y.shape}, got shape {flags.shape}")
+    if flags.shape != np.shape(y) or not (flags.dtype == bool or np.isin(flags, (0, 1)).all()):
+        raise DataError(
+            f"censored must say true or false for each of the values {np.shape(y)}, got shape {flags.shape}"
+        )
     return flags.astype(bool)

@@ -49,10 +49,11 @@ class LinearRegression(AbstractFamily):
     **Example**
 
     >>> import jax, jax.numpy as jnp, jaxem
-    >>> x = jnp.stack([jnp.ones(8), jnp.arange(8.0)], 1)
-    >>> y = jnp.array([0.1, 0.9, 2.1, 2.9, 7.1, 5.9, 5.1, 3.9])
+    >>> t = jnp.arange(30.0)
+    >>> y = jnp.where(t % 2 == 0, t, 40 - t) + jnp.sin(7 * t)
+    >>> rows = jaxem.Responses(jnp.stack([jnp.ones(30), t], 1), y)
     >>> model = jaxem.Mixture(jaxem.LinearRegression(), num_components=2)
-    >>> fit = jaxem.fit(model, jaxem.Responses(x, y), key=jax.random.key(0), restarts=20)
+    >>> fit = jaxem.fit(model, rows, key=jax.random.key(0), restarts=20)
     >>> sorted(fit.params.components.coefficients[:, 1].round(1).tolist())
     [-1.0, 1.0]
     """

@@ -24,9 +24,9 @@ class Entries(NamedTuple):
 class GaussianChainTree(NamedTuple):
     """Potentials of a `GaussianChain`, or their moments.
 
-    With increments `e_1 = z_1` and `e_t = z_t - transition @ z_{t-1}`, the log density is the sum over
-    steps of `constant_t + linear_t^T z_t - z_t^T quadratic_t z_t / 2 + drift_t^T e_t`, minus `e_1^T first e_1 / 2`, minus the sum
-    over `t > 1` of `e_t^T precision e_t / 2 - e_t^T cross z_{t-1} + z_{t-1}^T past z_{t-1} / 2`. Steps at which
+    With increments `e_1 = z_1` and `e_t = z_t - transition @ z_{t-1}`, the log density is the sum over steps of
+    `constant_t + linear_t^T z_t - z_t^T quadratic_t z_t / 2 + drift_t^T e_t`, minus `e_1^T first e_1 / 2`, minus the
+    sum over `t > 1` of `e_t^T precision e_t / 2 - e_t^T cross z_{t-1} + z_{t-1}^T past z_{t-1} / 2`. Steps at which
     `present` is 0 lie beyond the end of a chain.
     """
 
@@ -114,7 +114,8 @@ class GaussianChain(AbstractLatent):
             return jnp.sum(products, tuple(range(axes, products.ndim)))
 
         terms = jax.tree.leaves(jax.tree.map(one, potentials, moments))
-        return sum(terms[1:], terms[0])
+        total: Any = sum(terms[1:], terms[0])
+        return total
 
     def filter(self, potentials: GaussianChainTree) -> tuple[Array, Array, Array, Array]:
         """Means `[..., T, q]` and covariances of each state given the factors before it, and up to its own."""
@@ -261,7 +262,7 @@ def _tree(mean, covariance, increment, noise, tied, there, entries, potentials) 
     leading = _leading(potentials)
     follows = there[1:, None]
     second = covariance + _outer(mean, mean)
-    by_pair: Any = (
+    by_pair = (
         -(noise + _outer(increment, increment)) / 2,
         tied + _outer(increment, mean[:-1]),
         -second[:-1] / 2,
@@ -272,7 +273,9 @@ def _tree(mean, covariance, increment, noise, tied, there, entries, potentials) 
         there,
         jnp.zeros_like(there),
         -second[0] / 2,
-        *by_pair,
+        by_pair[0],
+        by_pair[1],
+        by_pair[2],
         increments,
         -second / 2 * there[:, None, None],
         mean * there[:, None],

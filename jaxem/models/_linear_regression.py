@@ -26,7 +26,7 @@ class RegressionNatural(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The log density at `w = at + a`, `u = by + b`: `constant + target^T a + regressors^T b` and second-order terms."""
+    """The log density at `w = at + a`, `u = by + b`, to first order: `constant + target^T a + regressors^T b`."""
 
     constant: Array
     target: Array
@@ -77,7 +77,7 @@ class LinearRegression(eqx.Module):
         return jnp.diag(natural.precision) if self.diagonal else natural.precision
 
     def terms(self, natural: RegressionNatural, at: Array, by: Array, seen: Array) -> Terms:
-        """`at` `[..., p]`, `by` `[..., r]`; `seen` `[..., p]` (or `[..., 1]`) is 0 for what is not there, otherwise 1."""
+        """`at` `[..., p]`, `by` `[..., r]`; `seen` `[..., p]` (or `[..., 1]`) is 1, or 0 for what is not there."""
         if self.by_column:
             constant = linalg.einsum("...p,p->...", seen, natural.log_norm)
         else:
@@ -114,10 +114,7 @@ class LinearRegression(eqx.Module):
     def _explained(self, stats, change):
         """The scatter of `w - change @ u`."""
         scatter, cross, gram = -2 * stats.precision, stats.cross, -2 * stats.quadratic
-        if self.by_column:
-            bent = linalg.einsum("prs,ps->pr", gram, change)
-        else:
-            bent = linalg.matmul(change, gram)
+        bent = linalg.einsum("prs,ps->pr", gram, change) if self.by_column else linalg.matmul(change, gram)
         if self.diagonal:
             return scatter + jnp.sum(change * (bent - 2 * cross), 1)
         return scatter + linalg.matmul(bent - cross, change.T) - linalg.matmul(change, cross.T)

@@ -12,7 +12,7 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractLinearModel, unreduced
 from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg
-from jaxem.latent import GaussianChainTree, Entries, GaussianChain
+from jaxem.latent import Entries, GaussianChain, GaussianChainTree
 from jaxem.models._linear_regression import LinearRegression, RegressionNatural
 from jaxem.models._state_basis import observability, unidentified
 from jaxem.models.sequences import Sequences, as_sequences
@@ -96,9 +96,9 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     - `floor`: no eigenvalue of `observation_covariance` falls below this fraction of the mean square of its column,
         nor one of the states' covariances below what would matter that little to the observations. A fit that ends
         there has status `degenerate_component`.
-    - `careful`: whether statistics are taken about the smoothed means, at the cost of another pass; by default in single
-        precision alone. Without it, the noise loses digits as the square of the ratio of observations to noise; a fit
-        that lost half of them has status `inaccurate`.
+    - `careful`: whether statistics are taken about the smoothed means, at the cost of another pass; by default in
+        single precision alone. Without it, the noise loses digits as the square of the ratio of observations to
+        noise; a fit that lost half of them has status `inaccurate`.
 
     Data are `[n, T, d]`, or `Sequences` of unequal lengths; NaN is a missing value, and weights are of whole sequences.
     Parameters are `StateSpaceParams`. Where all are free, their values depend on the basis of the states, which the
@@ -438,14 +438,12 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         return StateSpaceNatural(stats.present, *(r.translate(own, move) for r, own, move in parts))
 
     def loss(self, params):
-        """Rounding error of the observations' noise, from the squares of the observations that cancel in it."""
+        """Rounding error of the observations' noise: squares of the observations cancel in it, or residuals are taken."""
         eps = jnp.finfo(params.initial_mean.dtype).eps
-        if self._is_careful(params):
-            return jnp.zeros((), params.initial_mean.dtype)
         structure = STRUCTURES[self.observation_covariance]()
         precision = structure.precision(structure.factor(params.observation_covariance[None]), None)[0]
-        own = precision if precision.ndim == 1 else jnp.diagonal(precision)
-        return eps * jnp.max(own)
+        largest = jnp.max(precision if precision.ndim == 1 else jnp.diagonal(precision))
+        return eps * (jnp.sqrt(largest) if self._is_careful(params) else largest)
 
     def degenerate(self, params):
         def at_floor(kind, covariance, scale=None):
@@ -478,7 +476,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         )
         q, mix, noise = self.state_dim, *jax.random.split(key)
         y, observed, there = self._read(data)
-        n, steps, d = y.shape
+        _, steps, d = y.shape
         total = jnp.sum(observed * weights[:, None, None], (0, 1))
         mean = jnp.sum(y * weights[:, None, None], (0, 1)) / jnp.where(total > 0, total, 1)
         filled = jnp.where(observed > 0, y, mean[None, None])
@@ -517,7 +515,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     @eqx.filter_jit
     def filter(self, params: StateSpaceParams, data: PyTree) -> StateMarginals:
         """States given the observations up to their own time (the Kalman filter)."""
-        model, centre, found = self._filtered(params, data)
+        _, centre, found = self._filtered(params, data)
         return StateMarginals(centre + found[2], found[3])
 
     @eqx.filter_jit

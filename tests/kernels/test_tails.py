@@ -83,6 +83,7 @@ def test_derivatives_are_those_of_the_moments():
             np.testing.assert_allclose(tangent, np.subtract(up, down) / (2 * step), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_derivatives_are_finite_wherever_the_interval_is(dtype):
     near, width = (jnp.asarray(v, dtype) for v in zip(*INTERVALS.values(), strict=True))
     first = jax.jacfwd(lambda a, w: jnp.stack(tails.interval_moments(a, w)), (0, 1))

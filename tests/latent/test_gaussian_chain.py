@@ -1,6 +1,7 @@
 """The Gaussian chain against its dense joint distribution: log-normalizer, moments, derivatives, draws."""
 
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ def definite(rng, *shape):
 
 
 @lru_cache
-def potentials(entries=False, seed=0):
+def potentials(entries=False, seed=0) -> Any:
     """Two chains of different lengths; the pairs are not those of any transition with unit leftovers."""
     rng = np.random.default_rng(seed)
     n, d = len(LENGTHS), 2
@@ -43,7 +44,7 @@ def potentials(entries=False, seed=0):
         there[..., None, None] * definite(rng, n, STEPS, Q),
         there[..., None] * normal((n, STEPS, Q)),
     )
-    return GaussianChainTree(*map(jnp.asarray, leaves), extra if entries else None)
+    return GaussianChainTree(*map(jnp.asarray, leaves))._replace(entries=extra if entries else None)  # pyright: ignore[reportArgumentType]
 
 
 TRANSITION = np.array([[0.6, 0.2], [-0.3, 0.5]])
@@ -102,7 +103,7 @@ def found(entries):
     return p, *run(p)
 
 
-@pytest.mark.parametrize("entries", [False, True])
+@pytest.mark.parametrize("entries", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_log_normalizer_and_states_are_those_of_the_joint(entries):
     p, moments, value, _, (mode, at_mode) = found(entries)
     for row, length in enumerate(LENGTHS):
@@ -118,7 +119,7 @@ def test_log_normalizer_and_states_are_those_of_the_joint(entries):
         assert not np.any(moments.linear[row, length:])
 
 
-@pytest.mark.parametrize("entries", [False, True])
+@pytest.mark.parametrize("entries", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_moments_are_the_gradient_of_the_energy_in_expectation(entries):
     """Each moment is the expectation of what its potential multiplies, by exact quadrature of a quadratic."""
     p, moments, *_ = found(entries)
@@ -154,12 +155,13 @@ def test_moments_are_the_gradient_of_the_energy_in_expectation(entries):
             )
 
 
-@pytest.mark.parametrize("entries", [False, True])
+@pytest.mark.parametrize("entries", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradient_of_the_log_normalizer_is_the_moments(entries):
     _, moments, _, gradient, _ = found(entries)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), gradient, moments)
 
 
+@pytest.mark.slow
 def test_any_transition_of_the_increments_gives_the_same_chain():
     """Potentials re-expressed about no transition at all."""
     p, moments, value, *_ = found(False)
@@ -173,6 +175,7 @@ def test_any_transition_of_the_increments_gives_the_same_chain():
     np.testing.assert_allclose(again.linear, moments.linear, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_curvature_of_the_log_normalizer():
     """Second derivatives, which Newton's method needs, against differences of the moments."""
     latent, p = GaussianChain(jnp.asarray(TRANSITION)), potentials()
@@ -192,6 +195,7 @@ def test_curvature_of_the_log_normalizer():
     )
 
 
+@pytest.mark.slow
 def test_leading_axes_are_a_batch():
     p, moments, value, *_ = found(False)
     spread = jax.tree.map(lambda leaf: leaf[:, None] + jnp.zeros((1, 3) + (1,) * (leaf.ndim - 1)), p)
@@ -200,7 +204,8 @@ def test_leading_axes_are_a_batch():
     np.testing.assert_allclose(again.cross[:, 2], moments.cross, atol=1e-12)
 
 
-@pytest.mark.parametrize("entries", [False, True])
+@pytest.mark.slow
+@pytest.mark.parametrize("entries", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_draws_have_the_moments(entries):
     latent, (p, moments, *_) = GaussianChain(jnp.asarray(TRANSITION)), found(entries)
     draws = 20_000
@@ -223,9 +228,11 @@ def test_draws_have_the_moments(entries):
         assert np.all((off <= 5 * error + 1e-12)[there])
 
 
+@pytest.mark.slow
 def test_a_chain_of_one_step_is_a_gaussian():
     p = potentials()
-    one = GaussianChainTree(*(leaf[:, :1] if i in (0, 1, 6, 7, 8) else leaf for i, leaf in enumerate(p[:9])))
+    by_step = ("constant", "present", "drift", "quadratic", "linear")
+    one = p._replace(**{name: getattr(p, name)[:, :1] for name in by_step})
     moments, value = jax.jit(lambda p: GaussianChain().expectation(p))(one)
     precision = np.asarray(one.first + one.quadratic[:, 0])
     push = np.asarray(one.linear + one.drift)[:, 0]

@@ -118,10 +118,9 @@ class TestBoth:
         np.testing.assert_allclose(value, np.add(expected, 0.35), rtol=1e-9)
 
     def test_what_is_not_hidden_adds_nothing(self, dtype, latent, potentials):
-        p = jax.tree.map(jnp.zeros_like, potentials(dtype))._replace(
-            constant=jnp.full(len(potentials()[0]), 1.5, dtype)
-        )
-        moments, value = latent.expectation(p)
+        p = jax.tree.map(jnp.zeros_like, potentials(dtype))
+        p = p._replace(constant=jnp.full_like(p.constant, 1.5))
+        moments, value = jax.jit(latent.expectation)(p)
         np.testing.assert_array_equal(value, p.constant)
         for found in (moments, latent.mode(p)[0], jax.jit(latent.sample)(jax.random.key(0), p)):
             assert all((np.asarray(leaf) == 0).all() for leaf in found[1:])

@@ -254,6 +254,7 @@ def test_gaussian_iterates_are_those_of_hmmlearn(covariance):
     np.testing.assert_allclose(mine, full, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_fixed_entries_stay_and_the_others_are_maximised_given_them():
     _, start, data, _ = cell()
     pattern = [[NAN, 0.3], [0.0, 1.0]]
@@ -360,9 +361,45 @@ def test_drawn_paths_have_the_smoothed_probabilities():
     np.testing.assert_allclose((paths == 1).mean(0), model.posterior(start, data)[..., 1], atol=5 * 0.5 / 20)
 
 
+@pytest.mark.slow
+def test_emissions_with_missing_entries():
+    rng = np.random.default_rng(43)
+    x = rng.standard_normal((3, 12, 2)) + np.where(np.arange(12) < 6, 0.0, 3.0)[None, :, None]
+    x[0, 2, 0] = x[0, 3, 1] = x[1, 5, 0] = NAN
+    x[0, 4] = NAN
+    data = jaxem.Sequences(jnp.asarray(x), jnp.array([12, 5, 9], jnp.int32))
+    mean, covariance = (
+        np.array([[0.0, 0.2], [2.5, 3.0]]),
+        np.array([[[1.0, 0.3], [0.3, 1.0]], [[0.8, 0.0], [0.0, 1.5]]]),
+    )
+    initial, transition = np.array([0.7, 0.3]), np.array([[0.8, 0.2], [0.1, 0.9]])
+    emission = jaxem.GaussianParams(jnp.asarray(mean), jnp.asarray(covariance))
+    start = jaxem.HMMParams(jnp.asarray(initial), jnp.asarray(transition), emission)
+    model = jaxem.HMM(jaxem.Incomplete(jaxem.Gaussian()), 2)
+    local = np.zeros((5, 2))
+    for t in range(5):
+        there = ~np.isnan(x[0, t])
+        for j in range(2):
+            if there.any():
+                marginal = stats.multivariate_normal(mean[j][there], covariance[j][np.ix_(there, there)])
+                local[t, j] = marginal.logpdf(x[0, t][there])
+    paths, log = chains.enumerate_paths(np.log(initial), np.log(transition), local, 5)
+    first = jaxem.Sequences(data.values[:1, :5])
+    total = np.logaddexp.reduce(log)
+    np.testing.assert_allclose(model.log_prob(start, first)[0], total, rtol=1e-10)
+    smoothed = model.posterior(start, first)[0]
+    np.testing.assert_allclose(smoothed[:, 1], np.exp(log - total) @ paths, atol=1e-10)
+    filled = np.asarray(model.impute(start, first))[0]
+    assert np.isfinite(filled).all()
+    np.testing.assert_allclose(filled[4], np.asarray(smoothed)[4] @ mean, atol=1e-10)
+    np.testing.assert_array_equal(filled[0], x[0, 0])
+    check_model(model, start, data)
+
+
 # Edges
 
 
+@pytest.mark.slow
 def test_one_state_and_one_step_are_a_single_member():
     x = np.asarray(cell()[2].values)[:, :1]
     model = jaxem.HMM(jaxem.Poisson(), 1)

@@ -21,9 +21,11 @@ def _build(name: str) -> Callable[..., Any]:
 
 def _scores(model: Any, params: Any, x: np.ndarray) -> Assignment:
     """Posterior means of the factors."""
+    import jax.numpy as jnp
+
     import jaxem
 
-    values = np.asarray(jaxem.factor_analysis.scores(params, x).mean)
+    values = np.asarray(jaxem.factor_analysis.scores(params, jnp.asarray(x)).mean)
     return Assignment(values, [f"score_{j}" for j in range(values.shape[1])])
 
 
