@@ -13,7 +13,6 @@ from jaxtyping import Array
 
 from jaxem.kernels import linalg, small
 
-
 # Up to this size products are sums of elementwise terms: ten times faster on a CPU than a product or a reduction of so
 # few entries (4 x 4, jaxlib 0.10).
 _UNROLLED = 5
@@ -99,6 +98,13 @@ def solve_lower(factor: Array, b: Array) -> Array:
     return jnp.stack(rows, -3)
 
 
+def solve_upper(factor: Array, b: Array) -> Array:
+    """Solve `factor^T x = b` for lower triangular factors `[q, q, b]` and vectors `[q, b]`."""
+    if factor.shape[0] > small.SMALL:
+        return apply(transpose(solve_lower(factor, identity(factor))), b)
+    return small.solve_upper(factor, b)
+
+
 def log_diagonal(factor: Array) -> Array:
     """Half the log determinant of `factor factor^T`."""
     return jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-3, axis2=-2)), -1)
@@ -128,9 +134,11 @@ def filter(
         root = solve_lower(inner, transpose(factor))
         pull = linear - apply(quadratic, mean)
         moved = apply(root, pull)
-        at_mean = jnp.sum(mean * (linear + pull), -2) / 2
-        value = at_mean + jnp.sum(moved**2, -2) / 2 - log_diagonal(inner)
-        return factor, mean + apply(transpose(root), moved), root, value
+        # The density at the new mean, near which the terms are small however far off the old one was.
+        new = mean + apply(transpose(root), moved)
+        at_new = jnp.sum(new * (2 * linear - apply(quadratic, new)), -2) / 2
+        value = at_new - jnp.sum(solve_upper(inner, moved) ** 2, -2) / 2 - log_diagonal(inner)
+        return factor, new, root, value
 
     def step(carry, inputs):
         mean, covariance = carry

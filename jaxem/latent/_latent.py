@@ -1,5 +1,5 @@
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -16,8 +16,11 @@ class AbstractLatent(eqx.Module):
     of the log-normalizer with respect to the potentials and have their structure.
 
     What is hidden in each state of a discrete structure (see `Nested`) has leading axes `[k, n, ...]` where an
-    observation alone has `[n]`; methods return values of the shape of the leading axes.
+    observation alone has `[n]`; methods return values of the shape of the leading axes. A structure that puts them last
+    says so by `row_axis`, the axis of the rows in leaves for `[k, n]`.
     """
+
+    row_axis: ClassVar[int] = 1
 
     @property
     def lacks(self) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class Chain(AbstractChoice):
     >>> half = jnp.log(jnp.full((2, 1), 0.5))
     >>> stay = jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))[:, :, None]
     >>> moments, _ = Chain().expectation(ChainTree(half, stay, jnp.array([[[2.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]]])))
-    >>> moments.local[0, 0].round(2).tolist()
+    >>> [round(p, 2) for p in moments.local[0, 0].tolist()]
     [0.88, 0.8, 0.74]
     """
 

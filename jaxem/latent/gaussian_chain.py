@@ -70,12 +70,12 @@ class GaussianChain(AbstractLatent):
     **Example**
 
     >>> import jax.numpy as jnp
-    >>> from jaxem.latent import GaussianChainTree, GaussianChain
+    >>> from jaxem.latent import GaussianChain, GaussianChainTree
     >>> one, steps = jnp.ones((1, 1, 1)), jnp.ones((1, 3))
     >>> potentials = GaussianChainTree(0 * steps, steps, one, one, 0 * one, 0 * one, 0 * steps[..., None],
     ...                        jnp.ones((1, 3, 1, 1)), steps[..., None])
     >>> moments, log_normalizer = GaussianChain().expectation(potentials)
-    >>> moments.linear[0, :, 0].tolist()
+    >>> moments.linear[0, :, 0].round(3).tolist()
     [0.5, 0.5, 0.5]
     """
 

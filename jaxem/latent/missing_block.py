@@ -1,5 +1,5 @@
 import math
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
@@ -31,6 +31,8 @@ class MissingBlock(AbstractLatent):
     """
 
     gaussian: GaussianLatent = GaussianLatent()
+
+    row_axis: ClassVar[int] = -1
 
     def expectation(self, potentials: GaussianPotentials) -> tuple[GaussianPotentials, Array]:
         hidden, filled = _filled(potentials)

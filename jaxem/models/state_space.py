@@ -438,7 +438,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         return StateSpaceNatural(stats.present, *(r.translate(own, move) for r, own, move in parts))
 
     def loss(self, params):
-        """Rounding error of the observations' noise: squares of the observations cancel in it, or residuals are taken."""
+        """Rounding error of the observations' noise, in which their squares cancel unless residuals are taken."""
         eps = jnp.finfo(params.initial_mean.dtype).eps
         structure = STRUCTURES[self.observation_covariance]()
         precision = structure.precision(structure.factor(params.observation_covariance[None]), None)[0]

@@ -83,7 +83,7 @@ def dense(p, row, transition):
         return energy(p, row, length, transition, z, v)
 
     zero = jnp.zeros(len(keep))
-    value, gradient, hessian = (np.asarray(fn(of)(zero)) for fn in (lambda f: f, jax.grad, jax.hessian))
+    value, gradient, hessian = map(np.asarray, jax.jit(lambda z: (of(z), jax.grad(of)(z), jax.hessian(of)(z)))(zero))
     covariance = np.linalg.inv(-hessian[np.ix_(keep, keep)])
     gradient = gradient[keep]
     log_normalizer = value + gradient @ covariance @ gradient / 2
@@ -243,6 +243,7 @@ def test_a_chain_of_one_step_is_a_gaussian():
     assert not np.any(moments.cross)
 
 
+@pytest.mark.slow
 def test_an_improper_chain_is_not_a_number():
     bad = potentials()._replace(precision=-potentials().precision)
     assert np.isnan(jax.jit(lambda p: GaussianChain().expectation(p))(bad)[1]).all()

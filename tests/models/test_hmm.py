@@ -248,6 +248,7 @@ def test_gaussian_iterates_are_those_of_hmmlearn(covariance):
     np.testing.assert_allclose(fit.params.transition, other.transmat_, rtol=1e-6)
     np.testing.assert_allclose(fit.params.emission.mean, other.means_, rtol=1e-6)
     full = other.covars_ if covariance != "tied" else other.covars_[:1]
+    full = full[:: len(full) // 2] if covariance == "spherical" else full  # hmmlearn 0.3 repeats them
     mine = np.asarray(fit.params.emission.covariance)
     dense = {"diagonal": lambda c: c[:, :, None] * np.eye(2), "spherical": lambda c: c[:, None, None] * np.eye(2)}
     mine = dense.get(covariance, lambda c: c.reshape(-1, 2, 2))(mine)
