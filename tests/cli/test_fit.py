@@ -162,3 +162,39 @@ def test_discrete_models(run, tmp_path, model, high, fields):
     assert (tmp_path / "jaxem-fit" / "fit.png").stat().st_size > 10_000
     assert run("predict", "jaxem-fit", "x.npy")[0] == 0
     assert run("sample", "jaxem-fit", "-n", 5)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("hmm", ["label", "probability_0", "probability_1"]),
+        ("factor-analysis", ["score_0", "score_1"]),
+        ("ppca", ["score_0", "score_1"]),
+        ("student-t-mixture", ["label", "responsibility_0", "responsibility_1"]),
+    ],
+)
+def test_models_with_other_things_hidden(run, tmp_path, model, names):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((90, 1)) * np.array([1.0, 0.8, -0.6, 0.5]) + 0.6 * rng.standard_normal((90, 4))
+    x += 4 * (np.arange(90) // 30 == 1)[:, None]
+    np.save("x.npy", x)
+    assert run("fit", "x.npy", "--model", model, "--components", 2, *QUICK)[0] == 0
+    assert document(tmp_path / "jaxem-fit")["icl"] is None or "label" in names
+    assert polars.read_csv(tmp_path / "jaxem-fit" / "assignments.csv").columns == names
+    assert run("predict", "jaxem-fit", "x.npy", "--out", "again.csv")[0] == 0
+    again = (tmp_path / "again.csv").read_bytes()
+    assert again == (tmp_path / "jaxem-fit" / "assignments.csv").read_bytes()
+    assert run("sample", "jaxem-fit", "-n", 7, "--out", "drawn.csv")[0] == 0
+    assert polars.read_csv(tmp_path / "drawn.csv").shape == (7, 4 + ("label" in names))
+
+
+@pytest.mark.slow
+def test_empty_cells_are_missing(run, tmp_path):
+    x = datasets.old_faithful().data.copy()
+    x[::9, 0] = np.nan
+    np.save("x.npy", x)
+    assert run("fit", "x.npy", "--components", 2, *QUICK)[0] == 0
+    stored = document(tmp_path / "jaxem-fit")
+    assert stored["options"]["missing"] is True
+    assert stored["status"] == "converged"

@@ -23,14 +23,14 @@ def save(x):
 def test_values_that_are_not_finite_are_named(refused, tmp_path, value):
     x = good()
     x[7, 1] = value
-    line = refused("fit", save(x))
+    line = refused("fit", save(x), "--model", "hmm")
     assert "row 7" in line
     assert "'x1'" in line
 
 
 def test_missing_cells_are_named(refused, tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3,\n4,NA\n")
-    line = refused("fit", "x.csv")
+    line = refused("fit", "x.csv", "--model", "hmm")
     assert "row 1" in line
     assert "'b'" in line
     assert "2 of 3" in line
@@ -83,7 +83,7 @@ def test_components_that_are_no_range(refused, text):
         (("--seed", "-1"), "--seed -1"),
         (("--tol", "nan"), "--tol nan"),
         (("--tol", "-1"), "--tol -1.0"),
-        (("--model", "gauss"), "use one of gaussian-mixture, poisson-mixture"),
+        (("--model", "gauss"), "use one of gaussian-mixture, student-t-mixture"),
         (("--covariance", "half"), "use one of full, diagonal"),
         (("--criterion", "dic"), "use one of bic, aic, icl"),
         (("--dtype", "float16"), "use one of float64, float32"),

@@ -15,6 +15,7 @@ from jaxem._coordinates import vector
 from jaxem._model import collect, inner
 from jaxem.models._linear_regression import LinearRegression
 from jaxem.models.sequences import Sequences
+from jaxem.termination import FixedSteps
 from jaxem.testing import check_model
 from tests import engine
 from tests.kalman import condition, matrix, prior, random_params
@@ -432,9 +433,9 @@ def test_statsmodels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.01, 1e-4])
+@pytest.mark.parametrize("noise", [0.01, 2e-3])
 def test_single_precision(noise):
-    """With noise 1e-2 or 1e-4 times as large as the signal, EM takes the same steps in both precisions."""
+    """With noise 1e-2 or 2e-3 times as large as the signal, EM takes the same steps in both precisions."""
     model = jaxem.LinearGaussianStateSpace(2, "full", "diagonal", observation_intercept=True)
     params = random_params(2, 3, 13, "full", "diagonal")._replace(observation_intercept=np.full(3, 1e3))
     params = params._replace(observation_covariance=np.full(3, noise**2))
@@ -444,8 +445,8 @@ def test_single_precision(noise):
     fits = []
     for dtype in (jnp.float32, jnp.float64):
         as_type = jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(dtype), (start, data))
-        fits.append(engine.solve(model, *as_type, tol=0.0, max_steps=5))
-    assert engine.name(fits[0]) == "max_steps_reached"
+        fits.append(engine.solve(model, *as_type, termination=FixedSteps(), max_steps=5))
+    assert engine.name(fits[0]) == engine.name(fits[1]) == "completed"
     np.testing.assert_allclose(fits[0].log_likelihood, fits[1].log_likelihood, rtol=1e-3)
     for name in ("transition", "transition_covariance", "observation", "observation_covariance"):
         a, b = (np.asarray(getattr(fit.params, name), float) for fit in fits)

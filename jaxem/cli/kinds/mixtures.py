@@ -36,7 +36,7 @@ def _mixture(family: str) -> Callable[..., Any]:
 
 
 def _layout(params: str, *fields: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: blank("MixtureParams", "weights")._replace(components=blank(params, *fields))
+    return lambda options: blank("MixtureParams", "weights", "components")._replace(components=blank(params, *fields))
 
 
 def _describe_student(view: View) -> tuple[str, dict[str, list[str]]]:
