@@ -111,6 +111,7 @@ def test_variational_bayes_streams_too():
     np.testing.assert_allclose(fit.objective, step.objective, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_file_larger_than_what_is_read_at_a_time(tmp_path):
     x = two_gaussians().x
     file = np.memmap(tmp_path / "rows.bin", np.float64, "w+", shape=(20 * len(x), 2))

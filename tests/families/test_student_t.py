@@ -81,6 +81,7 @@ def test_stackloss_with_free_degrees_of_freedom(name):
     assert_allclose(fit.params.coefficients, [-38.4827, 0.8520, 0.4902, -0.0706], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_free_degrees_of_freedom_are_those_of_scipy():
     case = heavy.multivariate()
     fit = engine.solve(case.model, case.start, case.x, tol=1e-12)

@@ -96,6 +96,7 @@ def test_every_step_of_maximum_likelihood_is_the_published_one():
     assert float(fit.log_likelihood) == float(fit.objective)
 
 
+@pytest.mark.slow
 def test_every_step_of_variational_bayes_is_the_published_one():
     alpha, values = np.full(TOPICS, ALPHA), []
     counts, _, _ = e_step(np.log(corpus()[1]), alpha)

@@ -88,6 +88,7 @@ def test_unlike_experts():
     assert float(gradient.gate[0, 1]) == pytest.approx(slope, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_unlike_members_of_linear_families_have_a_closed_form():
     model = jaxem.Mixture(jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson()), 2)
     assert model.linear

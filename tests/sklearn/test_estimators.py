@@ -92,6 +92,7 @@ def test_the_precision_is_that_of_the_data(x, fitted, enabled):
     np.testing.assert_allclose(np.sort(single.means_, 0), np.sort(double.means_, 0), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_is_an_estimator(x):
     frame = pd.DataFrame(x, columns=["eruption", "waiting"])
     search = GridSearchCV(GaussianMixture(random_state=0, n_init=2), {"n_components": [1, 2]}, cv=3).fit(frame)

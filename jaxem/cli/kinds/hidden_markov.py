@@ -26,7 +26,9 @@ def _hmm(family: str) -> Callable[..., Any]:
 
 
 def _layout(params: str, *fields: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: blank("HMMParams", "initial", "transition", "emission")._replace(emission=blank(params, *fields))
+    return lambda options: blank("HMMParams", "initial", "transition", "emission")._replace(
+        emission=blank(params, *fields)
+    )
 
 
 def _by_state(model: Any, params: Any, x: np.ndarray) -> Assignment:
