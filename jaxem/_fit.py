@@ -108,6 +108,8 @@ def fit(
             raise DataError(f"init: no method {init!r}; choose from {', '.join(METHODS)}, or pass parameters")
         init = METHODS[init]
     if isinstance(init, AbstractInit):
+        if not isinstance(getattr(model, "start", None), AbstractInit):
+            raise DataError(f"init: {type(model).__name__} draws its own starts; leave init out, or pass parameters")
         model, init = dataclasses.replace(model, start=init), None  # pyright: ignore[reportCallIssue]
     algorithm = algorithm or default_algorithm(model)
     plain = model
