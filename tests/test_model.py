@@ -81,4 +81,4 @@ def test_what_follows_from_potentials_alone(data):
     ):
         model.sample(jax.random.key(0), START, 3)
     with pytest.raises(jaxem.MissingCapabilityError, match="rung 2"):
-        jaxem.solve(model, START, data)
+        jaxem.solve(model, START, data, algorithm=jaxem.em())
