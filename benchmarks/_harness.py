@@ -12,6 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 1800  # seconds that a contender may take for one answer
+INTERPRETERS: dict[str, str] = {}  # of contenders that have an environment of their own
 
 
 class Missing(Exception):
@@ -35,7 +36,14 @@ class Worker:
         self.started = time.perf_counter()
         self.seconds_to_first: float | None = None
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks._worker", contender, task, json.dumps(spec)],
+            [
+                INTERPRETERS.get(contender, sys.executable),
+                "-m",
+                "benchmarks._worker",
+                contender,
+                task,
+                json.dumps(spec),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

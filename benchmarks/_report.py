@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 README = Path(__file__).parent / "README.md"
-PACKAGES = ("jaxem", "jax", "jaxlib", "numpy", "scipy", "scikit-learn", "gmmx")
+PACKAGES = ("jaxem", "jax", "jaxlib", "numpy", "scipy", "scikit-learn", "gmmx", "hmmlearn", "dynamax")
 
 
 @dataclass

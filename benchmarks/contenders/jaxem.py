@@ -9,8 +9,8 @@ import numpy as np
 
 import jaxem
 from benchmarks import _data, _memory
-
-NEVER = -float("inf")  # no gain is below it: exactly max_steps iterations
+from benchmarks.contenders import _jaxem_models
+from benchmarks.contenders._solve import Solve
 
 
 def parameters(weights, means, covariances):
@@ -26,36 +26,15 @@ def described(params, seconds: float) -> dict:
     }
 
 
-class Iterations:
-    """Seconds per iteration and start of `solve`, compiled once: two runs from one start, one with more iterations."""
+class Iterations(Solve):
+    """A Gaussian mixture with full covariances, from one start or several."""
 
-    def __init__(self, spec: dict):
-        self.spec = spec
+    def problem(self):
+        spec = self.spec
         x = _data.overlapping(spec["n"], spec["d"], spec["k"], spec["dtype"])
         start = parameters(*_data.starts(x, spec["k"], spec["starts"]))
-        one = spec["starts"] == 1
-        model = jaxem.GaussianMixture(spec["k"])
-
-        def run(params, x, steps):
-            fit = jaxem.solve(model, params, x, tol=NEVER, max_steps=steps)
-            return fit.params, fit.log_likelihood, fit.num_steps
-
-        program = run if one else jax.vmap(run, in_axes=(0, None, None))
-        self.start = jax.tree.map(lambda leaf: leaf[0], start) if one else start
-        self.x, self.program = jnp.asarray(x), jax.jit(program)
-        self.run(1)
-
-    def run(self, steps: int) -> float:
-        began = time.perf_counter()
-        params, _, num_steps = jax.block_until_ready(self.program(self.start, self.x, steps))
-        elapsed = time.perf_counter() - began
-        if not (num_steps == steps).all() or params.weights.dtype != self.x.dtype:
-            raise RuntimeError(f"asked for {steps} iterations in {self.x.dtype}, got {num_steps}")
-        return elapsed
-
-    def repetition(self) -> dict:
-        few, added = self.spec["few"], self.spec["added"]
-        return {"seconds": (self.run(few + added) - self.run(few)) / added / self.spec["starts"]}
+        start = jax.tree.map(lambda leaf: leaf[0], start) if spec["starts"] == 1 else start
+        return jaxem.GaussianMixture(spec["k"]), start, jnp.asarray(x)
 
 
 class Restarts:
@@ -178,4 +157,5 @@ TASKS = {
     "lockstep": Lockstep,
     "memory": Memory,
     "retrace": Retrace,
+    **_jaxem_models.TASKS,
 }

@@ -1,27 +1,29 @@
-"""scikit-learn's GaussianMixture."""
+"""scikit-learn: GaussianMixture and LatentDirichletAllocation."""
 
 import time
 import warnings
 
 import numpy as np
+from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from benchmarks import _data, _memory
+from benchmarks import _data, _documents, _memory
+from benchmarks.contenders._timed import Passes, Timed
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 
 
-class Iterations:
-    """Seconds per iteration: two fits from the same start, one with more iterations; tol=0 never stops early."""
+class Iterations(Timed):
+    """tol=0 never stops early."""
 
     def __init__(self, spec: dict):
         self.spec = spec
         self.x = _data.overlapping(spec["n"], spec["d"], spec["k"], spec["dtype"])
         self.start = _data.starts(self.x, spec["k"], 1)
-        self.fit(1)
+        self.run(1)
 
-    def fit(self, steps: int) -> float:
+    def run(self, steps: int) -> float:
         weights, means, covariances = (leaf[0] for leaf in self.start)
         model = GaussianMixture(
             self.spec["k"],
@@ -39,10 +41,6 @@ class Iterations:
         if model.n_iter_ != steps:
             raise RuntimeError(f"asked for {steps} iterations, got {model.n_iter_}")
         return elapsed
-
-    def repetition(self) -> dict:
-        few, added = self.spec["few"], self.spec["added"]
-        return {"seconds": (self.fit(few + added) - self.fit(few)) / added}
 
 
 class Restarts:
@@ -88,4 +86,39 @@ class Memory:
         }
 
 
-TASKS = {"iterations": Iterations, "restarts": Restarts, "memory": Memory}
+class Documents(Passes):
+    """LatentDirichletAllocation. The evaluation of the training documents with which a fit ends cancels."""
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        self.table, _, _ = _documents.corpus(spec["n"], spec["words"], spec["k"], spec["dtype"])
+        self.restart(0)
+        self.run(1)  # its processes, if it takes several, stay up
+
+    def restart(self, seed):
+        self.state = seed
+
+    def run(self, steps):
+        spec, prior = self.spec, 1 / self.spec["k"]
+        model = LatentDirichletAllocation(
+            spec["k"],
+            doc_topic_prior=prior,
+            topic_word_prior=prior,
+            learning_method="online" if spec["online"] else "batch",
+            learning_decay=spec["power"],
+            learning_offset=spec["delay"],
+            batch_size=spec["rows"],
+            max_iter=steps,
+            random_state=self.state,
+            n_jobs=spec["jobs"],
+        )
+        began = time.perf_counter()
+        model.fit(self.table)
+        elapsed = time.perf_counter() - began
+        self.topics = model.components_
+        if model.n_iter_ != steps or self.topics.dtype != spec["dtype"]:
+            raise RuntimeError(f"asked for {steps} passes in {spec['dtype']}, got {model.n_iter_}, {self.topics.dtype}")
+        return elapsed
+
+
+TASKS = {"iterations": Iterations, "restarts": Restarts, "memory": Memory, "documents": Documents}

@@ -1,5 +1,20 @@
 """One module per scenario: ``run(quick, repetitions)`` measures and returns a ``Section``."""
 
-from benchmarks.scenarios import digits, many_starts, memory, one_start, retrace
+from benchmarks.scenarios import (
+    chains,
+    digits,
+    documents,
+    factors,
+    many_starts,
+    memory,
+    missing_entries,
+    one_start,
+    retrace,
+    student_t,
+)
 
 SCENARIOS = {module.NAME: module.run for module in (one_start, many_starts, digits, memory, retrace)}
+MODELS = {
+    **chains.SCENARIOS,
+    **{module.NAME: module.run for module in (factors, student_t, documents, missing_entries)},
+}

@@ -1,0 +1,89 @@
+"""The package's models other than the plain mixture."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxem
+from benchmarks import _chains, _data, _documents, _factors
+from benchmarks.contenders._solve import Solve
+from benchmarks.contenders._timed import Passes
+
+
+class HiddenMarkov(Solve):
+    def problem(self):
+        spec = self.spec
+        x = _chains.sequences(spec["n"], spec["length"], spec["d"], spec["k"], spec["dtype"])
+        initial, transition, means, covariances = map(jnp.asarray, _chains.start(x, spec["k"]))
+        start = jaxem.HMMParams(initial, transition, jaxem.GaussianParams(means, covariances))
+        return jaxem.HMM(jaxem.Gaussian(), num_states=spec["k"]), start, jnp.asarray(x)
+
+    def parameters(self, params):
+        means, covariances = params.emission
+        return {"initial": params.initial, "transition": params.transition, "means": means, "covariances": covariances}
+
+
+class Factors(Solve):
+    def problem(self):
+        spec = self.spec
+        x = _factors.table(spec["n"], spec["d"], spec["factors"], spec["missing"], spec["dtype"])
+        start = jaxem.FactorParams(*map(jnp.asarray, _factors.start(x, spec["factors"])))
+        return jaxem.FactorAnalysis(spec["factors"]), start, jnp.asarray(x)
+
+    def parameters(self, params):
+        return params._asdict()
+
+
+class MixtureOf(Solve):
+    """A mixture of Gaussians or t distributions, on rows with tails of `tails` degrees of freedom or gaps."""
+
+    def problem(self):
+        spec, k = self.spec, self.spec["k"]
+        x = _data.overlapping(spec["n"], spec["d"], k, spec["dtype"])
+        rng = np.random.default_rng(4)
+        if "tails" in spec:
+            scale = np.sqrt(spec["tails"] / rng.chisquare(spec["tails"], size=(len(x), 1)))
+            x = (x * scale).astype(x.dtype)
+        weights, means, covariances = (jnp.asarray(leaf[0]) for leaf in _data.starts(x, k, 1))
+        components = jaxem.GaussianParams(means, covariances)
+        model = jaxem.GaussianMixture(k, missing="missing" in spec)
+        if "missing" in spec:
+            x[rng.random(x.shape) < spec["missing"]] = np.nan
+        if spec["family"] == "student_t":
+            model = jaxem.StudentTMixture(k)
+            components = jaxem.StudentTParams(means, covariances, jnp.full(k, 10, x.dtype))
+        return model, jaxem.MixtureParams(weights, components), jnp.asarray(x)
+
+
+class Documents(Passes, Solve):
+    """Variational Bayes for latent Dirichlet allocation."""
+
+    def problem(self):
+        spec, prior = self.spec, 1 / self.spec["k"]
+        table, _, _ = _documents.corpus(spec["n"], spec["words"], spec["k"], spec["dtype"])
+        data = jaxem.Documents.from_counts(table, spec["dtype"])
+        if spec["online"]:
+            self.updates = -(-spec["n"] // spec["rows"])
+            update = jaxem.update.Stepwise(spec["rows"], spec["power"], spec["delay"])
+        else:
+            self.updates, update = 1, jaxem.update.Full()
+        self.algorithm = jaxem.Algorithm(update=update, m_step=jaxem.m_step.Posterior())
+        topics = jaxem.Dirichlet(prior)
+        document = jaxem.latent.MeanField(**spec.get("document", {}))
+        self.model = jaxem.LDA(spec["k"], spec["words"], concentration=prior, topics_prior=topics, document=document)
+        self.data = jax.tree.map(jnp.asarray, data)
+        self.restart(0)
+        return self.model, self.start, self.data
+
+    def restart(self, seed):
+        self.start = self.model.init(jax.random.key(seed), self.data, jnp.ones(self.spec["n"], self.spec["dtype"]))
+
+    def run(self, steps):
+        return super().run(steps * self.updates)
+
+    @property
+    def topics(self):
+        return self.found.topics.concentration
+
+
+TASKS = {"chains": HiddenMarkov, "factors": Factors, "mixture": MixtureOf, "documents": Documents}

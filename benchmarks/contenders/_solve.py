@@ -1,0 +1,47 @@
+"""`jaxem.solve` timed by the iteration."""
+
+import time
+from typing import Any
+
+import jax
+
+import jaxem
+from benchmarks.contenders._timed import Timed, lists
+
+NEVER = -float("inf")  # no gain is below it: exactly max_steps iterations
+
+
+class Solve(Timed):
+    """`solve`, compiled once; `problem` says what of. Several starts run side by side by `vmap`."""
+
+    algorithm: jaxem.Algorithm | None = None
+
+    def problem(self) -> tuple[Any, Any, Any]:
+        """The model, its start and the data."""
+        raise NotImplementedError
+
+    def parameters(self, params: Any) -> dict[str, Any]:
+        """What the yardstick of the scenario takes."""
+        raise NotImplementedError
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        model, self.start, self.x = self.problem()
+
+        def run(params, x, steps):
+            fit = jaxem.solve(model, params, x, algorithm=self.algorithm, tol=NEVER, max_steps=steps)
+            return (fit.params if fit.posterior is None else fit.posterior), fit.log_likelihood, fit.num_steps
+
+        self.program = jax.jit(run if spec.get("starts", 1) == 1 else jax.vmap(run, in_axes=(0, None, None)))
+        self.run(1)
+        if "check" in spec:
+            self.run(spec["check"])
+            self.info = {"found": lists(**self.parameters(self.found))}
+
+    def run(self, steps: int) -> float:
+        began = time.perf_counter()
+        self.found, value, num_steps = jax.block_until_ready(self.program(self.start, self.x, steps))
+        elapsed = time.perf_counter() - began
+        if not (num_steps == steps).all() or value.dtype != self.spec["dtype"]:
+            raise RuntimeError(f"asked for {steps} iterations in {self.spec['dtype']}, got {num_steps}, {value.dtype}")
+        return elapsed
