@@ -68,6 +68,7 @@ def apply(a: Array, x: Array) -> Array:
 
 
 def transpose(a: Array) -> Array:
+    """The two axes of matrices exchanged, which the rows follow."""
     return jnp.swapaxes(a, -3, -2)
 
 

@@ -29,10 +29,12 @@ def sum_features(a: Array) -> Array:
 
 
 def transpose(a: Array) -> Array:
+    """The last two axes exchanged."""
     return jnp.swapaxes(a, -1, -2)
 
 
 def symmetrize(a: Array) -> Array:
+    """The mean of matrices and their transposes."""
     return (a + transpose(a)) / 2
 
 
@@ -56,7 +58,7 @@ def _(primals, tangents):
     factor = cholesky(*primals)
     inverse = inverse_lower(factor)
     inner = matmul(matmul(inverse, symmetrize(tangents[0])), transpose(inverse))
-    half = jnp.tril(inner) - _diagonal_matrix(jnp.diagonal(inner, axis1=-2, axis2=-1) / 2)
+    half = jnp.tril(inner) - diagonal_matrix(jnp.diagonal(inner, axis1=-2, axis2=-1) / 2)
     return factor, matmul(factor, half)
 
 
@@ -91,7 +93,8 @@ def _diagonal_blocks(a: Array, size: int) -> Array:
     return jnp.moveaxis(jnp.diagonal(blocks, axis1=-4, axis2=-2), -1, -3)
 
 
-def _diagonal_matrix(v: Array) -> Array:
+def diagonal_matrix(v: Array) -> Array:
+    """Matrices with the last axis on the diagonal."""
     eye = jnp.eye(v.shape[-1], dtype=v.dtype)
     return v[..., None] * jnp.broadcast_to(eye, (*v.shape, v.shape[-1]))
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxem._errors import MissingCapabilityError
 from jaxem.kernels import dirichlet
-from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul, transpose
+from jaxem.kernels.linalg import cholesky, diagonal_matrix, einsum, inverse_lower, matmul, transpose
 from jaxem.latent._latent import AbstractLatent
 
 
@@ -63,6 +63,10 @@ class MeanField(AbstractLatent):
     def __check_init__(self):
         if self.steps < 1 or not self.tol > 0:
             raise ValueError(f"MeanField needs steps >= 1 and tol > 0, got {self.steps} and {self.tol}")
+
+    @property
+    def lacks(self):
+        return ("mode", "sample")
 
     def optimum(self, potentials: MeanFieldTree) -> Float[Array, "... K"]:
         """The concentration `gamma` of the posterior of the proportions."""
@@ -141,9 +145,9 @@ def _(steps, tol, primals, tangents):
     _, push, phi = jax.jvp(update, (potentials,), (tangent,), has_aux=True)
     own = dirichlet.trigamma(gamma)
     # The variance of the log proportions, and how the update depends on them: both symmetric.
-    variance = _diagonal(own) - dirichlet.trigamma(jnp.sum(gamma, -1))[..., None, None]
+    variance = diagonal_matrix(own) - dirichlet.trigamma(jnp.sum(gamma, -1))[..., None, None]
     weighted = phi * potentials.counts[..., None]
-    slope = _diagonal(jnp.sum(weighted, -2)) - einsum("...lk,...lj->...kj", phi, weighted)
+    slope = diagonal_matrix(jnp.sum(weighted, -2)) - einsum("...lk,...lj->...kj", phi, weighted)
     scale = jax.lax.rsqrt(own)
     curvature = variance - matmul(matmul(variance, slope), variance)
     inverse = inverse_lower(cholesky(curvature * scale[..., :, None] * scale[..., None, :]))
@@ -181,7 +185,3 @@ def _(primals, tangents):
     value = _envelope(potentials, moments, gamma)
     terms = jax.tree.map(lambda m, t: jnp.sum((m * t).reshape(*value.shape, -1), -1), moments, tangents[0])
     return value, sum(jax.tree.leaves(terms), jnp.zeros_like(value))
-
-
-def _diagonal(v: Array) -> Array:
-    return v[..., None] * jnp.broadcast_to(jnp.eye(v.shape[-1], dtype=v.dtype), (*v.shape, v.shape[-1]))
