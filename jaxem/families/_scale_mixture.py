@@ -72,7 +72,7 @@ class AbstractScaleMixture(AbstractFamily):
 
     @property
     def latent(self) -> GammaScale:
-        return GammaScale()
+        return GammaScale(common=True)
 
     @property
     def product_form(self) -> bool:

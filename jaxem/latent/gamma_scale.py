@@ -1,6 +1,8 @@
 import math
+from functools import partial
 from typing import NamedTuple, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -29,6 +31,11 @@ class GammaScale(AbstractLatent):
 
     The mode is that of `log u`, which there always is, and where `u` equals its mean.
 
+    **Arguments:**
+
+    - `common`: whether all observations (the last axis) have the same shape and power, as they have in a family of t
+        distributions; what depends on these alone is then worked out once and not for each observation.
+
     **Example**
 
     >>> import jax.numpy as jnp
@@ -39,12 +46,14 @@ class GammaScale(AbstractLatent):
     [1.25, 0.25]
     """
 
+    common: bool = eqx.field(static=True, default=False)
+
     def expectation(self, potentials: GammaScaleTree) -> tuple[GammaScaleTree, Array]:
-        return _moments(potentials), _log_normalizer(potentials)
+        return _moments(self.common, potentials), _log_normalizer(self.common, potentials)
 
     def mode(self, potentials: GammaScaleTree) -> tuple[GammaScaleTree, Array]:
         mean, log = _mean(potentials)
-        found = GammaScaleTree(jnp.ones_like(mean), -ratio_divergence(mean), log, mean)
+        found = GammaScaleTree(jnp.ones_like(mean), -ratio_divergence(mean, log), log, mean)
         return found, self.pair(potentials, found)
 
     def sample(self, key: PRNGKeyArray, potentials: GammaScaleTree) -> GammaScaleTree:
@@ -68,23 +77,29 @@ def _mean(potentials: GammaScaleTree) -> tuple[Array, Array]:
     return mean, jnp.where(near, jnp.log1p(jnp.where(near, excess, 0)), jnp.log(jnp.where(near, 1, mean)))
 
 
-def _moments(potentials: GammaScaleTree) -> GammaScaleTree:
+def _total(common: bool, potentials: GammaScaleTree) -> Array:
+    """The shape of the posterior."""
+    total = potentials.shape + potentials.power
+    return total[..., :1] if common else total
+
+
+def _moments(common: bool, potentials: GammaScaleTree) -> GammaScaleTree:
     mean, log = _mean(potentials)
-    excess = digamma_excess(potentials.shape + potentials.power)
-    return GammaScaleTree(jnp.ones_like(mean), excess - ratio_divergence(mean), excess + log, mean)
+    excess = jnp.broadcast_to(digamma_excess(_total(common, potentials)), log.shape)
+    return GammaScaleTree(jnp.ones_like(mean), excess - ratio_divergence(mean, log), excess + log, mean)
 
 
-@jax.custom_jvp
-def _log_normalizer(potentials: GammaScaleTree) -> Array:
-    constant, shape, power, _ = potentials
-    total, log_mean = shape + power, _mean(potentials)[1]
-    rest = total * log_mean - power + (math.log(2 * math.pi) - jnp.log(total)) / 2
-    return constant + rest + stirling_excess(total)
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _log_normalizer(common: bool, potentials: GammaScaleTree) -> Array:
+    constant, _, power, _ = potentials
+    total, log_mean = _total(common, potentials), _mean(potentials)[1]
+    own = (math.log(2 * math.pi) - jnp.log(total)) / 2 + stirling_excess(total)
+    return constant + total * log_mean - power + jnp.broadcast_to(own, log_mean.shape)
 
 
 @_log_normalizer.defjvp
-def _(primals, tangents):
+def _(common, primals, tangents):
     # Differentiated term by term it would lose at large shapes what it was written to keep.
-    moments = _moments(primals[0])
+    moments = _moments(common, primals[0])
     terms = [m * t for m, t in zip(moments, tangents[0], strict=True)]
-    return _log_normalizer(*primals), terms[0] + terms[1] + terms[2] + terms[3]
+    return _log_normalizer(common, *primals), terms[0] + terms[1] + terms[2] + terms[3]
