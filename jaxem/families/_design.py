@@ -125,31 +125,45 @@ def check_design(rows: Any, name: str) -> None:
     check_responses(rows, name)
     if rows.size is not None:
         raise DataError(f"{name}.size is for counts; the responses of this family take none")
-    x, y = np.asarray(rows.x, float), np.asarray(rows.y, float)
-    n, p = x.shape
-    zero = np.flatnonzero(~x.any(0))
-    if zero.size:
-        raise DataError(f"{name}.x: column {int(zero[0])} is zero throughout; drop it")
-    x = x / np.sqrt((x**2).mean(0))
+    n, p = rows.x.shape
     if n <= p:
         raise DataError(f"{name} has {n} rows for {p} coefficients and a variance; it takes at least {p + 1}")
-    # Second moments will do unless they are nearly singular.
-    singular = np.linalg.eigvalsh(x.T @ x)[0] < 1e-8 * n
-    if singular:
-        triangle = np.abs(np.diagonal(np.linalg.qr(x, mode="r")))
-        spacing = np.finfo(np.asarray(rows.x).dtype).eps
-        redundant = np.flatnonzero(triangle < 10 * p * spacing * np.sqrt(n))
-        if redundant.size:
-            raise DataError(
-                f"{name}.x: column {int(redundant[0])} is a linear combination of the columns before it, so that the "
-                "coefficients are not determined; drop one of them"
-            )
+    x, y = np.asarray(rows.x), np.asarray(rows.y, float)
+    singular = check_columns(x, f"{name}.x")
+    x = _of_unit_size(x)
     rest = y - x @ (np.linalg.lstsq(x, y)[0] if singular else np.linalg.solve(x.T @ x, x.T @ y))
     if np.abs(rest).max() <= 1e-12 * np.abs(y).max():
         raise DataError(
             f"{name}.y is a linear function of {name}.x without error, so its variance has no maximum-likelihood "
             "estimate"
         )
+
+
+def check_columns(x: np.ndarray, name: str) -> bool:
+    """Whether second moments of the columns are nearly singular.
+
+    Raises `DataError` for columns that are zero or linear combinations of those before them.
+    """
+    zero = np.flatnonzero(~x.any(0))
+    if zero.size:
+        raise DataError(f"{name}: column {int(zero[0])} is zero throughout; drop it")
+    (n, p), eps = x.shape, np.finfo(x.dtype).eps
+    x = _of_unit_size(x)
+    if np.linalg.eigvalsh(x.T @ x)[0] >= 1e-8 * n:
+        return False
+    size = np.abs(np.diagonal(np.linalg.qr(x, mode="r")))
+    redundant = [*np.flatnonzero(size < 10 * p * eps * np.sqrt(n)), *range(n, p)]
+    if redundant:
+        raise DataError(
+            f"{name}: column {int(redundant[0])} is a linear combination of the columns before it, so that the "
+            "coefficients are not determined; drop one of them"
+        )
+    return True
+
+
+def _of_unit_size(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x, float)
+    return x / np.sqrt((x**2).mean(0))
 
 
 def _mean(rows: Responses, weights: Array, reduce: Any, fn: Any, *given: Array) -> Any:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxem._errors import DataError
 from jaxem.families._design import Design
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import einsum, matmul
@@ -70,23 +69,3 @@ class Frame(NamedTuple):
 
     def decode(self, coefficients: Float[Array, "k p"]) -> Float[Array, "k p"]:
         return matmul(coefficients, self.whiten.T)
-
-
-def check_columns(x: np.ndarray, name: str) -> None:
-    """Raise `DataError` for columns that are zero or linear combinations of those before them."""
-    zero = np.flatnonzero(~x.any(0))
-    if zero.size:
-        raise DataError(f"{name}: column {int(zero[0])} is zero throughout; drop it")
-    (n, p), eps = x.shape, np.finfo(x.dtype).eps
-    x = np.asarray(x, float)
-    x = x / np.sqrt((x**2).mean(0))
-    if np.linalg.eigvalsh(x.T @ x)[0] >= 1e-8 * n:
-        return
-    triangle = np.linalg.qr(x, mode="r")
-    size = np.abs(np.diagonal(triangle))
-    redundant = [*np.flatnonzero(size < 10 * p * eps * np.sqrt(n)), *range(n, p)]
-    if redundant:
-        raise DataError(
-            f"{name}: column {int(redundant[0])} is a linear combination of the columns before it, so that the "
-            "coefficients are not determined; drop one of them"
-        )

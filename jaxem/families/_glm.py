@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem._errors import DataError, MissingCapabilityError
+from jaxem.families._design import check_columns
 from jaxem.families._family import AbstractFamily
-from jaxem.families._frame import Frame, check_columns
+from jaxem.families._frame import Frame
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul
 

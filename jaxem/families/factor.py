@@ -9,13 +9,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError
+from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_shape, require
 from jaxem.kernels import linalg, small
-from jaxem.kernels.chunks import local, sum_chunks
 from jaxem.latent import GaussianLatent, GaussianPotentials
 
-_BIND_ROWS = 2**16  # rows at a time when the data are first looked at
 _FLOORS = {"diagonal": 0.005, "isotropic": 1e-8}
 _START_FLOOR = 0.1
 
@@ -42,13 +41,6 @@ class FactorNatural(NamedTuple):
     cross: Float[Array, "k d q"]
     precision: Float[Array, "k d q q"]
     prior: GaussianPotentials
-
-
-class _Frame(NamedTuple):
-    """The loop works on `(x - shift) / scale`."""
-
-    shift: Float[Array, " d"]
-    scale: Float[Array, " d"]
 
 
 @final
@@ -84,7 +76,7 @@ class Factor(AbstractFamily):
     num_factors: int = eqx.field(static=True)
     noise: str = eqx.field(static=True, default="diagonal")
     floor: float | None = eqx.field(static=True, default=None)
-    _frame: _Frame | None = None
+    _frame: Columns | None = None
     _anchor: Float[Array, "k d"] | None = None
     _anchored: bool = eqx.field(static=True, default=False)
 
@@ -267,24 +259,7 @@ class Factor(AbstractFamily):
         return 0 if "loading" in frozen else k * q * (q - 1) // 2
 
     def bind(self, x, weights, reduce):
-        def column_sums(about, power):
-            def one(chunk, w, index):
-                known = ~jnp.isnan(chunk)
-                w = jnp.where(known, w[:, None], 0)
-                apart = jnp.where(known, chunk - local(about, chunk)[None], 0)
-                return (jnp.sum(w * apart**power, 0), jnp.sum(w, 0)), jnp.zeros((), w.dtype)
-
-            sums, counts = reduce(sum_chunks(one, x, weights, _BIND_ROWS)[0])
-            return sums / jnp.where(counts > 0, counts, 1), counts
-
-        rough, _ = column_sums(jnp.zeros_like(x[0]), 1)
-        # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
-        shift = rough + column_sums(rough, 1)[0]
-        variance, counts = column_sums(shift, 2)
-        if self.noise == "isotropic":
-            variance = jnp.full_like(variance, jnp.sum(jnp.where(counts > 0, variance, 0)) / variance.shape[0])
-        scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
-        return self._with(jax.lax.stop_gradient(_Frame(shift, scale)), None, self._anchored)
+        return self._with(Columns.of(x, weights, reduce, self.noise == "isotropic"), None, self._anchored)
 
     def encode(self, params):
         if self._frame is None:
@@ -304,7 +279,7 @@ class Factor(AbstractFamily):
         return FactorParams(params.mean * scale[None], params.loading * scale[None, :, None], noise)
 
     def _framed(self, x):
-        return x if self._frame is None else (x - self._frame.shift[None]) / self._frame.scale[None]
+        return x if self._frame is None else self._frame.standardize(x)
 
     # Accuracy
 

@@ -10,14 +10,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem._errors import DataError
 from jaxem._model import inner
+from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table
 from jaxem.families.covariance import STRUCTURES, AbstractCovariance
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import linalg
-from jaxem.kernels.chunks import local, sum_chunks
-
-_BIND_ROWS = 2**16  # rows at a time when the data are first looked at
 
 
 class GaussianParams(NamedTuple):
@@ -34,13 +32,6 @@ class GaussianNatural(NamedTuple):
     offset: Float[Array, " k"]
     linear: Float[Array, "k d"]
     quadratic: Array
-
-
-class _Frame(NamedTuple):
-    """The loop works on `(x - shift) / scale`."""
-
-    shift: Float[Array, " d"]
-    scale: Float[Array, " d"]
 
 
 class _Anchor(NamedTuple):
@@ -76,7 +67,7 @@ class Gaussian(AbstractFamily):
     covariance: str = eqx.field(static=True, default="full")
     prior: NormalInverseWishart | None = None
     floor: float = eqx.field(static=True, default=1e-12)
-    _frame: _Frame | None = None
+    _frame: Columns | None = None
     _anchor: _Anchor | None = None
     _anchored: bool = eqx.field(static=True, default=False)
 
@@ -265,25 +256,7 @@ class Gaussian(AbstractFamily):
         return GaussianParams(free.mean, self._structure.constrain(free.covariance))
 
     def bind(self, x, weights, reduce):
-        def column_sums(about, power):
-            def one(chunk, w, index):
-                # A missing entry (see `Incomplete`) counts for nothing in its column.
-                missing, w = jnp.isnan(chunk), w[:, None]
-                power_of = jnp.where(missing, 0, chunk - local(about, chunk)[None]) ** power
-                return jnp.sum(w * power_of, 0), jnp.sum(jnp.where(missing, 0, w), 0)
-
-            return reduce(sum_chunks(one, x, weights, _BIND_ROWS))
-
-        sums, total = column_sums(jnp.zeros_like(x[0]), 1)
-        total = jnp.where(total > 0, total, 1)
-        rough = sums / total
-        # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
-        shift = rough + column_sums(rough, 1)[0] / total
-        variance = column_sums(shift, 2)[0] / total
-        if self._structure.isotropic:
-            variance = jnp.full_like(variance, jnp.mean(variance))
-        scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
-        frame = jax.lax.stop_gradient(_Frame(shift, scale))
+        frame = Columns.of(x, weights, reduce, self._structure.isotropic)
         return Gaussian(self.covariance, self.prior, self.floor, frame, None, self._anchored)
 
     def encode(self, params):
@@ -303,7 +276,7 @@ class Gaussian(AbstractFamily):
         )
 
     def _framed(self, x):
-        return x if self._frame is None else (x - self._frame.shift[None]) / self._frame.scale[None]
+        return x if self._frame is None else self._frame.standardize(x)
 
     # Accuracy
 
@@ -336,7 +309,7 @@ class Gaussian(AbstractFamily):
         eps = jnp.finfo(mean.dtype).eps
         terms = s.cancellation(covariance, jnp.zeros_like(mean) if self._anchored else mean)
         terms = jnp.sqrt(terms) if self._anchored else terms
-        frame = self._frame or _Frame(jnp.zeros_like(mean[0]), jnp.ones_like(mean[0]))
+        frame = self._frame or Columns(jnp.zeros_like(mean[0]), jnp.ones_like(mean[0]))
         spacing = (
             eps * jnp.abs(mean + (frame.shift / frame.scale)[None]) / jnp.sqrt(s.variances(covariance, mean.shape[1]))
         )

@@ -1,4 +1,3 @@
-from functools import reduce as fold
 from typing import Any, final
 
 import equinox as eqx
@@ -8,10 +7,11 @@ from jaxtyping import Array, Float
 
 from jaxem._errors import MissingCapabilityError
 from jaxem.families._family import AbstractFamily
+from jaxem.families._parts import AbstractParts
 
 
 @final
-class OneOf(AbstractFamily):
+class OneOf(AbstractParts):
     """Members that are unlike: the first from one family, the second from another, and so on.
 
     **Arguments:** the family of each member, by name, in the order of the members; all take the same rows.
@@ -45,17 +45,19 @@ class OneOf(AbstractFamily):
                 raise ValueError(f"{name}: {type(family).__name__} hides variables of its own, which OneOf cannot hold")
 
     @property
+    def parts(self):
+        return dict(zip(self.names, self.families, strict=True))
+
+    def with_parts(self, parts):
+        return OneOf(**{name: parts[name] for name in self.names})
+
+    @property
     def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return all(family.linear for family in self.families)
 
     @property
     def product_form(self) -> bool:
         return False
-
-    @property
-    def parameters(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        own = (f"{name}.{field}" for name, family in self._items() for field in family.parameters)
-        return (*self.names, *own)
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -80,23 +82,7 @@ class OneOf(AbstractFamily):
         return jnp.zeros_like(self.families[0].log_base(x))
 
     def maximize(self, stats, params, frozen=()):
-        def one(name, family):
-            if name in frozen:
-                return params[name]
-            inner = tuple(path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}."))
-            return family.maximize(stats[name][0], params[name], inner)
-
-        return {name: one(name, family) for name, family in self._items()}
-
-    def log_prior(self, params):
-        dtype = jax.tree.leaves(params)[0].dtype
-        return fold(jnp.add, [v.astype(dtype) for v in self._each(lambda f, p: f.log_prior(p), params).values()])
-
-    def unconstrain(self, params):
-        return self._each(lambda family, p: family.unconstrain(p), params)
-
-    def constrain(self, free):
-        return self._each(lambda family, u: family.constrain(u), free)
+        return {name: self.maximize_part(name, stats[name][0], params, frozen) for name in self.names}
 
     def blocks(self, free):
         parts = self._each(lambda family, u: family.blocks(u), free)
@@ -112,44 +98,13 @@ class OneOf(AbstractFamily):
         return [array for blocks, _ in parts.values() for array in blocks], undo
 
     def bind(self, x, weights, reduce):
-        return self._with(self._each(lambda family: family.bind(x, weights, reduce)))
-
-    def encode(self, params):
-        return self._each(lambda family, p: family.encode(p), params)
-
-    def decode(self, params):
-        return self._each(lambda family, p: family.decode(p), params)
-
-    def accurate(self):
-        slower = self._each(lambda family: family.accurate())
-        if all(family is None for family in slower.values()):
-            return None
-        return self._with({name: slower[name] or family for name, family in self._items()})
-
-    def at(self, params):
-        return self._with(self._each(lambda family, p: family.at(p), params))
+        return self.with_parts(self._each(lambda family: family.bind(x, weights, reduce)))
 
     def translate(self, stats, source):
-        others = dict(zip(self.names, source.families, strict=True))
-
         def one(family, s, other):
             return family.translate(s[0], other), s[1]
 
-        return self._each(one, stats, others)
-
-    def loss(self, params):
-        dtype = jax.tree.leaves(params)[0].dtype
-        return fold(jnp.maximum, [v.astype(dtype) for v in self._each(lambda f, p: f.loss(p), params).values()])
-
-    def degenerate(self, params):
-        return fold(jnp.logical_or, self._each(lambda family, p: family.degenerate(p), params).values())
-
-    def for_starts(self):
-        return self._with(self._each(lambda family: family.for_starts()))
-
-    def seeded(self, key):
-        keys = dict(zip(self.names, jax.random.split(key, len(self.names)), strict=True))
-        return self._with(self._each(lambda family, own: family.seeded(own), keys))
+        return self._each(one, stats, source.parts)
 
     def from_points(self, points, x, weights):
         own = {name: jax.tree.map(lambda a, j=j: a[j : j + 1], points) for j, name in enumerate(self.names)}
@@ -168,16 +123,3 @@ class OneOf(AbstractFamily):
     def check(self, x: Any, name: str = "data") -> None:
         for family in self.families:
             family.check(x, name)
-
-    def floats_per_row(self, params):
-        parts = list(self._each(lambda family, p: family.floats_per_row(p), params).values())
-        return sum(shared for shared, _ in parts), sum(own for _, own in parts)
-
-    def _items(self):
-        return zip(self.names, self.families, strict=True)
-
-    def _each(self, fn: Any, *trees: dict[str, Any]) -> dict[str, Any]:
-        return {name: fn(family, *(tree[name] for tree in trees)) for name, family in self._items()}
-
-    def _with(self, families: dict[str, AbstractFamily]) -> "OneOf":
-        return OneOf(**{name: families[name] for name in self.names})

@@ -1,5 +1,5 @@
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import reduce as fold
 from typing import Any, final
 
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
+from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_table
 from jaxem.kernels.linalg import matmul
 
@@ -31,7 +32,7 @@ def _pairs(columns: Any) -> Columns | None:
 
 
 @final
-class Product(AbstractFamily):
+class Product(AbstractParts):
     """Mixed columns: independent blocks, each with a family of its own.
 
     **Arguments:**
@@ -79,11 +80,11 @@ class Product(AbstractFamily):
             )
 
     @property
-    def parameters(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        paths = []
-        for name, family in self.families.items():
-            paths += [name, *(f"{name}.{field}" for field in family.parameters)]
-        return tuple(paths)
+    def parts(self):
+        return self.families
+
+    def with_parts(self, parts):
+        return Product(parts, self.columns)
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -123,16 +124,7 @@ class Product(AbstractFamily):
     def maximize(
         self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
     ) -> dict[str, PyTree]:
-        def one(name):
-            if name in frozen:
-                return params[name]
-            inner = tuple(path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}."))
-            return self.families[name].maximize(stats[name], params[name], inner)
-
-        return {name: one(name) for name in self.families}
-
-    def log_prior(self, params: dict[str, PyTree]) -> Array:
-        return fold(jnp.add, self._scalars(lambda family, p: family.log_prior(p), params))
+        return {name: self.maximize_part(name, stats[name], params, frozen) for name in self.families}
 
     # The posterior
 
@@ -149,8 +141,7 @@ class Product(AbstractFamily):
         return self._each(lambda family, p: family.posterior_mean(p), posterior)
 
     def draw(self, key: PRNGKeyArray, posterior: dict[str, PyTree]) -> dict[str, PyTree]:
-        keys = dict(zip(self.families, jax.random.split(key, len(self.families)), strict=True))
-        return self._each(lambda family, k, p: family.draw(k, p), keys, posterior)
+        return self._each(lambda family, k, p: family.draw(k, p), self._keys(key), posterior)
 
     def kl(self, posterior: dict[str, PyTree]) -> Array:
         return fold(jnp.add, self._scalars(lambda family, p: family.kl(p), posterior))
@@ -167,45 +158,15 @@ class Product(AbstractFamily):
     def decode_posterior(self, posterior):
         return self._each(lambda family, p: family.decode_posterior(p), posterior)
 
-    def for_starts(self):
-        return self._with(self._each(lambda family: family.for_starts()))
-
     # Coordinates
 
-    def unconstrain(self, params: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._each(lambda family, p: family.unconstrain(p), params)
-
-    def constrain(self, free: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._each(lambda family, u: family.constrain(u), free)
-
     def bind(self, x, weights, reduce):
-        return self._with(self._each(lambda family, a: family.bind(a, weights, reduce), self._split(x)))
-
-    def encode(self, params):
-        return self._each(lambda family, p: family.encode(p), params)
-
-    def decode(self, params):
-        return self._each(lambda family, p: family.decode(p), params)
+        return self.with_parts(self._each(lambda family, a: family.bind(a, weights, reduce), self._split(x)))
 
     # Accuracy
 
-    def accurate(self):
-        slower = {name: family.accurate() for name, family in self.families.items()}
-        if all(family is None for family in slower.values()):
-            return None
-        return self._with({name: family or self.families[name] for name, family in slower.items()})
-
-    def at(self, params):
-        return self._with(self._each(lambda family, p: family.at(p), params))
-
     def translate(self, stats, source):
         return self._each(lambda family, s, other: family.translate(s, other), stats, source.families)
-
-    def loss(self, params):
-        return fold(jnp.maximum, self._scalars(lambda family, p: family.loss(p), params))
-
-    def degenerate(self, params):
-        return fold(jnp.logical_or, self._each(lambda family, p: family.degenerate(p), params).values())
 
     # Data
 
@@ -219,8 +180,7 @@ class Product(AbstractFamily):
         return jnp.concatenate(list(self._each(lambda family, a: family.embed(a), self._split(x)).values()), -1)
 
     def sample(self, key, params, labels):
-        keys = dict(zip(self.families, jax.random.split(key, len(self.families)), strict=True))
-        blocks = self._each(lambda family, k, p: family.sample(k, p, labels), keys, params)
+        blocks = self._each(lambda family, k, p: family.sample(k, p, labels), self._keys(key), params)
         if self.columns is None:
             return blocks
         return jnp.concatenate(list(blocks.values()), -1)[:, np.argsort(self._order)]
@@ -244,25 +204,9 @@ class Product(AbstractFamily):
         if len(set(rows.values())) > 1:
             raise DataError(f"{name}: the blocks must have a row for each observation, got numbers of rows {rows}")
 
-    def floats_per_row(self, params):
-        parts = self._each(lambda family, p: family.floats_per_row(p), params).values()
-        return sum(shared for shared, _ in parts), sum(own for _, own in parts)
-
-    # Blocks
-
     @property
     def _order(self) -> list[int]:
         return [i for _, which in self.columns or () for i in which]
-
-    def _with(self, families: dict[str, AbstractFamily]) -> "Product":
-        return Product(families, self.columns)
-
-    def _each(self, fn: Callable[..., Any], *blocks: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: fn(family, *(block[name] for block in blocks)) for name, family in self.families.items()}
-
-    def _scalars(self, fn: Callable[..., Array], params: dict[str, PyTree]) -> list[Array]:
-        dtype = jax.tree.leaves(params)[0].dtype
-        return [value.astype(dtype) for value in self._each(fn, params).values()]
 
     def _split(self, x: PyTree) -> dict[str, Array]:
         if self.columns is None:

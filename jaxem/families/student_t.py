@@ -9,9 +9,6 @@ from jaxem.families._scale_mixture import AbstractScaleMixture
 from jaxem.families._table import check_table
 from jaxem.families.gaussian import Gaussian, GaussianParams
 from jaxem.families.priors import NormalInverseWishart
-from jaxem.kernels.chunks import local, sum_chunks
-
-_ROWS, _STEPS = 2**16, 15
 
 
 class StudentTParams(NamedTuple):
@@ -89,7 +86,9 @@ class StudentT(AbstractScaleMixture):
 
     def bind(self, x, weights, reduce):
         bound = self.normal.bind(x, weights, reduce)
-        return self.with_normal(eqx.tree_at(lambda g: g._frame, bound, _robust(bound, x, weights, reduce)))
+        assert bound._frame is not None
+        frame = bound._frame.robust(x, weights, reduce, bound._structure.isotropic)
+        return self.with_normal(eqx.tree_at(lambda g: g._frame, bound, frame))
 
     def sample(self, key, params, labels):
         rows, scale = jax.random.split(key)
@@ -104,29 +103,3 @@ class StudentT(AbstractScaleMixture):
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
         self.normal.check(x, name)
-
-
-def _robust(bound: Gaussian, x: Array, weights: Array, reduce: Any) -> Any:
-    """The frame of `bound` moved to the location and scale of a Cauchy distribution of each column, by EM."""
-    frame, isotropic = bound._frame, bound._structure.isotropic
-    assert frame is not None
-
-    def once(_, found):
-        def one(chunk, w, index):
-            shift, scale = local(found, chunk)
-            rest = (chunk - shift[None]) / scale[None]
-            if isotropic:
-                w = (w * (1 + x.shape[1]) / (1 + jnp.sum(rest**2, 1)))[:, None]
-                w = jnp.broadcast_to(w, rest.shape)
-            else:
-                w = w[:, None] * 2 / (1 + rest**2)
-            return (jnp.sum(w, 0), jnp.sum(w * rest, 0), jnp.sum(w * rest**2, 0)), jnp.zeros((), w.dtype)
-
-        total, sums, squares = reduce(sum_chunks(one, x, weights, _ROWS))[0]
-        squares = jnp.broadcast_to(jnp.mean(squares), squares.shape) if isotropic else squares
-        left = squares / total
-        return type(frame)(
-            found.shift + found.scale * sums / total, jnp.where(left > 0, found.scale * jnp.sqrt(left), found.scale)
-        )
-
-    return jax.lax.stop_gradient(jax.lax.fori_loop(0, _STEPS, once, frame))

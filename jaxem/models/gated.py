@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jaxem._errors import DataError
-from jaxem.families._frame import check_columns
+from jaxem.families._design import check_columns
 from jaxem.families._table import check_table
 
 

@@ -3,16 +3,14 @@ from typing import Any, NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
-from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._errors import MissingCapabilityError
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
-from jaxem.latent import NestedTree
-from jaxem.models._over_family import AbstractFamilyModel
+from jaxem.models._mixture import AbstractMixture
 from jaxem.models.labelled import Labelled
 
 
@@ -31,7 +29,7 @@ class MixtureNatural(NamedTuple):
 
 
 @final
-class Mixture(AbstractFamilyModel):
+class Mixture(AbstractMixture):
     """A finite mixture of `num_components` members of a family.
 
     **Arguments:**
@@ -67,13 +65,8 @@ class Mixture(AbstractFamilyModel):
     start: AbstractInit = KMeansPlusPlus()
 
     def __check_init__(self):
-        if not isinstance(self.num_components, int | np.integer) or self.num_components < 1:
-            raise ValueError(f"num_components must be a positive integer, got {self.num_components!r}")
+        self.check_components()
         self.known_names("weights")
-
-    @property
-    def distribution(self) -> AbstractFamily:
-        return self.family
 
     def with_family(self, family):
         return Mixture(family, self.num_components, self.weights_prior, self.frozen, self.start)
@@ -87,13 +80,8 @@ class Mixture(AbstractFamilyModel):
         return MixtureNatural(log_weights, self.family.natural(params.components))
 
     def potentials(self, natural: MixtureNatural, data: PyTree) -> PyTree:
-        rows, k = self.rows(data), self.num_components
-        own, log_weights = self.family.potentials(natural.components, rows), natural.log_weights[:, None]
-        nested = self.family.latent is not None
-        outer = jnp.broadcast_to(log_weights, (k, num_rows(rows))) if nested else log_weights + own
-        if isinstance(data, Labelled):
-            outer = jnp.where(data.allowed(k), outer, jnp.full_like(outer, -jnp.inf))
-        return NestedTree(outer, own) if nested else outer
+        shape = (self.num_components, num_rows(self.rows(data)))
+        return self.joint(jnp.broadcast_to(natural.log_weights[:, None], shape), natural.components, data)
 
     def maximize(self, stats: MixtureNatural, params: MixtureParams) -> MixtureParams:
         weights = params.weights
@@ -191,20 +179,6 @@ class Mixture(AbstractFamilyModel):
     # What users ask of a fitted mixture
 
     @eqx.filter_jit
-    def posterior(self, params: MixtureParams, data: PyTree) -> Float[Array, "n k"]:
-        """Responsibilities: the posterior probability of each component, `[n, k]`."""
-        return self._responsibilities(params, data).T
-
-    @eqx.filter_jit
-    def predict(self, params: MixtureParams, data: PyTree) -> Int[Array, " n"]:
-        """The most probable component of each row, `[n]`."""
-        return jnp.argmax(self._responsibilities(params, data), 0)
-
-    def _responsibilities(self, params, data):
-        moments = self.expectation(params, data)[0]
-        return moments if self.family.latent is None else moments.outer
-
-    @eqx.filter_jit
     def sample(self, key, params, n):
         """Draw `n` rows and their components."""
         choose, draw = jax.random.split(key)
@@ -215,11 +189,8 @@ class Mixture(AbstractFamilyModel):
         rows = self.rows(data)
         shape = jax.tree.leaves(rows)[0].shape
         n = shape[0] if shape else 0
-        used = n if weights is None else int(np.sum(np.asarray(weights) > 0))
-        if len(shape) == 2 and 0 < used < self.num_components:
-            raise DataError(
-                f"data has {used} rows with positive weight, fewer than num_components={self.num_components}"
-            )
+        if len(shape) == 2:
+            self.check_enough(n, weights)
         self.family.check(rows)
         if isinstance(data, Labelled):
             data.check(n, self.num_components)

@@ -5,7 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
@@ -14,8 +14,7 @@ from jaxem.families._frame import Frame
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import matmul
-from jaxem.latent import NestedTree
-from jaxem.models._over_family import AbstractFamilyModel
+from jaxem.models._mixture import AbstractMixture
 from jaxem.models.gated import Gated, check_gate
 from jaxem.models.labelled import Labelled
 from jaxem.models.mixture import Mixture
@@ -32,7 +31,7 @@ class MixtureOfExpertsParams(NamedTuple):
 
 
 @final
-class MixtureOfExperts(AbstractFamilyModel):
+class MixtureOfExperts(AbstractMixture):
     """A mixture whose weights depend on covariates, by a softmax of linear functions of them.
 
     **Arguments:**
@@ -74,15 +73,10 @@ class MixtureOfExperts(AbstractFamilyModel):
     linear: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __check_init__(self):
-        if not isinstance(self.num_components, int | np.integer) or self.num_components < 1:
-            raise ValueError(f"num_components must be a positive integer, got {self.num_components!r}")
+        self.check_components()
         if self.gate_deviation is not None and not 0 < self.gate_deviation < np.inf:
             raise ValueError(f"gate_deviation must be positive and finite, got {self.gate_deviation!r}")
         self.known_names("gate")
-
-    @property
-    def distribution(self) -> AbstractFamily:
-        return self.family
 
     def with_family(self, family):
         return dataclasses.replace(self, family=family)
@@ -104,12 +98,7 @@ class MixtureOfExperts(AbstractFamilyModel):
         return jax.nn.log_softmax(_with_last(matmul(gate, self.covariates(data).T)), 0)
 
     def potentials(self, natural: MixtureOfExpertsParams, data: PyTree) -> PyTree:
-        own, outer = self.family.potentials(natural.experts, self.rows(data)), self.log_weights(natural.gate, data)
-        nested = self.family.latent is not None
-        outer = outer if nested else outer + own
-        if isinstance(data, Labelled):
-            outer = jnp.where(data.allowed(self.num_components), outer, jnp.full_like(outer, -jnp.inf))
-        return NestedTree(outer, own) if nested else outer
+        return self.joint(self.log_weights(natural.gate, data), natural.experts, data)
 
     def log_prior(self, params):
         gate, deviation = params.gate, self.gate_deviation
@@ -203,20 +192,6 @@ class MixtureOfExperts(AbstractFamilyModel):
         """The weight of each expert given the covariates alone, `[n, k]`."""
         return jnp.exp(self.log_weights(params.gate, data)).T
 
-    @eqx.filter_jit
-    def posterior(self, params: MixtureOfExpertsParams, data: PyTree) -> Float[Array, "n k"]:
-        """Responsibilities: the posterior probability of each expert, `[n, k]`."""
-        return self._responsibilities(params, data).T
-
-    @eqx.filter_jit
-    def predict(self, params: MixtureOfExpertsParams, data: PyTree) -> Int[Array, " n"]:
-        """The most probable expert of each row, `[n]`."""
-        return jnp.argmax(self._responsibilities(params, data), 0)
-
-    def _responsibilities(self, params, data):
-        moments = self.expectation(params, data)[0]
-        return moments if self.family.latent is None else moments.outer
-
     def check(self, data: Any, weights: Any) -> None:
         inner = data.rows if isinstance(data, Labelled) else data
         check_gate(inner)
@@ -225,11 +200,7 @@ class MixtureOfExperts(AbstractFamilyModel):
         if isinstance(inner, Gated):
             inner.check(self.gate_deviation is None)
         n = num_rows(rows)
-        used = n if weights is None else int(np.sum(np.asarray(weights) > 0))
-        if used < self.num_components:
-            raise DataError(
-                f"data has {used} rows with positive weight, fewer than num_components={self.num_components}"
-            )
+        self.check_enough(n, weights)
         if isinstance(self.family, OneOf) and len(self.family.names) != self.num_components:
             raise DataError(f"OneOf has {len(self.family.names)} members, not num_components={self.num_components}")
         if isinstance(data, Labelled):

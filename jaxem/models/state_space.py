@@ -8,14 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractLinearModel, unreduced
+from jaxem.families._columns import Columns
 from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg
 from jaxem.latent import Entries, GaussianChain, GaussianChainTree
 from jaxem.models._linear_regression import LinearRegression, RegressionNatural
 from jaxem.models._state_basis import observability, unidentified
-from jaxem.models.sequences import Sequences, as_sequences
+from jaxem.models._state_data import check_steps, observed_entries, present
+from jaxem.models._state_forecast import Forecast, StateMarginals, ahead, predicted, sample
+from jaxem.models._state_start import guess_states
+from jaxem.models.sequences import as_sequences
 
 
 class StateSpaceParams(NamedTuple):
@@ -41,28 +45,6 @@ class StateSpaceNatural(NamedTuple):
     initial: RegressionNatural
     transition: RegressionNatural
     observation: RegressionNatural
-
-
-class StateMarginals(NamedTuple):
-    """Means `[n, T, q]` and covariances `[n, T, q, q]` of the states."""
-
-    mean: Float[Array, "n T q"]
-    covariance: Float[Array, "n T q q"]
-
-
-class Forecast(NamedTuple):
-    """Predicted observations, `[n, T, d]` and `[n, T, d, d]`, and the states behind them."""
-
-    mean: Float[Array, "n T d"]
-    covariance: Float[Array, "n T d d"]
-    states: StateMarginals
-
-
-class _Frame(NamedTuple):
-    """The loop works on `(y - shift) / scale`."""
-
-    shift: Float[Array, " d"]
-    scale: Float[Array, " d"]
 
 
 class _Coefficients(NamedTuple):
@@ -125,7 +107,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     frozen: tuple[str, ...] = eqx.field(static=True, default=(), converter=tuple)
     floor: float = eqx.field(static=True, default=1e-12)
     careful: bool | None = eqx.field(static=True, default=None)
-    _frame: _Frame | None = None
+    _frame: Columns | None = None
     _anchor: _Coefficients | None = None
     _accurate: StateSpaceParams | None = None
     _steps: int = eqx.field(static=True, default=1)
@@ -275,7 +257,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     def _read(self, data: PyTree) -> tuple[Array, Array, Array]:
         """Values in the coordinates of the loop with 0 for what is missing, and what is observed and present."""
         sequences = as_sequences(data)
-        observed, there = _observed(sequences), _present(sequences)
+        observed, there = observed_entries(sequences), present(sequences)
         y = jnp.where(observed > 0, sequences.values, 0)
         if self._frame is not None:
             y = (y - self._frame.shift[None, None]) / self._frame.scale[None, None]
@@ -382,7 +364,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
 
     def bind(self, data, weights, reduce=unreduced):
         sequences = as_sequences(data)
-        observed = _observed(sequences)
+        observed = observed_entries(sequences)
         y, w = jnp.where(observed > 0, sequences.values, 0), observed * weights[:, None, None]
 
         def mean(of):
@@ -395,7 +377,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
             shift = shift + mean(y - shift[None, None])
         square = mean((y - shift[None, None]) ** 2)
         scale = jnp.sqrt(jnp.where(square > 0, square, 1))
-        frame = jax.lax.stop_gradient(_Frame(shift, scale))
+        frame = jax.lax.stop_gradient(Columns(shift, scale))
         return dataclasses.replace(self, _frame=frame, _steps=y.shape[1])  # pyright: ignore[reportCallIssue]
 
     def encode(self, params):
@@ -471,41 +453,25 @@ class LinearGaussianStateSpace(AbstractLinearModel):
 
     def init(self, key: PRNGKeyArray, data: PyTree, weights: Array) -> StateSpaceParams:
         """States guessed from the principal components of the last few steps, with noise; then one M-step."""
-        plain: Any = dataclasses.replace(
-            self, observation_covariance="diagonal", partly_missing=False, frozen=(), _anchor=None, _accurate=None
-        )
-        q, mix, noise = self.state_dim, *jax.random.split(key)
-        y, observed, there = self._read(data)
-        _, steps, d = y.shape
-        total = jnp.sum(observed * weights[:, None, None], (0, 1))
-        mean = jnp.sum(y * weights[:, None, None], (0, 1)) / jnp.where(total > 0, total, 1)
-        filled = jnp.where(observed > 0, y, mean[None, None])
-        lags = [jnp.pad(filled, ((0, 0), (lag, 0), (0, 0)), mode="edge")[:, :steps] for lag in range(-(-q // d))]
-        recent = jnp.concatenate(lags, -1)
-        second = linalg.einsum("ntj,ntk,nt->jk", recent, recent, there * weights[:, None])
-        values, vectors = jnp.linalg.eigh(second / jnp.sum(there * weights[:, None]))
-        values, vectors = values[::-1][:q], vectors[:, ::-1][:, :q]
-        values = jnp.maximum(values, 1e-3 * values[:1])
-        scores = linalg.einsum("ntj,jq->ntq", recent, vectors / jnp.sqrt(jnp.where(values > 0, values, 1))[None])
-        dtype = y.dtype
-        mixing = jnp.eye(q, dtype=dtype) + jax.random.normal(mix, (q, q), dtype) / (2 * math.sqrt(q))
-        states = linalg.einsum("ntq,rq->ntr", scores, mixing) + 0.3 * jax.random.normal(noise, scores.shape, dtype)
-
-        eye, flat = jnp.eye(q, dtype=dtype), jnp.zeros((q, q), dtype)
-        noise_variance = jnp.ones(q, dtype) if self.transition_covariance == "diagonal" else eye
-        guess = StateSpaceParams(
+        q, dtype = self.state_dim, as_sequences(data).values.dtype
+        d, flat, eye = as_sequences(data).values.shape[2], jnp.zeros((q, q), dtype), jnp.eye(q, dtype=dtype)
+        empty = StateSpaceParams(
             flat[0],
             eye,
             flat,
-            noise_variance,
+            jnp.ones(q, dtype) if self.transition_covariance == "diagonal" else eye,
             jnp.zeros((d, q), dtype),
             jnp.ones(d, dtype),
             flat[0] if self.transition_intercept else None,
             jnp.zeros(d, dtype) if self.observation_intercept else None,
         )
-        potentials, pull = jax.vjp(lambda natural: plain.potentials(natural, data), plain.natural(guess))
+        plain: Any = dataclasses.replace(
+            self, observation_covariance="diagonal", partly_missing=False, frozen=(), _anchor=None, _accurate=None
+        )
+        states = guess_states(key, q, *self._read(data), weights)
+        potentials, pull = jax.vjp(lambda natural: plain.potentials(natural, data), plain.natural(empty))
         moments = plain.latent.about(potentials, states, _DEFAULT_SPREAD * eye)
-        found = plain.maximize(pull(plain.latent.weigh(moments, weights))[0], guess)
+        found = plain.maximize(pull(plain.latent.weigh(moments, weights))[0], empty)
         error = found.observation_covariance
         error = jnp.diag(error) if self.observation_covariance == "full" else error
         return found._replace(initial_covariance=eye, observation_covariance=error)
@@ -529,70 +495,31 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     def simulation_smoother(self, key: PRNGKeyArray, params: StateSpaceParams, data: PyTree) -> Float[Array, "n T q"]:
         """One draw of the states of each sequence given its observations; 0 beyond its end."""
         model, centre, potentials = self._anchored_potentials(params, data)
-        there = _present(as_sequences(data))
+        there = present(as_sequences(data))
         return there[..., None] * centre + model.latent.sample(key, potentials).linear
 
     @eqx.filter_jit
     def predict(self, params: StateSpaceParams, data: PyTree) -> Forecast:
         """Each observation given those before it (one step ahead)."""
         _, centre, found = self._filtered(params, data)
-        return self._observed(params, StateMarginals(centre + found[0], found[1]))
+        return predicted(params, StateMarginals(centre + found[0], found[1]))
 
     @eqx.filter_jit
     def forecast(self, params: StateSpaceParams, data: PyTree, num_steps: int) -> Forecast:
         """The `num_steps` observations after the end of each sequence."""
         _, centre, found = self._filtered(params, data)
-        last = jnp.sum(_present(as_sequences(data)), 1).astype(jnp.int32) - 1
+        last = jnp.sum(present(as_sequences(data)), 1).astype(jnp.int32) - 1
         rows = jnp.arange(last.shape[0], dtype=jnp.int32)
-        mean, covariance = (centre + found[2])[rows, last], found[3][rows, last]
-        noise = self._matrix(self.transition_covariance, params.transition_covariance)
-
-        def step(carry, _):
-            mean, covariance = carry
-            mean = linalg.einsum("qr,nr->nq", params.transition, mean)
-            if params.transition_intercept is not None:
-                mean = mean + params.transition_intercept[None]
-            covariance = linalg.einsum("qr,nrs,ts->nqt", params.transition, covariance, params.transition)
-            covariance = linalg.symmetrize(covariance) + noise[None]
-            return (mean, covariance), (mean, covariance)
-
-        _, (mean, covariance) = jax.lax.scan(step, (mean, covariance), None, num_steps)
-        return self._observed(params, StateMarginals(jnp.moveaxis(mean, 0, 1), jnp.moveaxis(covariance, 0, 1)))
+        return ahead(params, (centre + found[2])[rows, last], found[3][rows, last], num_steps)
 
     def sample(self, key, params, n, num_steps: int | None = None):
         """Draw `n` sequences `[n, num_steps, d]` and their states `[n, num_steps, q]`."""
         if num_steps is None:
             raise MissingCapabilityError("LinearGaussianStateSpace.sample needs num_steps: how long the sequences are")
-        return _sample(self, key, params, n, num_steps)
+        return sample(key, params, n, num_steps)
 
     def check(self, data: Any, weights: Any) -> None:
-        sequences = as_sequences(data)
-        if isinstance(sequences.values, dict | tuple):
-            raise DataError("values must be one array [sequences, steps, columns], with a column for each observation")
-        sequences.check()
-        values = np.asarray(sequences.values)
-        n, steps, d = (*values.shape, 0)[:3]
-        if values.ndim != 3 or d == 0:
-            raise DataError(f"values must have shape [sequences, steps, columns], got {values.shape}")
-        lengths = np.full(n, steps) if sequences.lengths is None else np.asarray(sequences.lengths)
-        there = np.arange(steps)[None] < lengths[:, None]
-        infinite = np.argwhere(np.isinf(values) & there[..., None])
-        if len(infinite):
-            row, step, column = infinite[0]
-            raise DataError(
-                f"data: sequence {row} is {values[row, step, column]} at step {step}, column {column}; values must be "
-                "finite, or NaN where missing"
-            )
-        if sequences.observed is not None:
-            there = there & (np.asarray(sequences.observed) != 0)
-        missing = np.isnan(values) & there[..., None]
-        partly = np.argwhere(missing & ~missing.all(-1, keepdims=True))
-        if len(partly) and self.observation_covariance == "full" and not self.partly_missing:
-            row, step, column = partly[0]
-            raise DataError(
-                f"data: sequence {row} misses column {column} at step {step}, but not all columns; with a full "
-                'observation_covariance that takes partly_missing=True (or observation_covariance="diagonal")'
-            )
+        check_steps(as_sequences(data), partly=self.partly_missing or self.observation_covariance == "diagonal")
 
     def _anchored_potentials(self, params, data):
         model = self.at(params)
@@ -602,63 +529,6 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     def _filtered(self, params, data):
         model, centre, potentials = self._anchored_potentials(params, data)
         return model, centre, model.latent.filter(potentials)
-
-    def _matrix(self, kind: str, covariance: Array) -> Array:
-        return jnp.diag(covariance) if kind == "diagonal" else covariance
-
-    def _observed(self, params: StateSpaceParams, states: StateMarginals) -> Forecast:
-        view = params.observation
-        mean = linalg.einsum("dq,ntq->ntd", view, states.mean)
-        if params.observation_intercept is not None:
-            mean = mean + params.observation_intercept[None, None]
-        covariance = linalg.symmetrize(linalg.einsum("dq,ntqr,er->ntde", view, states.covariance, view))
-        error = self._matrix(self.observation_covariance, params.observation_covariance)
-        return Forecast(mean, covariance + error[None, None], states)
-
-
-@eqx.filter_jit
-def _sample(model: LinearGaussianStateSpace, key: PRNGKeyArray, params: StateSpaceParams, n: int, num_steps: int):
-    (d, q), dtype = params.observation.shape, params.observation.dtype
-    begin, move, look = jax.random.split(key, 3)
-
-    def coloured(kind, covariance, noise):
-        root = jnp.diag(jnp.sqrt(covariance)) if kind == "diagonal" else linalg.cholesky(covariance)
-        return linalg.einsum("ij,...j->...i", root, noise)
-
-    first = coloured("full", params.initial_covariance, jax.random.normal(begin, (n, q), dtype))
-    noise = jax.random.normal(move, (num_steps - 1, n, q), dtype)
-    noise = coloured(model.transition_covariance, params.transition_covariance, noise)
-    drift = params.transition_intercept
-
-    def step(state, noise):
-        state = linalg.einsum("qr,nr->nq", params.transition, state) + noise
-        state = state if drift is None else state + drift[None]
-        return state, state
-
-    first = params.initial_mean[None] + first
-    _, rest = jax.lax.scan(step, first, noise)
-    states = jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
-    error = jax.random.normal(look, (n, num_steps, d), dtype)
-    values = linalg.einsum("dq,ntq->ntd", params.observation, states)
-    values = values + coloured(model.observation_covariance, params.observation_covariance, error)
-    if params.observation_intercept is not None:
-        values = values + params.observation_intercept[None, None]
-    return values, states
-
-
-def _present(sequences: Sequences) -> Float[Array, "n T"]:
-    """1 at the steps of each sequence, 0 beyond its end."""
-    ended, dtype = sequences.ended(), sequences.values.dtype
-    return jnp.ones(sequences.shape, dtype) if ended is None else (~ended).astype(dtype)
-
-
-def _observed(sequences: Sequences) -> Float[Array, "n T d"]:
-    """1 for what was observed, 0 for what was not."""
-    values = sequences.values
-    seen = ~jnp.isnan(values) & (_present(sequences) > 0)[..., None]
-    if sequences.observed is not None:
-        seen = seen & (jnp.asarray(sequences.observed) != 0)[..., None]
-    return seen.astype(values.dtype)
 
 
 def _rescaled(kind: str, covariance: Array, scale: Array) -> Array:
