@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._check import as_data, as_starts, as_weights, float_dtype, positive
 from jaxem._errors import DataError
-from jaxem._loop import Problem, enter
+from jaxem._loop import Problem, begin, enter, rehearse, step
 from jaxem._model import AbstractModel
 from jaxem._restarts import Progress, Racing, fresh_blocks
 from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
@@ -125,6 +125,7 @@ def fit(
     size = _lanes(model, shapes, n, restarts, batch_size)
     problem = _problem(model, algorithm, termination, device_data, w, rows_per_chunk(model, shapes, n, size))
     problem = _limits(problem, tol, max_steps)
+    rehearse(model, algorithm, lambda: step(problem, begin(problem, problem.model.init(key, device_data, w), key)))
     draw = _drawer(problem, key, starts, model is not plain)
     search = Search(problem, size, restarts, progress)
     if racing is None:

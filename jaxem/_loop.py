@@ -1,6 +1,7 @@
 """One iteration, and the loop around it: pure functions of a `Problem` and a `State`."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from jaxem._coordinates import vector
 from jaxem._model import AbstractModel, Reduce, collect, unreduced, weighted_sum
 from jaxem._status import Status
 from jaxem.e_step import AbstractEStep
+from jaxem.families.priors import all_have_modes
 from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
 from jaxem.m_step import Surrogate
 from jaxem.termination import AbstractTermination, Step
@@ -146,6 +148,16 @@ def begin(problem: Problem, params: PyTree, key: PRNGKeyArray, history: int = 1)
     )
 
 
+def rehearse(model: AbstractModel, algorithm: Algorithm, iteration: Callable[[], Any]) -> None:
+    """Raise the `ValueError` of an M-step that needs the mode of a prior which has none, while its values are known.
+
+    Inside a compiled loop they are not, and parameters that are not finite would be the only sign of it. Nothing is
+    computed, and nothing traced unless there is such a prior.
+    """
+    if algorithm.m_step.rung == 2 and not all_have_modes(model):
+        jax.eval_shape(iteration)
+
+
 def propose(problem: Problem, state: State, keys: tuple[PRNGKeyArray, PRNGKeyArray]) -> tuple[PyTree, PyTree]:
     """The M-step: new parameters from the statistics in `state`.
 
@@ -204,33 +216,51 @@ def _keys(key: PRNGKeyArray, num_steps: Array) -> tuple[PRNGKeyArray, PRNGKeyArr
     return jax.random.fold_in(key, 2 * num_steps), jax.random.fold_in(key, 2 * num_steps + 1)
 
 
-def step(problem: Problem, state: State) -> State:
-    """Propose parameters, evaluate them, and judge. A fresh run evaluates where it is instead."""
-    algorithm, fresh = problem.algorithm, state.fresh
-    e_step, update, accelerator = algorithm.e_step, algorithm.update, algorithm.accelerator
-    last = _keys(state.key, state.num_steps)
-    mapped, m_state = propose(problem, state, last)
-    ready = update.ready(state.u_state)
+class _Move(NamedTuple):
+    """Where an iteration goes, and what the rules carry on from there."""
+
+    params: PyTree
+    mapped: PyTree  # what the M-step proposed, before any extrapolation
+    plain: Array  # whether the move is that of the rules themselves, with nothing extrapolated
+    settled: Array  # whether it is not one of several that an accelerator takes before it may be judged
+    e_state: Any
+    m_state: Any
+    a_state: Any
+    back: Any  # turns coordinates of an accelerator into parameters; `None` without one
+
+
+def _move(problem: Problem, state: State) -> _Move:
+    """The M-step, and what E rule and accelerator make of it; none of it for a fresh run."""
+    algorithm, keys = problem.algorithm, _keys(state.key, state.num_steps)
+    e_step, accelerator = algorithm.e_step, algorithm.accelerator
+    mapped, m_state = propose(problem, state, keys)
+    ready = algorithm.update.ready(state.u_state)
     if ready is not True:
         mapped, m_state = _where(ready, (mapped, m_state), (state.params, state.m_state))
-    mapped, e_state = e_step.review(
-        sweeper(problem, state.params, last[0]), problem.model, state.params, mapped, state.e_state, last[1]
-    )
-    back: Any = None
-    proposed, a_state = mapped, state.a_state
-    plain, on_the_way = e_step.plain(state.e_state), jnp.zeros((), bool)
+    sweep = sweeper(problem, state.params, keys[0])
+    mapped, e_state = e_step.review(sweep, problem.model, state.params, mapped, state.e_state, keys[1])
+    proposed, a_state, back = mapped, state.a_state, None
+    plain, settled = e_step.plain(state.e_state), jnp.ones((), bool)
     if accelerator is not None:
         here, back = _coordinates(problem, state.params)
         target, a_state = accelerator(here, _coordinates(problem, mapped)[0], state.a_state)
         # A plain step is taken as it is: there and back would round it.
         proposed = _where(accelerator.plain(a_state), mapped, back(target))
-        plain = plain & accelerator.plain(a_state)
-        on_the_way = ~accelerator.settled(a_state)
+        plain, settled = plain & accelerator.plain(a_state), accelerator.settled(a_state)
     params, m_state, e_state, a_state = _where(
-        fresh,
+        state.fresh,
         (state.params, state.m_state, state.e_state, state.a_state),
         (proposed, m_state, e_state, a_state),
     )
+    return _Move(params, mapped, plain, settled, e_state, m_state, a_state, back)
+
+
+def step(problem: Problem, state: State) -> State:
+    """Propose parameters, evaluate them, and judge. A fresh run evaluates where it is instead."""
+    algorithm, fresh = problem.algorithm, state.fresh
+    e_step, update = algorithm.e_step, algorithm.update
+    move = _move(problem, state)
+    params, e_state, m_state = move.params, move.e_state, move.m_state
 
     num_steps = jnp.where(fresh, state.num_steps, state.num_steps + 1)
     key = _keys(state.key, num_steps)[0]
@@ -252,7 +282,7 @@ def step(problem: Problem, state: State) -> State:
 
     loss = problem.model.loss(params).astype(value.dtype)
     eps = jnp.finfo(value.dtype).eps
-    settled = e_step.settled(e_state) & update.settled(u_state) & algorithm.m_step.settled(m_state) & ~on_the_way
+    settled = e_step.settled(e_state) & update.settled(u_state) & algorithm.m_step.settled(m_state) & move.settled
     gain = (objective - state.judged) / problem.total_weight
     known = settled & jnp.isfinite(state.judged)
     noise = 8 * eps * (jnp.abs(objective / problem.total_weight) + 1) + 4 * loss
@@ -260,11 +290,13 @@ def step(problem: Problem, state: State) -> State:
     inaccurate = (loss > jnp.sqrt(eps)) & (problem.model.accurate() is not None)
     fell = known & ~fresh & algorithm.monotone & (gain < -noise)
     lost = ~finite | inaccurate | fell
-    retry = lost & ~plain & ~fresh
+    retry = lost & ~move.plain & ~fresh
 
     decoded = problem.model.decode
     judged, t_state = problem.termination(
-        Step(decoded(state.params), decoded(mapped), objective, gain, num_steps, noise), problem.tol, state.t_state
+        Step(decoded(state.params), decoded(move.mapped), objective, gain, num_steps, noise),
+        problem.tol,
+        state.t_state,
     )
     judged = judged & known & ~fresh
     own = e_step.converged(e_state, problem.tol, problem.total_weight)
@@ -277,7 +309,7 @@ def step(problem: Problem, state: State) -> State:
         (inaccurate, Status.inaccurate),
         (fell, Status.objective_decreased),
         (judged, problem.termination.done),
-        ((num_steps >= problem.max_steps) & ~on_the_way, problem.termination.at_limit),
+        ((num_steps >= problem.max_steps) & move.settled, problem.termination.at_limit),
     )
     doubt = _first(
         (problem.model.degenerate(params), Status.degenerate_component),
@@ -297,32 +329,40 @@ def step(problem: Problem, state: State) -> State:
         e_state,
         u_state,
         m_state,
-        a_state,
+        move.a_state,
         _where(fresh, state.r_state, recorded),
         _where(fresh | ~known, state.t_state, t_state),
         state.key,
         state.history.at[num_steps % state.history.shape[0]].set(objective),
     )
-    # What is rejected leaves the last good iterate in place: with the reason, or to go on from without extrapolation.
-    kept = state._replace(status=status)
-    if algorithm.extrapolates:
-        again = state._replace(
-            status=status,
-            num_steps=num_steps,
-            fresh=jnp.ones((), bool),
-            e_state=e_step.reset(problem.model, state.params, state.e_state),
-            history=state.history.at[num_steps % state.history.shape[0]].set(state.objective),
-        )
-        if accelerator is not None:
-            target, restarted = accelerator.rejected(a_state)
-            again = again._replace(params=back(target), a_state=restarted)
-        kept = _where(retry, again, kept)
-    new = _where(~lost, new, kept)
+    return _with_doubt(_where(~lost, new, _rejected(problem, state, move, status, num_steps, retry)))
+
+
+def _rejected(problem: Problem, state: State, move: _Move, status: Array, num_steps: Array, retry: Array) -> State:
+    """The last good iterate: with the reason, or to go on from without extrapolation where it is tried again."""
+    kept, algorithm = state._replace(status=status), problem.algorithm
+    if not algorithm.extrapolates:
+        return kept
+    again = state._replace(
+        status=status,
+        num_steps=num_steps,
+        fresh=jnp.ones((), bool),
+        e_state=algorithm.e_step.reset(problem.model, state.params, state.e_state),
+        history=state.history.at[num_steps % state.history.shape[0]].set(state.objective),
+    )
+    if algorithm.accelerator is not None:
+        target, restarted = algorithm.accelerator.rejected(move.a_state)
+        again = again._replace(params=move.back(target), a_state=restarted)
+    return _where(retry, again, kept)
+
+
+def _with_doubt(state: State) -> State:
+    """A run that has ended well, but where its result cannot be trusted, with the reason for its status."""
     # At the floor of a covariance a fall is rounding too: what matters is that the fit is degenerate.
-    fallen = (new.status == Status.objective_decreased) & (new.doubt == Status.degenerate_component)
-    ended = (new.status == Status.converged) | (new.status == Status.completed) | fallen
-    doubtful = ended & (new.doubt != Status.converged)
-    return new._replace(status=Status.where(doubtful, new.doubt, new.status))
+    fallen = (state.status == Status.objective_decreased) & (state.doubt == Status.degenerate_component)
+    ended = (state.status == Status.converged) | (state.status == Status.completed) | fallen
+    doubtful = ended & (state.doubt != Status.converged)
+    return state._replace(status=Status.where(doubtful, state.doubt, state.status))
 
 
 def run(problem: Problem, state: State, limit: Any = None) -> State:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
-from jaxem._loop import Problem, State, begin, enter, evaluate, on_accurate_kernel, resume
+from jaxem._loop import Problem, State, begin, enter, evaluate, on_accurate_kernel, rehearse, resume, step
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
 from jaxem.adjoint import AbstractAdjoint, Implicit
@@ -94,7 +94,8 @@ def solve(
     - `chunk_rows`: rows that an E-step holds at a time; chosen by default.
     - `axis_name`: for use inside `jax.shard_map`: the mesh axis over which the rows are split.
 
-    **Returns:** a `Fit`. Nothing is checked that would need the values of the arrays: a bad start shows in `status`.
+    **Returns:** a `Fit`. Nothing is checked that would need the values of `params` or `data`: a bad start shows in
+    `status`.
 
     **Example**
 
@@ -127,7 +128,9 @@ def solve(
     )
     key = jax.random.key(0) if key is None else key
     start = enter(bound, params, data, w, lifted is not model, reduce)
-    state = adjoint.run(problem, begin(problem, start, key, history_size))
+    begun = begin(problem, start, key, history_size)
+    rehearse(bound, algorithm, lambda: step(problem, begun))
+    state = adjoint.run(problem, begun)
     accurate = on_accurate_kernel(problem)
     if accurate is not None:
         state, problem = adjoint.run(accurate, resume(accurate, state)), accurate

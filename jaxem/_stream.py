@@ -16,7 +16,7 @@ from jaxem._batches import Reader
 from jaxem._check import as_starts, positive
 from jaxem._errors import DataError, FitError, MissingCapabilityError
 from jaxem._fit import _shapes, fit
-from jaxem._loop import Problem, State, begin, enter, resume, step
+from jaxem._loop import Problem, State, begin, enter, rehearse, resume, step
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_name
@@ -148,6 +148,7 @@ class _Run:
         dtype, self.algorithm = w.dtype, algorithm
         self.total = jnp.asarray(jnp.sum(w) if total is None else total, dtype)
         self.model, self.state = _begin(model, algorithm, start, x, w, self.total, key)
+        rehearse(model, algorithm, lambda: step(_problem(self.model, algorithm, x, w, self.total, 1), self.state))
         if total is None and float(self.model.log_prior(self.state.params)) != 0:
             raise DataError("the model has a prior, which is set against the weight of all rows: pass total_weight")
         self.limit, self.last, self.history = jnp.asarray(steps, jnp.int32), (x, w), []

@@ -208,3 +208,22 @@ def test_a_mode_that_is_not_there_is_no_number(double):
     """What is known only when the program runs cannot raise."""
     found = jax.jit(lambda a: Dirichlet(a).estimate(jnp.ones(2), jnp.ones(2)))(jnp.asarray([0.5, 2.0]))
     assert np.isnan(found).any()
+
+
+def test_whether_a_prior_has_a_mode_as_far_as_is_known():
+    fields = [
+        (Dirichlet, (np.array([2.0, 0.5]),), (np.array([2.0, 1.0]),)),
+        (StickBreaking, (0.5,), (1.0,)),
+        (StickBreaking, (1.0, 0.5), (1.0, 1.0)),
+        (Beta, (jnp.array([0.5, 1.0]), 1.0), (1.0, jnp.array([1.0, 2.0]))),
+        (Beta, (1.0, 0.5), (1.0, 1.0)),
+        (Gamma, (0.5, 2.0), (1.0, 0.1)),
+    ]
+    for kind, without, enough in fields:
+        assert not kind(*without).has_mode
+        assert kind(*enough).has_mode
+        assert kind(*without).with_mode().has_mode
+    assert NormalInverseWishart(np.zeros(2), 0.1, np.eye(2), 0.5).has_mode
+    unknown = []
+    jax.eval_shape(lambda a: unknown.append(Dirichlet(a).has_mode), jnp.array([2.0, 0.5]))
+    assert unknown == [True]

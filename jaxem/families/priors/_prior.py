@@ -1,14 +1,29 @@
 """What the priors share: checks of their fields, and draws that do not underflow to zero."""
 
+from abc import abstractmethod
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 MODE = "at least 1 for a posterior-mode estimate (below 1 the density has no interior mode)"
+
+
+class AbstractPrior(eqx.Module):
+    """A conjugate prior."""
+
+    @property
+    @abstractmethod
+    def has_mode(self) -> bool:
+        """Whether every posterior has an interior mode, as far as the fields are known."""
+
+    @abstractmethod
+    def with_mode(self) -> "AbstractPrior":
+        """The prior made such that every posterior has one."""
 
 
 def require_positive(value: Any, name: str) -> None:
@@ -27,17 +42,28 @@ def less_one(value: Any, name: str, dtype: Any) -> Array:
 
     Raises `ValueError` below 1; where the value is only known when the program runs, the result is NaN there.
     """
+    if below_one(value):
+        raise ValueError(f"{name} must be {MODE}, got {value!r}")
     if _known(value):
-        if not np.all(np.asarray(value) >= 1):
-            raise ValueError(f"{name} must be {MODE}, got {value!r}")
         return jnp.asarray(value, dtype) - 1
     value = jnp.asarray(value, dtype)
     return jnp.where(value >= 1, value - 1, jnp.nan)
 
 
+def below_one(value: Any) -> bool:
+    """Whether some entry is known not to be at least 1."""
+    return _known(value) and not np.all(np.asarray(value) >= 1)
+
+
 def at_least_one(value: Any) -> Any:
     """Values below 1 raised to 1."""
     return np.maximum(value, 1) if _known(value) else jnp.maximum(value, 1)
+
+
+def all_have_modes(tree: PyTree) -> bool:
+    """Whether all priors in `tree` have modes, as far as their fields are known."""
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, AbstractPrior))
+    return all(node.has_mode for node in nodes if isinstance(node, AbstractPrior))
 
 
 def spread(like: Array, *fields: Any) -> tuple[Array, ...]:

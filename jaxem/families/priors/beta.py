@@ -1,16 +1,24 @@
 from typing import Any, final
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive, spread
+from jaxem.families.priors._prior import (
+    AbstractPrior,
+    at_least_one,
+    below_one,
+    exp_positive,
+    less_one,
+    log_gamma,
+    require_positive,
+    spread,
+)
 from jaxem.kernels.special import expected_log, gamma_divergence
 
 
 @final
-class Beta(eqx.Module):
+class Beta(AbstractPrior):
     """Beta prior of probabilities.
 
     Posterior-mode estimates need `a` and `b` of at least 1 (below 1 the density has no interior mode); variational
@@ -46,6 +54,10 @@ class Beta(eqx.Module):
         there is none."""
         ones, zeros = less_one(self.a, "a", dtype), less_one(self.b, "b", dtype)
         return jnp.broadcast_to(ones, shape), jnp.broadcast_to(zeros, shape)
+
+    @property
+    def has_mode(self) -> bool:
+        return not (below_one(self.a) or below_one(self.b))
 
     def with_mode(self) -> "Beta":
         """The prior with values below 1 raised to 1, so that posteriors have modes."""

@@ -1,16 +1,23 @@
 from typing import Any, final
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive
-from jaxem.kernels.special import digamma_excess, gamma_divergence
+from jaxem.families.priors._prior import (
+    AbstractPrior,
+    at_least_one,
+    below_one,
+    exp_positive,
+    less_one,
+    log_gamma,
+    require_positive,
+)
+from jaxem.kernels import dirichlet
 
 
 @final
-class Dirichlet(eqx.Module):
+class Dirichlet(AbstractPrior):
     """Dirichlet prior of a probability vector.
 
     Posterior-mode estimates need concentrations of at least 1 (below 1 the density has no interior mode); variational
@@ -48,6 +55,10 @@ class Dirichlet(eqx.Module):
         total = jnp.sum(counts)
         return jnp.where(total == 0, fallback, counts / jnp.where(total == 0, 1, total))
 
+    @property
+    def has_mode(self) -> bool:
+        return not below_one(self.concentration)
+
     def with_mode(self) -> "Dirichlet":
         """The prior with concentrations below 1 raised to 1, so that posteriors have modes."""
         return Dirichlet(at_least_one(self.concentration))
@@ -72,9 +83,7 @@ class Dirichlet(eqx.Module):
 
     def expected_log(self) -> Float[Array, "... k"]:
         """Expected logarithms; their exponentials sum to less than 1."""
-        a = self.concentration
-        total = jnp.sum(a, -1, keepdims=True)
-        return jnp.log(a / total) + digamma_excess(a) - digamma_excess(total)
+        return dirichlet.expected_log(self.concentration)
 
     def draw(self, key: PRNGKeyArray) -> Float[Array, "... k"]:
         """One draw of each vector."""
@@ -84,10 +93,7 @@ class Dirichlet(eqx.Module):
     def kl(self, prior: "Dirichlet") -> Float[Array, ""]:
         """Kullback-Leibler divergence from `prior`, summed over leading axes."""
         a = self.concentration
-        b = prior.like(a).concentration
-        total_a, total_b = jnp.sum(a, -1, keepdims=True), jnp.sum(b, -1, keepdims=True)
-        terms = gamma_divergence(a, b) + b * jnp.log((b / total_b) / (a / total_a))
-        return jnp.sum(terms) - jnp.sum(gamma_divergence(total_a, total_b))
+        return jnp.sum(dirichlet.divergence(a, prior.like(a).concentration))
 
     def unconstrain(self) -> tuple[Array, ...]:
         """Logarithms of the fields."""

@@ -1,16 +1,24 @@
 from typing import Any, final
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, log_gamma, require_positive, spread
+from jaxem.families.priors._prior import (
+    AbstractPrior,
+    at_least_one,
+    below_one,
+    exp_positive,
+    less_one,
+    log_gamma,
+    require_positive,
+    spread,
+)
 from jaxem.kernels.special import digamma_excess, gamma_divergence, ratio_divergence
 
 
 @final
-class Gamma(eqx.Module):
+class Gamma(AbstractPrior):
     """Gamma prior of Poisson rates.
 
     Posterior-mode estimates need a shape of at least 1 (below 1 the density has no interior mode); variational Bayes
@@ -46,6 +54,10 @@ class Gamma(eqx.Module):
         raises `ValueError` where there is none."""
         events, rate = less_one(self.shape, "shape", dtype), jnp.asarray(self.rate, dtype)
         return jnp.broadcast_to(events, shape), jnp.broadcast_to(rate, shape)
+
+    @property
+    def has_mode(self) -> bool:
+        return not below_one(self.shape)
 
     def with_mode(self) -> "Gamma":
         """The prior with shapes below 1 raised to 1, so that posteriors have modes."""

@@ -1,17 +1,16 @@
 from typing import Any, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem.families.covariance import AbstractCovariance
-from jaxem.families.priors._prior import require_positive
+from jaxem.families.priors._prior import AbstractPrior, require_positive
 from jaxem.kernels.special import ratio_divergence
 
 
 @final
-class NormalInverseWishart(eqx.Module):
+class NormalInverseWishart(AbstractPrior):
     """Conjugate prior of a Gaussian's mean and covariance.
 
     `covariance ~ InverseWishart(scale, degrees_of_freedom)` and then `mean ~ N(mean, covariance / mean_precision)`.
@@ -52,6 +51,10 @@ class NormalInverseWishart(eqx.Module):
         """`scale / degrees_of_freedom`, the inverse of the expected precision; there at any degrees of freedom."""
         dof = self.degrees_of_freedom
         return self.scale / dof.reshape(dof.shape + (1,) * (self.scale.ndim - dof.ndim))
+
+    @property
+    def has_mode(self) -> bool:
+        return True
 
     def with_mode(self) -> "NormalInverseWishart":
         """The prior itself: its posteriors always have modes."""

@@ -1,18 +1,25 @@
 from typing import Any, final
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import at_least_one, exp_positive, less_one, require_positive, spread
+from jaxem.families.priors._prior import (
+    AbstractPrior,
+    at_least_one,
+    below_one,
+    exp_positive,
+    less_one,
+    require_positive,
+    spread,
+)
 from jaxem.families.priors.beta import Beta
 from jaxem.kernels.linalg import matmul
 
 
 @final
-class StickBreaking(eqx.Module):
+class StickBreaking(AbstractPrior):
     """Stick-breaking prior of mixture weights: the Dirichlet process, truncated at the number of components.
 
     `weights[j] = v[j] (1 - v[0]) ... (1 - v[j - 1])` with `v[j] ~ Beta(shape, concentration)`, and 1 for the last
@@ -61,6 +68,10 @@ class StickBreaking(eqx.Module):
         # Where nothing is left there is no stick to break.
         v = jnp.where(total == 0, 0, ones / jnp.where(total == 0, 1, total))
         return jnp.where((jnp.sum(counts) == 0) & jnp.all(total == 0), fallback, _broken(v))
+
+    @property
+    def has_mode(self) -> bool:
+        return not (below_one(self.concentration) or below_one(self.shape))
 
     def with_mode(self) -> "StickBreaking":
         """The prior with a concentration below 1 raised to 1, so that posteriors have modes."""
