@@ -66,6 +66,7 @@ def test_legal(algorithm, model, dtype):
         assert float(fit.objective) >= history[0] - 64 * eps * scale
     if algorithm in product.LIKE_EM and exact:
         best = engine.solve(cell.model, start, x, w, tol=1e-14, algorithm=plain, max_steps=3000)
+        assert jaxem.status_name(best.status) == "converged"
         np.testing.assert_allclose(fit.objective, best.objective, atol=1e-6 * len(w) * 1e-2)
     if rule.m_step.rung == 3 and rule.monotone:
         assert fit.posterior is not None

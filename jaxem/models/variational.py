@@ -22,9 +22,9 @@ class Variational(AbstractLinearModel):
 
     - `model`: an `AbstractConjugateModel`, such as a `Mixture` with priors on its weights and components.
 
-    Parameters are posteriors: for a mixture `MixtureParams(weights, components)` of a `Dirichlet` (or `StickBreaking`)
-    and of the components' prior, with arrays for fields. `lift` makes one from parameters of `model`, `lower` gives
-    parameters back.
+    Parameters are posteriors (`fit.posterior`; `fit.params` is their mean): for a mixture
+    `MixtureParams(weights, components)` of a `Dirichlet` (or `StickBreaking`) and of the components' prior, with arrays
+    for fields. `lift` makes one from parameters of `model`, `lower` gives parameters back.
 
     **Example**
 
@@ -34,7 +34,7 @@ class Variational(AbstractLinearModel):
     >>> variational = jaxem.Variational(model)
     >>> start = variational.init(jax.random.key(0), counts, jnp.ones(6))
     >>> fit = jaxem.solve(variational, start, counts)
-    >>> sorted(fit.params.weights.concentration.round(1).tolist())
+    >>> sorted(fit.posterior.weights.concentration.round(1).tolist())
     [0.0, 3.0, 3.0]
     """
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks import _report
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import MODELS, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_quick_run_prints_a_table(scenario):
+@pytest.mark.parametrize(
+    ("command", "scenario"), [("mixtures", name) for name in SCENARIOS] + [("models", name) for name in MODELS]
+)
+def test_quick_run_prints_a_table(command, scenario):
     pytest.importorskip("sklearn")
-    command = [sys.executable, "-m", "benchmarks.mixtures", "--quick", "--repetitions", "1", "--only", scenario]
+    command = [sys.executable, "-m", f"benchmarks.{command}", "--quick", "--repetitions", "1", "--only", scenario]
     env = {**os.environ, "PYTHONWARNINGS": "default"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -173,7 +173,18 @@ def test_betablocker(k, common):
     assert engine.name(fit) == "converged"
     assert fit.log_likelihood == pytest.approx(published_regressions.BETABLOCKER[k, common], abs=1e-6)
     if (k, common) == (3, False):
-        assert jaxem.aic(model, fit, rows) == pytest.approx(332.61896, abs=1e-5)
+        assert jaxem.aic(model, fit.params, rows) == pytest.approx(332.61896, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_artificial_counts_from_random_starts():
+    x, _, counts = published_regressions.artificial()
+    rows = jaxem.Responses(np.stack([np.ones(200), x], 1), counts)
+    fit = jaxem.fit(jaxem.Mixture(jaxem.PoissonRegression(), 2), rows, key=jax.random.key(0), restarts=8, tol=1e-12)
+    assert engine.name(fit) == "converged"
+    assert fit.log_likelihood == pytest.approx(published_regressions.ARTIFICIAL_POISSON, abs=1e-7)
+    # One maximum: every start finds it.
+    np.testing.assert_allclose(fit.restarts.objective, fit.objective, atol=1e-6)
 
 
 @pytest.mark.slow

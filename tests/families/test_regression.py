@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 
 import jaxem
 from jaxem.testing import check_model
-from tests import engine
+from tests import engine, published_regressions
 from tests.families import heavy
 
 
@@ -56,6 +56,19 @@ def test_a_mixture_of_regressions_is_the_direct_maximum(lines):
     steps = 1e-5 * np.eye(len(theta))
     gradient = [(log_likelihood(theta + h) - log_likelihood(theta - h)) / 2e-5 for h in steps]
     assert_allclose(gradient, 0, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_artificial_curves_from_random_starts():
+    """A line and a parabola; Leisch (2004)."""
+    x, y, _ = published_regressions.artificial()
+    rows = jaxem.Responses(np.stack([np.ones(200), x, x * x], 1), y)
+    model = jaxem.Mixture(jaxem.LinearRegression(), 2)
+    fit = jaxem.fit(model, rows, key=jax.random.key(0), restarts=8, tol=1e-15)
+    assert engine.name(fit) == "converged"
+    assert_allclose(fit.log_likelihood, published_regressions.ARTIFICIAL_GAUSSIAN, atol=1e-8)
+    curves = np.asarray(fit.params.components.coefficients)
+    assert_allclose(curves[np.argsort(curves[:, 0])], published_regressions.ARTIFICIAL_CURVES, atol=1e-6)
 
 
 def test_coefficients_that_nothing_determines_stay():

@@ -134,9 +134,9 @@ def test_patents():
     options = {"key": jax.random.key(0), "restarts": 16, "tol": 1e-10, "max_steps": 3000}
     fit = jaxem.fit(MODEL, data, **options)
     assert engine.name(fit) == "converged"
-    assert fit.log_likelihood == pytest.approx(published_regressions.PATENTS, abs=2e-6)
-    assert jaxem.aic(MODEL, fit, data) == pytest.approx(415.35004, abs=1e-5)
-    assert jaxem.bic(MODEL, fit, data) == pytest.approx(437.83500, abs=1e-5)
+    assert fit.log_likelihood == pytest.approx(published_regressions.PATENTS, abs=1e-6)
+    assert jaxem.aic(MODEL, fit.params, data) == pytest.approx(415.35004, abs=1e-5)
+    assert jaxem.bic(MODEL, fit.params, data) == pytest.approx(437.83500, abs=1e-5)
 
 
 @pytest.mark.slow
@@ -144,13 +144,16 @@ def test_patents_with_a_common_slope():
     model = jaxem.MixtureOfExperts(jaxem.PoissonRegression(common=(1,)), 3)
     data = published_regressions.patents()
     fit = jaxem.fit(model, data, key=jax.random.key(0), restarts=16, tol=1e-10, max_steps=3000)
-    assert fit.log_likelihood == pytest.approx(published_regressions.PATENTS_COMMON_SLOPE, abs=2e-6)
+    assert engine.name(fit) == "converged"
+    assert fit.log_likelihood == pytest.approx(published_regressions.PATENTS_COMMON_SLOPE, abs=1e-6)
     assert np.ptp(fit.params.experts.coefficients[:, 1]) < 1e-9
 
 
 @pytest.mark.slow
 def test_articles():
     data = published_regressions.articles()
+    plain = jaxem.fit(jaxem.Single(jaxem.PoissonRegression()), data, key=jax.random.key(0), tol=1e-12)
+    assert plain.log_likelihood == pytest.approx(published_regressions.ARTICLES_NOT_INFLATED, abs=1e-7)
     fit = jaxem.fit(jaxem.ZeroInflatedPoisson(), data, key=jax.random.key(0), tol=1e-12)
     assert engine.name(fit) == "converged"
     assert fit.log_likelihood == pytest.approx(published_regressions.ARTICLES, abs=1e-7)

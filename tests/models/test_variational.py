@@ -63,12 +63,12 @@ def test_old_faithful(k, bound):
     fit = solve(variational, start(variational, x), x, tol=1e-12)
     assert engine.name(fit) == "converged"
     assert abs(float(fit.objective) - bound) < 1e-6
-    concentration = np.sort(np.asarray(fit.params.weights.concentration))[::-1]
+    concentration = np.sort(np.asarray(fit.posterior.weights.concentration))[::-1]
     assert_allclose(concentration, [174.86286, 97.13916] + [1e-3] * (k - 2), atol=2e-5)
     assert np.diff(engine.history(fit)).min() > -1e-9
     # The components that nothing falls to are as they were before the data.
-    idle = np.asarray(fit.params.weights.concentration) < 0.1
-    assert_allclose(np.asarray(fit.params.components.degrees_of_freedom)[idle], 2.0, atol=1e-4)
+    idle = np.asarray(fit.posterior.weights.concentration) < 0.1
+    assert_allclose(np.asarray(fit.posterior.components.degrees_of_freedom)[idle], 2.0, atol=1e-4)
 
 
 def test_units_do_not_matter():
@@ -86,8 +86,12 @@ def test_units_do_not_matter():
     )
     a, b = solve(plain, one, x), solve(moved, other, jnp.asarray(raw + 1e4))
     assert_allclose(a.objective, b.objective + len(raw) * np.log(width).sum(), rtol=1e-7)
-    assert_allclose(a.params.components.mean * width[None] + centre[None], b.params.components.mean - 1e4, rtol=1e-6)
-    assert_allclose(a.params.components.scale * np.outer(width, width)[None], b.params.components.scale, rtol=1e-5)
+    assert_allclose(
+        a.posterior.components.mean * width[None] + centre[None], b.posterior.components.mean - 1e4, rtol=1e-6
+    )
+    assert_allclose(
+        a.posterior.components.scale * np.outer(width, width)[None], b.posterior.components.scale, rtol=1e-5
+    )
 
 
 # Exact evidences
@@ -154,7 +158,7 @@ def test_the_bound_lies_below_the_evidence():
     # Both orders of the components have the same share of the evidence, and the bound covers one.
     assert float(fit.objective) < evidence
     assert float(fit.objective) > evidence - np.log(2) - 0.1
-    assert_allclose(fit.objective, value(variational, fit.params, rows), rtol=1e-12)
+    assert_allclose(fit.objective, value(variational, fit.posterior, rows), rtol=1e-12)
 
 
 # Every kind of mixture
@@ -190,7 +194,7 @@ def test_the_bound_never_falls(name, weights_prior):
     values = engine.history(fit)
     assert len(values) > 10
     assert np.diff(values).min() > -1e-8
-    assert_allclose(fit.objective, value(variational, fit.params, x), rtol=1e-10)
+    assert_allclose(fit.objective, value(variational, fit.posterior, x), rtol=1e-10)
 
 
 def test_single_precision_on_narrow_clusters():
@@ -236,8 +240,8 @@ def test_the_bound_is_stationary_in_unconstrained_coordinates():
     model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(0.5, 0.1)), 2, jaxem.StickBreaking(0.5))
     variational, x = jaxem.Variational(model), engine.case("poisson").x[:60, :1]
     fit = solve(variational, start(variational, x), x, tol=1e-13)
-    free = variational.unconstrain(fit.params)
-    engine.assert_same(variational.constrain(free), fit.params, rtol=1e-12)
+    free = variational.unconstrain(fit.posterior)
+    engine.assert_same(variational.constrain(free), fit.posterior, rtol=1e-12)
     gradient = jax.jit(jax.grad(lambda u: value(variational, variational.constrain(u), x)))
     for leaf, moved in zip(
         *map(jax.tree.leaves, (gradient(free), gradient(jax.tree.map(lambda u: u + 0.1, free)))), strict=True

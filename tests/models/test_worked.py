@@ -12,6 +12,7 @@ from scipy import optimize
 from scipy.stats import weibull_min
 
 import jaxem
+from jaxem.information import fraction_missing
 from jaxem.testing import check_model
 from tests import engine
 
@@ -44,10 +45,29 @@ def test_linkage_iterates_and_rate_are_the_published_ones():
     start = linkage.LinkageParams(jnp.array(0.5))
     found = [float(params.t) for params in iterates(linkage.Linkage(), start, cells, counts, 8)]
     np.testing.assert_allclose(found, LINKAGE, rtol=0, atol=1.1e-9)
-    behind = np.array(found) - LINKAGE_MAXIMUM
+    behind = np.array([0.5, *found]) - LINKAGE_MAXIMUM
     rates = behind[1:] / behind[:-1]
-    np.testing.assert_allclose(rates[:6], [0.1346, 0.1330, 0.1328, 0.1328, 0.1328, 0.1328], atol=6e-5)
+    np.testing.assert_allclose(rates[:7], [0.1465, 0.1346, 0.1330, 0.1328, 0.1328, 0.1328, 0.1328], atol=6e-5)
     np.testing.assert_allclose(rates[-1], 0.1327787337455989, rtol=1e-4)
+
+
+def test_linkage_information():
+    """Observed and complete information; Louis (1982), and the standard error of Meng and Rubin (1991)."""
+    cells, counts = linkage.data()
+    model, t = linkage.Linkage(), jnp.asarray(LINKAGE_MAXIMUM)
+    information = -jax.hessian(lambda t: model.log_likelihood(linkage.LinkageParams(t), cells, counts))(t)
+    np.testing.assert_allclose(information, 377.51690039468724, rtol=1e-12)
+    np.testing.assert_allclose(1 / np.sqrt(information), 0.05146734920088868, rtol=1e-12)
+    missing = fraction_missing(model, linkage.LinkageParams(t), cells, weights=counts)
+    np.testing.assert_allclose(information / (1 - missing), 435.31785379896564, rtol=1e-9)
+
+
+def test_linkage_with_other_counts():
+    """Wei and Tanner (1990)."""
+    cells, _ = linkage.data()
+    counts = jnp.array([14.0, 0.0, 1.0, 5.0])
+    fit = engine.solve(linkage.Linkage(), linkage.LinkageParams(jnp.array(0.5)), cells, counts, tol=1e-16)
+    np.testing.assert_allclose(fit.params.t, 0.9034401142169988, rtol=1e-7)
 
 
 def test_linkage_from_the_density_alone():
@@ -72,6 +92,14 @@ def test_abo_iterates_are_the_published_ones():
     np.testing.assert_allclose(found, ABO, rtol=0, atol=6e-5)
     closed = engine.solve(abo.BloodGroups(), start, groups, counts, tol=1e-16)
     np.testing.assert_allclose(closed.params.frequency, ABO_MAXIMUM, atol=5e-9)
+
+    def log_likelihood(free):
+        frequency = jnp.append(free, 1 - jnp.sum(free))
+        return abo.BloodGroups().log_likelihood(abo.AlleleParams(frequency), groups, counts)
+
+    information = -np.asarray(jax.hessian(log_likelihood)(closed.params.frequency[:2]))
+    errors = np.sqrt(np.diag(np.linalg.inv(information)))
+    np.testing.assert_allclose(errors, [0.01351735, 0.00684499], rtol=0, atol=2e-8)
 
 
 def test_abo_from_the_density_of_a_pair_of_alleles():
