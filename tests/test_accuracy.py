@@ -8,7 +8,7 @@ import jaxem
 from tests.problems import COVARIANCES, narrow_clusters, two_gaussians
 
 # The other two structures share their code with these; they run with the slow tests.
-KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind in ("spherical", "tied") else ()) for kind in COVARIANCES]
+KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind != "full" else ()) for kind in COVARIANCES]
 
 
 def both(problem, k, **options):

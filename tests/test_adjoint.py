@@ -98,11 +98,13 @@ def test_reverse_mode_is_the_transpose(inputs, direction, implicit):
     np.testing.assert_allclose(along, implicit[0], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_unroll_to_convergence_is_implicit(inputs, direction, implicit):
     unrolled = forward(estimate(adjoint=Unroll(2000)))(inputs, direction)
     np.testing.assert_allclose(unrolled, implicit, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_unroll_is_exact_for_a_run_stopped_early(inputs, direction):
     run = estimate(adjoint=Unroll(4), max_steps=4)
     at, by = lane(inputs, 0), lane(direction, 0)

@@ -44,7 +44,7 @@ def test_the_result_belongs_together(reference, x):
     np.testing.assert_allclose(fit.params.weights.sum(), 1.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_same_key_same_answer_at_any_batch_size(reference, x, batch_size):
     fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8, batch_size=batch_size)
     chex.assert_trees_all_close(fit.params, reference.params, rtol=1e-6, atol=1e-9)
@@ -75,6 +75,7 @@ def _starts(x, count):
     return jax.vmap(problem.model.decode)(params), keys
 
 
+@pytest.mark.slow
 def test_packing_the_last_lanes_changes_nothing(reference, x, monkeypatch):
     monkeypatch.setattr(_restarts, "_COMPILATION_FLOPS", 0.0)
     sizes = []
@@ -134,6 +135,7 @@ def test_weights_are_copies(x):
     chex.assert_trees_all_close(weighted.params, repeated.params, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_integers_are_the_same_as_floats():
     x = np.round(old_faithful().x * 10).astype(int)
     a, b = (jaxem.fit(jaxem.GaussianMixture(2), data, key=KEY, restarts=2) for data in (x, x.astype(float)))
@@ -149,7 +151,9 @@ def test_known_labels_are_kept(x):
     np.testing.assert_allclose(fit.objective, MODEL.log_likelihood(fit.params, data), rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["points", "random", "short_runs"])
+@pytest.mark.parametrize(
+    "method", ["points", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "short_runs"))]
+)
 def test_ways_to_start(method):
     fit = jaxem.fit(jaxem.GaussianMixture(2), old_faithful().x, key=KEY, restarts=6, tol=1e-9, init=method)
     np.testing.assert_allclose(fit.objective, -1130.263960, rtol=1e-8)
@@ -226,6 +230,7 @@ def test_starts_of_the_wrong_shape_are_refused(reference, x):
         jaxem.fit(MODEL, x, key=KEY, init=wrong)
 
 
+@pytest.mark.slow
 def test_a_constant_column_is_fine_with_a_prior():
     x = np.c_[old_faithful().x, np.full(272, 5.0)]
     prior = jaxem.NormalInverseWishart(x.mean(0), 0.01, 0.1 * np.eye(3), 5.0)

@@ -325,7 +325,7 @@ def test_one_row_and_one_component():
 PRIOR = NIW(np.array([1.0, -1.0]), 0.5, 6.0, np.array([[2.0, 0.5], [0.5, 1.0]]))
 
 
-@pytest.mark.parametrize("kind", ["full", "tied"])
+@pytest.mark.parametrize("kind", ["full", pytest.param("tied", marks=pytest.mark.slow)])
 def test_the_posterior_mode(kind):
     case = engine.case(kind)
     prior = jaxem.NormalInverseWishart(

@@ -134,7 +134,7 @@ def test_standardizing_full_covariances_finds_the_same_fit_in_other_units(run, f
     np.testing.assert_allclose(means[order], plain_means[np.argsort(plain_means[:, 0])], rtol=1e-4)
 
 
-@pytest.mark.parametrize("covariance", ["spherical", "tied"])
+@pytest.mark.parametrize("covariance", [pytest.param("spherical", marks=pytest.mark.slow), "tied"])
 def test_covariance_structures(run, tmp_path, covariance):
     assert run("fit", "--components", 2, "--covariance", covariance, *QUICK)[0] == 0
     shape = {"spherical": (2,), "tied": (2, 2)}[covariance]
@@ -147,7 +147,7 @@ def test_covariance_structures(run, tmp_path, covariance):
     ("model", "high", "fields"),
     [
         ("poisson-mixture", 9, {"rate": (2, 3)}),
-        ("bernoulli-mixture", 2, {"probability": (2, 3)}),
+        pytest.param("bernoulli-mixture", 2, {"probability": (2, 3)}, marks=pytest.mark.slow),
         ("categorical-mixture", 3, {"probabilities": (2, 3, 3)}),
     ],
 )

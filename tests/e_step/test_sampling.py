@@ -21,6 +21,7 @@ def test_averages_of_draws_are_the_moments():
     assert 0.8 < deviation.std() < 1.2
 
 
+@pytest.mark.slow
 def test_monte_carlo_em_stops_near_the_maximum():
     model, start, x, w, _ = engine.case("poisson")
     plain = engine.solve(model, start, x, w, tol=1e-12)

@@ -9,7 +9,10 @@ from numpy.testing import assert_allclose
 from jaxem.families import Gaussian, GaussianParams, NormalInverseWishart
 from tests.families import cases
 
-structures = pytest.mark.parametrize("structure", cases.STRUCTURES)
+structures = pytest.mark.parametrize(
+    "structure",
+    [pytest.param(name, marks=() if name in ("full", "spherical") else pytest.mark.slow) for name in cases.STRUCTURES],
+)
 K, N = 3, 600
 
 

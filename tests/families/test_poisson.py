@@ -52,6 +52,7 @@ def test_large_counts_in_single_precision():
     assert_allclose(accurate, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_fit_to_large_counts_in_single_precision():
     """The likelihood is the one at the parameters, and those are where EM in double precision ends."""
     rate = np.array([[1e2, 3e4], [1.3e2, 3.05e4], [5e5, 1e6]])

@@ -52,7 +52,10 @@ def quantities(case, accurate):
     return jax.tree.map(np.asarray, compute(near(0.1), near(0.1)))
 
 
-CASES = [(name, False) for name in engine.EVERY] + [("full", True), ("poisson", True)]
+CASES = [
+    pytest.param(name, accurate, marks=() if name in ("diagonal", "poisson", "function") else pytest.mark.slow)
+    for name, accurate in [*((name, False) for name in engine.EVERY), ("full", True), ("poisson", True)]
+]
 
 
 @pytest.mark.parametrize(("name", "accurate"), CASES)

@@ -83,6 +83,7 @@ def assert_published(model, fit, expected):
         np.testing.assert_allclose(-2 * fit.log_likelihood + p * np.log(107), bic, atol=1.1e-4)
 
 
+@pytest.mark.slow
 def test_two_states_of_earthquakes_from_random_starts():
     model, fit = fitted(2, "free", 4)
     assert_published(model, fit, PUBLISHED[2, "free"])

@@ -64,6 +64,7 @@ def test_it_agrees_with_scikit_learn(kind, x, fitted):
         np.testing.assert_allclose(getattr(mine, name)(x), getattr(theirs, name)(x), rtol=1e-10, err_msg=name)
 
 
+@pytest.mark.slow
 def test_weights_are_copies(x):
     counts = np.random.default_rng(0).integers(0, 3, len(x))
     start = {"means_init": x[[0, 1]], "tol": 1e-10}
