@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 import jaxem
+from jaxem.latent import AbstractChoice
 from tests import engine
 
 ALGORITHMS = {
@@ -158,6 +159,11 @@ def legal(algorithm: str, model: str) -> bool:
     needed, supplied = rungs(algorithm, model)
     latent = models()[model].model.latent
     return needed <= supplied and ALGORITHMS[algorithm].e_step.needs not in latent.lacks
+
+
+def discrete(model: Any) -> bool:
+    """Whether all that is hidden is discrete."""
+    return isinstance(model.latent, AbstractChoice)
 
 
 def table() -> str:

@@ -51,10 +51,14 @@ def test_legal(algorithm, model, dtype):
     eps = float(jnp.finfo(dtype).eps)
     if algorithm in product.LIKE_EM:
         start = engine.solve(cell.model, start, x, w, tol=1e-4, algorithm=plain).params
+    steps = 3000 if algorithm in product.LIKE_EM else 400
     fit = engine.solve(
-        cell.model, start, x, w, algorithm=rule, tol=1e-13 if exact else 1e-6, max_steps=400, key=jax.random.key(2)
+        cell.model, start, x, w, algorithm=rule, tol=1e-13 if exact else 1e-6, max_steps=steps, key=jax.random.key(2)
     )
-    assert jaxem.status_name(fit.status) in ("converged", "completed", "max_steps_reached")
+    # The joint density of parameters and latents that are continuous may have no maximum.
+    unbounded = isinstance(rule.e_step, jaxem.e_step.Mode) and not product.discrete(cell.model)
+    well = ("converged", "completed", "max_steps_reached", *(("degenerate_component",) if unbounded else ()))
+    assert jaxem.status_name(fit.status) in well
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((fit.params, fit.objective)))
     assert fit.objective.dtype == dtype
     history = np.asarray(fit.history, np.float64)[: int(fit.num_steps) + 1]

@@ -1,5 +1,6 @@
 """Logarithms that keep their accuracy where terms of a Poisson or Bernoulli log density cancel or vanish."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
@@ -7,8 +8,14 @@ from jaxtyping import Array
 
 
 def clamped_log(x: Array) -> Array:
-    """`log(x)`, finite at 0, so that no matrix product meets `0 * inf`."""
-    return jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny))
+    """`log(x)`, finite at 0, so that no matrix product meets `0 * inf`.
+
+    Constant to JAX where its second derivative would overflow.
+    """
+    tiny = jnp.finfo(x.dtype).tiny
+    clear = x > np.sqrt(tiny)
+    rest = jax.lax.stop_gradient(jnp.log(jnp.maximum(x, tiny)))
+    return jnp.where(clear, jnp.log(jnp.where(clear, x, 1)), rest)
 
 
 def log_complement(p: Array) -> Array:

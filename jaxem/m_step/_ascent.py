@@ -26,26 +26,32 @@ def newton_step(
     """One safeguarded Newton step with a Hessian of blocks: `[blocks, size]` arrays that do not interact.
 
     Directions in which the objective is not concave are followed uphill. The step is halved until the objective rises
-    enough (Armijo), and is zero if it never does; the second result says whether it rose. Coordinates whose mask is
-    zero stay.
+    enough (Armijo), and is zero if it never does; the second result says whether it rose. With each halving the least
+    curvature that counts grows too, from rounding error to the largest: a direction in which the objective is almost
+    flat, where Newton's step goes much too far, must not hold up the others. Coordinates whose mask is zero stay.
     """
     value, gradient = jax.value_and_grad(objective)(blocks)
     gradient = [g * m for g, m in zip(gradient, masks, strict=True)]
-    direction: list[Array] = []
+    floors = jnp.finfo(value.dtype).eps ** (1 - jnp.arange(halvings + 1, dtype=value.dtype) / max(halvings, 1))
+    directions: list[Array] = []
     for i, (g, m) in enumerate(zip(gradient, masks, strict=True)):
         # One decomposition after the other: see `linalg.cholesky`.
-        after = sum((jnp.sum(d) for d in direction), jnp.zeros((), value.dtype))
-        direction.append(_uphill(_hessian_block(objective, blocks, i) + 0 * after, g, m))
-    slope = sum(jnp.sum(g * d) for g, d in zip(gradient, direction, strict=True))
-
-    def along(step: Any) -> list[Array]:
-        return [b + step * d for b, d in zip(blocks, direction, strict=True)]
-
+        after = sum((jnp.sum(d) for d in directions), jnp.zeros((), value.dtype))
+        directions.append(_uphill(_hessian_block(objective, blocks, i) + 0 * after, g, m, floors))
     steps = 0.5 ** jnp.arange(halvings + 1, dtype=value.dtype)
-    values = jax.vmap(lambda step: objective(along(step)))(steps)
-    rises = not_below(values, value + 1e-4 * steps * slope, value)
-    step = jnp.where(jnp.any(rises), steps[jnp.argmax(rises)], 0)
-    return along(step), step > 0
+
+    def along(step: Any, direction: list[Array]) -> tuple[list[Array], Array]:
+        slope = sum(jnp.sum(g * d) for g, d in zip(gradient, direction, strict=True))
+        return [b + step * d for b, d in zip(blocks, direction, strict=True)], value + 1e-4 * step * slope
+
+    def tried(step: Any, direction: list[Array]) -> Array:
+        there, bound = along(step, direction)
+        return not_below(objective(there), bound, value)
+
+    rises = jax.vmap(tried)(steps, directions)
+    first = jnp.argmax(rises)
+    rose = jnp.any(rises)
+    return along(jnp.where(rose, steps[first], 0), [d[first] for d in directions])[0], rose
 
 
 def not_below(values: Array, bound: Array, scale: Array) -> Array:
@@ -68,15 +74,17 @@ def _hessian_block(objective, blocks: list[Array], i: int) -> Array:
     return jnp.swapaxes(jax.vmap(column)(jnp.eye(size, dtype=blocks[i].dtype)), 0, 1)
 
 
-def _uphill(hessian: Array, gradient: Array, mask: Array) -> Array:
+def _uphill(hessian: Array, gradient: Array, mask: Array, floors: Array) -> Array:
+    """Newton's directions, `[j, b, m]`: no curvature counts as less than each of these shares of the largest."""
     if gradient.shape[1] == 0:
-        return gradient
+        return jnp.broadcast_to(gradient[None], (floors.shape[0], *gradient.shape))
     both = mask[:, :, None] * mask[:, None, :]
     eye = jnp.eye(mask.shape[1], dtype=mask.dtype)[None]
     curvature = -(hessian + transpose(hessian)) / 2 * both + (1 - mask)[:, :, None] * eye
     values, vectors = jnp.linalg.eigh(curvature)
     size = jnp.abs(values)
     least = jnp.finfo(size.dtype).eps * size.shape[-1] * jnp.max(size, -1, keepdims=True)
-    size = jnp.maximum(size, jnp.maximum(least, jnp.finfo(size.dtype).tiny))
-    inside = einsum("bji,bj->bi", vectors, gradient) / size
-    return einsum("bij,bj->bi", vectors, inside) * mask
+    least = jnp.maximum(least[None], floors[:, None, None] * jnp.max(size, -1, keepdims=True)[None])
+    size = jnp.maximum(size[None], jnp.maximum(least, jnp.finfo(size.dtype).tiny))
+    inside = einsum("bji,bj->bi", vectors, gradient)[None] / size
+    return einsum("bij,sbj->sbi", vectors, inside) * mask[None]
