@@ -41,7 +41,9 @@ def main(
         _harness.INTERPRETERS[contender] = path
 
     given = sys.argv[1:] if arguments is None else arguments
-    command = " ".join([f"python -m {module}", *given])
+    # Where an interpreter lies on this machine is nobody else's business.
+    shown = [f"{word.partition('=')[0]}=PYTHON" if word in options.python else word for word in given]
+    command = " ".join([f"python -m {module}", *shown])
     backend, kinds = _report.devices()
     origin = _report.provenance(command, backend, kinds)
     print(f"## {title} on {backend}\n\n{origin}\n", flush=True)
