@@ -1,7 +1,7 @@
 """What the priors share: checks of their fields, and draws that do not underflow to zero."""
 
-from abc import abstractmethod
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -14,16 +14,19 @@ MODE = "at least 1 for a posterior-mode estimate (below 1 the density has no int
 
 
 class AbstractPrior(eqx.Module):
-    """A conjugate prior."""
+    """A conjugate prior. Its posteriors have interior modes if the fields named by `modal` are at least 1."""
+
+    modal: ClassVar[tuple[str, ...]] = ()
 
     @property
-    @abstractmethod
     def has_mode(self) -> bool:
         """Whether every posterior has an interior mode, as far as the fields are known."""
+        return not any(below_one(getattr(self, name)) for name in self.modal)
 
-    @abstractmethod
-    def with_mode(self) -> "AbstractPrior":
-        """The prior made such that every posterior has one."""
+    def with_mode(self) -> Self:
+        """The prior with values below 1 raised to 1, so that posteriors have modes."""
+        raised = {name: at_least_one(getattr(self, name)) for name in self.modal}
+        return dataclasses.replace(self, **raised) if raised else self
 
 
 def require_positive(value: Any, name: str) -> None:

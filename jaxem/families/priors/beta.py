@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 from jax.scipy.special import betaln
@@ -6,8 +6,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem.families.priors._prior import (
     AbstractPrior,
-    at_least_one,
-    below_one,
     exp_positive,
     less_one,
     log_gamma,
@@ -38,6 +36,8 @@ class Beta(AbstractPrior):
     a: Any
     b: Any
 
+    modal: ClassVar[tuple[str, ...]] = ("a", "b")
+
     def __check_init__(self):
         require_positive(self.a, "a")
         require_positive(self.b, "b")
@@ -54,14 +54,6 @@ class Beta(AbstractPrior):
         there is none."""
         ones, zeros = less_one(self.a, "a", dtype), less_one(self.b, "b", dtype)
         return jnp.broadcast_to(ones, shape), jnp.broadcast_to(zeros, shape)
-
-    @property
-    def has_mode(self) -> bool:
-        return not (below_one(self.a) or below_one(self.b))
-
-    def with_mode(self) -> "Beta":
-        """The prior with values below 1 raised to 1, so that posteriors have modes."""
-        return Beta(at_least_one(self.a), at_least_one(self.b))
 
     def like(self, p: Array) -> "Beta":
         """The prior with fields of the shape and precision of `p`."""

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
@@ -6,8 +6,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem.families.priors._prior import (
     AbstractPrior,
-    at_least_one,
-    below_one,
     exp_positive,
     less_one,
     log_gamma,
@@ -39,6 +37,8 @@ class Gamma(AbstractPrior):
     shape: Any
     rate: Any
 
+    modal: ClassVar[tuple[str, ...]] = ("shape",)
+
     def __check_init__(self):
         require_positive(self.shape, "shape")
         require_positive(self.rate, "rate")
@@ -54,14 +54,6 @@ class Gamma(AbstractPrior):
         raises `ValueError` where there is none."""
         events, rate = less_one(self.shape, "shape", dtype), jnp.asarray(self.rate, dtype)
         return jnp.broadcast_to(events, shape), jnp.broadcast_to(rate, shape)
-
-    @property
-    def has_mode(self) -> bool:
-        return not below_one(self.shape)
-
-    def with_mode(self) -> "Gamma":
-        """The prior with shapes below 1 raised to 1, so that posteriors have modes."""
-        return Gamma(at_least_one(self.shape), self.rate)
 
     def like(self, x: Array) -> "Gamma":
         """The prior with fields of the shape and precision of `x`."""

@@ -52,14 +52,6 @@ class NormalInverseWishart(AbstractPrior):
         dof = self.degrees_of_freedom
         return self.scale / dof.reshape(dof.shape + (1,) * (self.scale.ndim - dof.ndim))
 
-    @property
-    def has_mode(self) -> bool:
-        return True
-
-    def with_mode(self) -> "NormalInverseWishart":
-        """The prior itself: its posteriors always have modes."""
-        return self
-
     def update(
         self, structure: AbstractCovariance, counts: Float[Array, " k"], total: Float[Array, "k d"], scatter: Array
     ) -> "NormalInverseWishart":

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +7,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem.families.priors._prior import (
     AbstractPrior,
-    at_least_one,
-    below_one,
     exp_positive,
     less_one,
     require_positive,
@@ -42,6 +40,8 @@ class StickBreaking(AbstractPrior):
     concentration: Any
     shape: Any = 1.0
 
+    modal: ClassVar[tuple[str, ...]] = ("concentration", "shape")
+
     def __check_init__(self):
         require_positive(self.concentration, "concentration")
         require_positive(self.shape, "shape")
@@ -68,14 +68,6 @@ class StickBreaking(AbstractPrior):
         # Where nothing is left there is no stick to break.
         v = jnp.where(total == 0, 0, ones / jnp.where(total == 0, 1, total))
         return jnp.where((jnp.sum(counts) == 0) & jnp.all(total == 0), fallback, _broken(v))
-
-    @property
-    def has_mode(self) -> bool:
-        return not (below_one(self.concentration) or below_one(self.shape))
-
-    def with_mode(self) -> "StickBreaking":
-        """The prior with a concentration below 1 raised to 1, so that posteriors have modes."""
-        return StickBreaking(at_least_one(self.concentration), at_least_one(self.shape))
 
     def like(self, p: Float[Array, " k"]) -> "StickBreaking":
         """The prior of weights `[k]`, with fields `[k - 1]` of that precision."""
