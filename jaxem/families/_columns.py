@@ -19,8 +19,17 @@ class Columns(NamedTuple):
     scale: Float[Array, " d"]
 
     @staticmethod
-    def of(x: Float[Array, "n d"], weights: Float[Array, " n"], reduce: Any, isotropic: bool = False) -> "Columns":
-        """Mean and standard deviation of the observed entries of each column; one scale for all if `isotropic`."""
+    def of(
+        x: Float[Array, "n d"],
+        weights: Float[Array, " n"],
+        reduce: Any,
+        isotropic: bool = False,
+        centred: bool = True,
+    ) -> "Columns":
+        """Mean and standard deviation of the observed entries of each column; one scale for all if `isotropic`.
+
+        Unless `centred`, columns stay where they are and the scale is the root of their mean square.
+        """
 
         def mean(about, power):
             def one(chunk, w, index):
@@ -32,9 +41,10 @@ class Columns(NamedTuple):
             sums, total = reduce(sum_chunks(one, x, weights, _ROWS))
             return sums / jnp.where(total > 0, total, 1)
 
-        rough = mean(jnp.zeros_like(x[0]), 1)
+        shift = jnp.zeros_like(x[0])
         # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
-        shift = rough + mean(rough, 1)
+        for _ in range(2 * centred):
+            shift = shift + mean(shift, 1)
         variance = mean(shift, 2)
         if isotropic:
             variance = jnp.full_like(variance, jnp.mean(variance))

@@ -364,21 +364,11 @@ class LinearGaussianStateSpace(AbstractLinearModel):
 
     def bind(self, data, weights, reduce=unreduced):
         sequences = as_sequences(data)
-        observed = observed_entries(sequences)
-        y, w = jnp.where(observed > 0, sequences.values, 0), observed * weights[:, None, None]
-
-        def mean(of):
-            total, count = reduce((jnp.sum(w * of, (0, 1)), jnp.sum(w, (0, 1))))
-            return total / jnp.where(count > 0, count, 1)
-
-        shift = jnp.zeros_like(y[0, 0])
-        if self.observation_intercept:
-            shift = mean(y)
-            shift = shift + mean(y - shift[None, None])
-        square = mean((y - shift[None, None]) ** 2)
-        scale = jnp.sqrt(jnp.where(square > 0, square, 1))
-        frame = jax.lax.stop_gradient(Columns(shift, scale))
-        return dataclasses.replace(self, _frame=frame, _steps=y.shape[1])  # pyright: ignore[reportCallIssue]
+        n, steps = sequences.shape
+        rows = jnp.where(observed_entries(sequences) > 0, sequences.values, jnp.nan).reshape(n * steps, -1)
+        each = jnp.broadcast_to(weights[:, None], (n, steps)).reshape(-1)
+        frame = Columns.of(rows, each, reduce, centred=self.observation_intercept)
+        return dataclasses.replace(self, _frame=frame, _steps=steps)  # pyright: ignore[reportCallIssue]
 
     def encode(self, params):
         if self._frame is None:
