@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxem.families._counts import clamped_log
+
 Fixed = tuple[tuple[float | None, ...], ...]
 
 
@@ -74,7 +76,7 @@ class Rows(NamedTuple):
 
     def log(self, p: Float[Array, "r k"]) -> Float[Array, "r k"]:
         """Logarithms, with 0 for the entries that are fixed at 0."""
-        logs = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+        logs = clamped_log(p)
         possible = self.possible()
         return logs if possible is None else jnp.where(possible, logs, 0)
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
+from jaxem.families._counts import clamped_log
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
 from jaxem.models._mixture import AbstractMixture
@@ -75,9 +76,7 @@ class Mixture(AbstractMixture):
         return data.rows if isinstance(data, Labelled) else data
 
     def natural(self, params: MixtureParams) -> MixtureNatural:
-        tiny = jnp.finfo(params.weights.dtype).tiny
-        log_weights = jnp.log(jnp.maximum(params.weights, tiny))
-        return MixtureNatural(log_weights, self.family.natural(params.components))
+        return MixtureNatural(clamped_log(params.weights), self.family.natural(params.components))
 
     def potentials(self, natural: MixtureNatural, data: PyTree) -> PyTree:
         shape = (self.num_components, num_rows(self.rows(data)))

@@ -1,13 +1,12 @@
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxem.families._counts import clamped_log
 from jaxem.families.priors._prior import (
     AbstractPrior,
-    at_least_one,
-    below_one,
     exp_positive,
     less_one,
     log_gamma,
@@ -35,6 +34,8 @@ class Dirichlet(AbstractPrior):
 
     concentration: Any
 
+    modal: ClassVar[tuple[str, ...]] = ("concentration",)
+
     def __check_init__(self):
         require_positive(self.concentration, "concentration")
 
@@ -42,8 +43,7 @@ class Dirichlet(AbstractPrior):
         """Log density, summed over leading axes; `p` is `[..., k]`."""
         a = self.like(p).concentration
         normalizer = gammaln(jnp.sum(a, -1)) - jnp.sum(gammaln(a), -1)
-        log = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
-        return jnp.sum(normalizer + jnp.sum((a - 1) * log, -1))
+        return jnp.sum(normalizer + jnp.sum((a - 1) * clamped_log(p), -1))
 
     def pseudo_counts(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """What the prior adds to the counts in a posterior-mode estimate; raises `ValueError` where there is none."""
@@ -54,14 +54,6 @@ class Dirichlet(AbstractPrior):
         counts = counts + self.pseudo_counts(counts.shape, counts.dtype)
         total = jnp.sum(counts)
         return jnp.where(total == 0, fallback, counts / jnp.where(total == 0, 1, total))
-
-    @property
-    def has_mode(self) -> bool:
-        return not below_one(self.concentration)
-
-    def with_mode(self) -> "Dirichlet":
-        """The prior with concentrations below 1 raised to 1, so that posteriors have modes."""
-        return Dirichlet(at_least_one(self.concentration))
 
     def like(self, p: Array) -> "Dirichlet":
         """The prior with fields of the shape and precision of `p`."""
