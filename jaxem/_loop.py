@@ -410,4 +410,4 @@ def _first(*cases: tuple[Array, Any], otherwise: Any = Status.running) -> Any:
 
 
 def _all_finite(tree: PyTree) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+    return jnp.all(jnp.concatenate([jnp.ravel(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

@@ -48,25 +48,26 @@ def kmeans_plus_plus(
 ) -> Int[Array, " k"]:
     """Indices of `k` greedy k-means++ seeds."""
     trials = 2 + int(math.log(k))
-    # All at once: a generator is slow to compile.
-    uniform = jax.random.uniform(key, (k, trials), x.dtype)
+    # All at once and flat: a generator is slow to compile, over two axes twice as slow.
+    uniform = jax.random.uniform(key, (k * trials,), x.dtype).reshape(k, trials)
 
     def drawn(mass, uniform):
         cumulative = _cumulative_sum(mass)
-        index = jnp.searchsorted(cumulative, uniform * cumulative[-1], side="right")
-        return jnp.minimum(index, x.shape[0] - 1)
+        # A count, not `searchsorted`: one fused pass, and a bisection is slow to compile.
+        below = cumulative[None, :] <= (uniform * cumulative[-1])[:, None]
+        return jnp.minimum(jnp.sum(below, 1, dtype=jnp.int32), x.shape[0] - 1)
 
     def add(nearest, uniform):
+        mass = weights * jnp.where(jnp.isinf(nearest), 1, nearest)
         # Where every row coincides with a seed, any row will do.
-        mass = weights * nearest
         candidates = drawn(jnp.where(jnp.sum(mass) > 0, mass, weights), uniform)
         distance = jnp.minimum(_squared_distances(x, x[candidates]), nearest[None, :])
         best = jnp.argmin(matmul(distance, weights[:, None])[:, 0])
         return distance[best], candidates[best]
 
-    first = drawn(weights, uniform[0, :1])
-    _, rest = jax.lax.scan(add, _squared_distances(x, x[first])[0], uniform[1:])
-    return jnp.concatenate([first, rest])
+    # The first seed is a single draw by weight.
+    uniform = uniform.at[0].set(uniform[0, 0])
+    return jax.lax.scan(add, jnp.full(x.shape[0], jnp.inf, x.dtype), uniform)[1]
 
 
 def _cumulative_sum(mass: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array
 
 HIGHEST = jax.lax.Precision.HIGHEST
+_LOOPED = 32  # up to this size triangular matrices are inverted row by row
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -62,8 +63,34 @@ def _(primals, tangents):
     return factor, matmul(factor, half)
 
 
+@jax.custom_jvp
 def inverse_lower(factor: Array) -> Array:
-    """Inverse of a lower triangular matrix, by inverting diagonal blocks of twice the size at each turn."""
+    """Inverse of a lower triangular matrix."""
+    return _inverse_by_rows(factor) if factor.shape[-1] <= _LOOPED else _inverse_by_blocks(factor)
+
+
+@inverse_lower.defjvp
+def _(primals, tangents):
+    inverse = inverse_lower(*primals)
+    return inverse, -matmul(matmul(inverse, tangents[0]), inverse)
+
+
+def _inverse_by_rows(factor: Array) -> Array:
+    """Forward substitution in a loop: as fast as products of blocks for small matrices, and a third of the compiling."""
+    eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)
+
+    def add(i, inverse):
+        row = jax.lax.dynamic_index_in_dim(factor, i, factor.ndim - 2, keepdims=False)
+        unit = jnp.broadcast_to(jax.lax.dynamic_index_in_dim(eye, i, keepdims=False), row.shape)
+        pivot = jnp.sum(row * unit, -1, keepdims=True)
+        found = (unit - jnp.sum(row[..., :, None] * inverse, -2)) / pivot
+        return jax.lax.dynamic_update_index_in_dim(inverse, found, i, factor.ndim - 2)
+
+    return jax.lax.fori_loop(0, factor.shape[-1], add, jnp.zeros_like(factor))
+
+
+def _inverse_by_blocks(factor: Array) -> Array:
+    """Diagonal blocks of twice the size at each turn."""
     d = factor.shape[-1]
     size = 1 << (d - 1).bit_length()
     padding = [(0, 0)] * (factor.ndim - 2) + [(0, size - d)] * 2

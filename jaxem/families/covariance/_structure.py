@@ -82,7 +82,7 @@ class AbstractCovariance(eqx.Module):
 
     @abstractmethod
     def at_floor(self, covariance: Array, floor: float) -> Array:
-        """Whether the least eigenvalue has reached the floor (within a factor `d`)."""
+        """Whether the least eigenvalue has reached the floor (within a factor of two)."""
 
     @abstractmethod
     def variances(self, covariance: Array, d: int) -> Array:

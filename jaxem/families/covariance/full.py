@@ -72,9 +72,11 @@ class Full(AbstractCovariance):
         return refine_if(jnp.any(self.at_floor(covariance, floor)), by_eigenvalue, covariance, covariance)
 
     def at_floor(self, covariance, floor):
-        largest = jnp.max(jnp.diagonal(covariance, axis1=-2, axis2=-1), -1)
-        trace = jnp.sum(linalg.inverse_lower(self.factor(covariance)) ** 2, (-2, -1))
-        return ~(trace * least_variance(largest, floor) < 1)
+        variances = jnp.diagonal(covariance, axis1=-2, axis2=-1)
+        largest = jnp.max(variances, -1)
+        # What is clipped lies at the floor but for rounding; twice that is told apart from it.
+        shift = linalg.diagonal_matrix(jnp.broadcast_to(2 * least_variance(largest, floor)[..., None], variances.shape))
+        return jnp.any(jnp.isnan(linalg.cholesky(covariance - shift)), (-2, -1))
 
     def variances(self, covariance, d):
         return jnp.diagonal(covariance, axis1=-2, axis2=-1)
