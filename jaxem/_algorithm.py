@@ -6,7 +6,7 @@ import equinox as eqx
 
 from jaxem._errors import MissingCapabilityError
 from jaxem.accelerate import AbstractAccelerator
-from jaxem.e_step import AbstractEStep, Expectation
+from jaxem.e_step import AbstractEStep, Expectation, MonteCarlo
 from jaxem.m_step import AbstractMStep, Maximize, Newton
 from jaxem.record import AbstractRecord, Last
 from jaxem.termination import AbstractTermination, FixedSteps, Gain
@@ -80,12 +80,17 @@ class Algorithm(eqx.Module):
                 "(rung 2: `natural` and linear `potentials`); use the full update"
             )
         if self.e_step.needs in model.latent.lacks:
+            instead = "Sample(draws)" if "expectation" in model.latent.lacks else "Expectation()"
             raise MissingCapabilityError(
                 f"{type(self.e_step).__name__} needs the {self.e_step.needs} of the posterior of the latents, which "
-                f"that of {type(model).__name__} does not have; use jaxem.e_step.Expectation()"
+                f"that of {type(model).__name__} does not have; use jaxem.e_step.{instead}"
             )
 
 
 def default_algorithm(model: Any) -> Algorithm:
-    """EM, or one Newton step on Q an iteration where the model has no closed-form M-step."""
-    return Algorithm() if model.linear else Algorithm(m_step=Newton())
+    """EM, or one Newton step on Q an iteration where the model has no closed-form M-step.
+
+    Monte Carlo EM where the posterior of the latents is known by draws alone.
+    """
+    e_step = MonteCarlo(20, 200) if "expectation" in model.latent.lacks else Expectation()
+    return Algorithm(e_step=e_step, m_step=Maximize() if model.linear else Newton())

@@ -158,9 +158,12 @@ class AbstractModel(eqx.Module):
         moments, value = model.latent.expectation(model.potentials(model.natural(params), data))
         return moments, value + model.log_base(data).astype(value.dtype)
 
+    @eqx.filter_jit
     def log_prob(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:
         """Log density of each observation, with the latents summed out; shape `[n]`, in nats."""
-        return self.expectation(params, data)[1]
+        model = self._scoring(params)
+        value = model.latent.log_normalizer(model.potentials(model.natural(params), data))
+        return value + model.log_base(data).astype(value.dtype)
 
     @eqx.filter_jit
     def log_likelihood(self, params: PyTree, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
@@ -170,7 +173,7 @@ class AbstractModel(eqx.Module):
         natural = model.natural(params)
 
         def one(chunk, w, index):
-            value = model.latent.expectation(model.potentials(natural, chunk))[1]
+            value = model.latent.log_normalizer(model.potentials(natural, chunk))
             return (), weighted_sum(w, value + model.log_base(chunk).astype(value.dtype))
 
         dtype = jax.tree.leaves(params)[0].dtype

@@ -150,8 +150,10 @@ def finish(problem: Problem, state: State) -> Fit:
         expect = evaluate(problem, at, e_step, encoded, state.e_state, state.key)
         return expect(problem.data, problem.weights, state.key)[1] + problem.base
 
-    log_likelihood = value(Expectation())
-    same = isinstance(algorithm.e_step, Expectation)
+    # Rules that draw latents report the log-likelihood too, and can where there is no exact E-step.
+    exact = algorithm.e_step if "expectation" in model.latent.lacks else Expectation()
+    log_likelihood = value(exact)
+    same = isinstance(algorithm.e_step, type(exact))
     objective = (log_likelihood if same else value(algorithm.e_step)) + prior
     lowered = model.lower(encoded)
     posterior = None

@@ -44,6 +44,7 @@ ALGORITHMS = {
     "accelerated vbem": jaxem.squarem(jaxem.vbem()),
     "accelerated em_gradient": jaxem.anderson(jaxem.em_gradient()),
     "hard em_gradient": jaxem.Algorithm(e_step=jaxem.e_step.Mode(), m_step=jaxem.m_step.Newton()),
+    "monte carlo em_gradient": jaxem.Algorithm(e_step=jaxem.e_step.MonteCarlo(5, 20), m_step=jaxem.m_step.Newton()),
     "incremental hard_em": jaxem.Algorithm(e_step=jaxem.e_step.Mode(), update=jaxem.update.Incremental(4)),
 }
 # Those that stop where EM stops, from a start near there.
@@ -106,6 +107,7 @@ def latents() -> dict[str, Cell]:
     """A model for each structure of what is hidden."""
     from tests.families import heavy, test_censored, test_function_family, test_glm
     from tests.models import (
+        test_function,
         test_hmm,
         test_lda,
         test_mixture_of_experts,
@@ -132,6 +134,7 @@ def latents() -> dict[str, Cell]:
         "topics, priors": Cell(*test_lda.cell(True)),
         "Poisson regressions": Cell(*test_glm.cell()),
         "experts": Cell(*test_mixture_of_experts.cell()),
+        "continuous function": Cell(*test_function.cell()),
         "log density": Cell(*test_function_family.cell()),
     }
 
@@ -146,7 +149,9 @@ def algorithm(name: str, model: str) -> jaxem.Algorithm:
     first, *others = dict.fromkeys(leaf.split(".")[0] for leaf, free in names if free)
     if name == "ecm":
         return jaxem.ecm(first, *others)
-    return jaxem.ecme(*([tuple(others)] if others else []), first, steps=1)
+    if not others:
+        return jaxem.Algorithm(m_step=jaxem.m_step.Conditional(jaxem.m_step.OnLikelihood(first, steps=1)))
+    return jaxem.ecme(tuple(others), first, steps=1)
 
 
 def rungs(algorithm: str, model: str) -> tuple[int, int]:

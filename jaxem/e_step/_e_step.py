@@ -18,7 +18,7 @@ class AbstractEStep(eqx.Module):
 
     monotone: ClassVar[bool] = True
     stops: ClassVar[bool] = False  # knows itself when to stop
-    needs: ClassVar[str | None] = None  # of the latent: `mode` or `sample`
+    needs: ClassVar[str] = "expectation"  # of the latent: `expectation`, `mode` or `sample`
     extrapolates: ClassVar[bool] = False  # takes other statistics than EM's, and back if the objective falls
 
     def init(self, model: AbstractModel, params: PyTree) -> PyTree:

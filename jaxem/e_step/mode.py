@@ -17,7 +17,7 @@ class Mode(AbstractEStep):
     Mode()
     """
 
-    needs: ClassVar[str | None] = "mode"
+    needs: ClassVar[str] = "mode"
 
     def posterior(self, model, potentials, naturals, data, key):
         return model.latent.mode(potentials)

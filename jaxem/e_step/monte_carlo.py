@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxem.e_step._e_step import AbstractEStep
-from jaxem.e_step.sample import average_of_draws
 
 
 class MonteCarloState(NamedTuple):
@@ -43,7 +42,7 @@ class MonteCarlo(AbstractEStep):
     confidence: float = 1.0
 
     monotone: ClassVar[bool] = False
-    needs: ClassVar[str | None] = "sample"
+    needs: ClassVar[str] = "sample"
     stops: ClassVar[bool] = True
 
     def __check_init__(self):
@@ -58,8 +57,8 @@ class MonteCarlo(AbstractEStep):
         return state.draws
 
     def posterior(self, model, potentials, naturals, data, key):
-        _, value = model.latent.expectation(potentials)
-        return average_of_draws(model.latent, potentials, key, naturals), value
+        moments = model.latent.average(key, potentials, naturals, self.max_draws)
+        return moments, model.latent.log_normalizer(potentials)
 
     def review(self, sweep, model, params, proposed, state, key):
         gain, variance = sweep(_gains(model, params, proposed, state.draws))

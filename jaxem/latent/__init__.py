@@ -5,6 +5,7 @@ from jaxem.latent._latent import AbstractLatent as AbstractLatent
 from jaxem.latent.categorical import Categorical as Categorical
 from jaxem.latent.chain import Chain as Chain
 from jaxem.latent.chain import ChainTree as ChainTree
+from jaxem.latent.continuous import Continuous as Continuous
 from jaxem.latent.gamma_scale import GammaScale as GammaScale
 from jaxem.latent.gamma_scale import GammaScaleTree as GammaScaleTree
 from jaxem.latent.gaussian import GaussianLatent as GaussianLatent

@@ -24,12 +24,16 @@ class AbstractLatent(eqx.Module):
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """Which of `mode` and `sample` the structure does not have."""
+        """Which of `expectation`, `mode` and `sample` the structure does not have."""
         return ()
 
     @abstractmethod
     def expectation(self, potentials: PyTree) -> tuple[PyTree, Array]:
         """Posterior moments, and the log-normalizer of each observation."""
+
+    def log_normalizer(self, potentials: PyTree) -> Array:
+        """The log-normalizer of each observation alone."""
+        return self.expectation(potentials)[1]
 
     @abstractmethod
     def mode(self, potentials: PyTree) -> tuple[PyTree, Array]:
@@ -38,6 +42,19 @@ class AbstractLatent(eqx.Module):
     @abstractmethod
     def sample(self, key: PRNGKeyArray, potentials: PyTree) -> PyTree:
         """Sufficient statistics of one draw for each observation."""
+
+    def average(self, key: PRNGKeyArray, potentials: PyTree, draws: Any, most: int) -> PyTree:
+        """Mean sufficient statistics of `draws` draws, a number or a traced integer, at most `most`."""
+        if isinstance(draws, int) and draws == 1:
+            return self.sample(jax.random.fold_in(key, 0), potentials)
+
+        def add(j, total):
+            return jax.tree.map(jnp.add, total, self.sample(jax.random.fold_in(key, j), potentials))
+
+        shapes = jax.eval_shape(self.sample, key, potentials)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        total = jax.lax.fori_loop(0, draws, add, zeros)
+        return jax.tree.map(lambda leaf: leaf / jnp.asarray(draws).astype(leaf.dtype), total)
 
     @abstractmethod
     def pair(self, potentials: PyTree, moments: PyTree) -> Array:

@@ -1,24 +1,28 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._constraints import by_name, covers_or_all, mapped, require_name
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, num_rows
-from jaxem.latent import Categorical
+from jaxem.latent import Categorical, Continuous
+from jaxem.latent.continuous import ContinuousPotentials
 
 
 @final
 class FunctionModel(AbstractModel):
-    """Rung 0: a model given by its joint log density and a latent that can be enumerated.
+    """Rung 0: a model given by its joint log density and a latent that can be enumerated, or drawn.
 
     **Arguments:**
 
     - `log_joint`: `log_joint(params, x, z)`, the log density of one observation `x` (a row of the data) and its latent
-        `z`, a scalar; minus infinity where the two cannot occur together.
+        `z`, a scalar; minus infinity where the two cannot occur together. All that depends on the parameters must be
+        in it, constants that do not can be left out (and are then missing from the log-likelihood).
     - `num_values`: how many values the latent takes; `z` is then an integer from 0 to `num_values - 1`.
     - `start`: `start(key, data, weights)`, starting parameters (or fixed parameters, for a single start).
     - `constraints`: where parameters lie: `"real"`, `"positive"`, `"unit"` (between 0 and 1), `"simplex"` (along the
@@ -26,12 +30,14 @@ class FunctionModel(AbstractModel):
         parameters; one word for all. Parameters that are not mentioned are real.
     - `values`: the values of the latent if they are not integers from 0: an array `[m, ...]`, or a tree of such arrays;
         `z` is then one of them.
+    - `continuous`: a `jaxem.latent.Continuous` if the latent is a vector with a density; `z` then has its `shape`.
     - `prior`: log prior density of the parameters.
     - `frozen`: names of parameters kept at their starting value.
     - `to_constrained`, `to_unconstrained`: a bijection between unconstrained coordinates and the parameters, where
         `constraints` cannot say it. `frozen` is read on both sides.
 
-    The potentials come by enumeration. It works with every rule that needs no closed-form M-step.
+    The potentials come by enumeration. It works with every rule that needs no closed-form M-step; with a continuous
+    latent, with those of them that draw it.
 
     **Example**
 
@@ -62,20 +68,25 @@ class FunctionModel(AbstractModel):
     constraints: Any = eqx.field(static=True, default=None, converter=by_name)
     values: Any = None
     frozen: tuple[str, ...] = eqx.field(static=True, default=())
+    continuous: Continuous | None = None
 
     def __check_init__(self):
-        if (self.num_values is None) == (self.values is None):
-            raise ValueError("FunctionModel takes either num_values or values: what the latent can be")
+        if sum(given is not None for given in (self.num_values, self.values, self.continuous)) != 1:
+            raise ValueError("FunctionModel takes one of num_values, values and continuous: what the latent can be")
         if (self.to_constrained is None) != (self.to_unconstrained is None):
             raise ValueError("to_constrained and to_unconstrained come together: each is the inverse of the other")
         if self.constraints and self.to_constrained is not None:
             raise ValueError("FunctionModel takes either constraints or to_constrained and to_unconstrained")
 
     @property
-    def latent(self) -> Categorical:
-        return Categorical()
+    def latent(self) -> Categorical | Continuous:
+        if self.continuous is None:
+            return Categorical()
+        return dataclasses.replace(self.continuous, log_joint=self.log_joint)
 
     def potentials(self, natural, data):
+        if self.continuous is not None:
+            return ContinuousPotentials(natural, data)
         values = jnp.arange(self.num_values) if self.values is None else self.values
         one = jax.vmap(self.log_joint, (None, 0, None))
         return jax.vmap(one, (None, None, 0))(natural, data, values)
@@ -108,10 +119,21 @@ class FunctionModel(AbstractModel):
         return jnp.zeros(num_rows(data), jnp.result_type(float))
 
     def floats_per_row(self, params, lanes=1):
+        if self.continuous is not None:
+            return lanes * self.continuous.floats_per_row
         count = self.num_values if self.values is None else num_rows(self.values)
         return 4 * lanes * (count or 1)
 
     @eqx.filter_jit
     def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n m"]:
-        """The posterior probability of each value of the latent, `[n, m]`."""
+        """The posterior probability of each value of a latent that is enumerated, `[n, m]`."""
         return self.expectation(params, data)[0].T
+
+    @eqx.filter_jit
+    def posterior_draws(
+        self, key: PRNGKeyArray, params: PyTree, data: PyTree, draws: int = 100
+    ) -> Float[Array, "n draws ..."]:
+        """Independent draws from the posterior of a continuous latent, `[n, draws, *shape]`."""
+        if self.continuous is None:
+            raise MissingCapabilityError("posterior_draws is for a continuous latent; use posterior(params, data)")
+        return self.latent.average(key, ContinuousPotentials(params, data), draws, draws).draws

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.scipy.special import gammaln
+from jax.scipy.stats import norm
 from scipy import optimize
 
 import jaxem
+from jaxem._algorithm import default_algorithm
 from tests import engine
 from tests.engine import name, solve
 
@@ -168,8 +170,8 @@ def test_frozen_parameters_stay(visits):
 def test_what_cannot_be_is_refused():
     identity = lambda x: x  # noqa: E731
     for options, words in (
-        ({}, "either num_values or values"),
-        ({"num_values": 2, "values": jnp.arange(2)}, "either num_values or values"),
+        ({}, "one of num_values, values and continuous"),
+        ({"num_values": 2, "values": jnp.arange(2)}, "one of num_values, values and continuous"),
         ({"num_values": 2, "constraints": {"rate": "positve"}}, "constraints: rate: 'positve' is none of real, pos"),
         ({"num_values": 2, "to_constrained": identity}, "come together"),
         (
@@ -183,3 +185,58 @@ def test_what_cannot_be_is_refused():
         jaxem.FunctionModel(log_joint, 2, constraints={"rate": "positive"}).unconstrain(START)
     with pytest.raises(ValueError, match="frozen: unknown parameter 'bse'; choose from base"):
         jaxem.FunctionModel(log_joint, 2, frozen=("bse",)).trainable(START)
+
+
+def _group(params, row, z):
+    """Observations of one group about its own level: analysis of variance with random effects."""
+    level = norm.logpdf(z, 0.0, params["between"])
+    return level + jnp.sum(norm.logpdf(row, params["mean"] + z, params["within"]))
+
+
+def cell():
+    """A latent with a density, for the product of rules and models: model, start, data, weights."""
+    rng = np.random.default_rng(3)
+    x = jnp.asarray(1.5 + 0.9 * rng.standard_normal((30, 1)) + 0.7 * rng.standard_normal((30, 3)))
+    start = {"mean": jnp.array(1.4), "between": jnp.array(1.0), "within": jnp.array(1.0)}
+    model = jaxem.FunctionModel(
+        _group,
+        continuous=jaxem.latent.Continuous(transitions=3),
+        start=start,
+        constraints={"between": "positive", "within": "positive"},
+    )
+    return model, start, x, jnp.ones(len(x))
+
+
+def test_monte_carlo_em_of_a_continuous_latent_finds_the_maximum():
+    model, start, x, _ = cell()
+    assert isinstance(default_algorithm(model).e_step, jaxem.e_step.MonteCarlo)
+    algorithm = jaxem.Algorithm(
+        e_step=jaxem.e_step.Sample(30), m_step=jaxem.m_step.Newton(), record=jaxem.record.Average(0.5)
+    )
+    fit = solve(model, start, x, algorithm=algorithm, max_steps=40, key=jax.random.key(1))
+    assert name(fit) == "completed"
+    # Balanced groups have a closed form (Searle, Casella and McCulloch 1992, section 4.4).
+    n, m = x.shape
+    within = float(((x - x.mean(1, keepdims=True)) ** 2).sum() / (n * (m - 1)))
+    between = float(((x.mean(1) - x.mean()) ** 2).sum() / n) - within / m
+    # A quarter of a standard error of the estimates.
+    np.testing.assert_allclose(fit.params["mean"], x.mean(), atol=0.05)
+    np.testing.assert_allclose(fit.params["between"], np.sqrt(between), atol=0.04)
+    np.testing.assert_allclose(fit.params["within"], np.sqrt(within), atol=0.02)
+    exact = jax.jit(jax.vmap(lambda row: _marginal(fit.params, row)))(x).sum()
+    np.testing.assert_allclose(fit.log_likelihood, exact, atol=0.1)
+
+
+def _marginal(params, row):
+    covariance = params["between"] ** 2 * jnp.ones((3, 3)) + params["within"] ** 2 * jnp.eye(3)
+    return jax.scipy.stats.multivariate_normal.logpdf(row, jnp.broadcast_to(params["mean"], 3), covariance)
+
+
+def test_what_a_continuous_latent_cannot_do_is_refused():
+    model, start, x, _ = cell()
+    with pytest.raises(jaxem.MissingCapabilityError, match=r"needs the expectation .* use jaxem.e_step.Sample"):
+        jaxem.solve(model, start, x, algorithm=jaxem.em_gradient())
+    with pytest.raises(ValueError, match="one of num_values, values and continuous"):
+        jaxem.FunctionModel(_group, 2, continuous=jaxem.latent.Continuous())
+    with pytest.raises(jaxem.MissingCapabilityError, match="for a continuous latent"):
+        jaxem.FunctionModel(_group, 2, start).posterior_draws(jax.random.key(0), start, x)
