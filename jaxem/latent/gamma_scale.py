@@ -49,7 +49,7 @@ class GammaScale(AbstractLatent):
     common: bool = eqx.field(static=True, default=False)
 
     def expectation(self, potentials: GammaScaleTree) -> tuple[GammaScaleTree, Array]:
-        return _moments(self.common, potentials), _log_normalizer(self.common, potentials)
+        return _expectation(self.common, potentials)
 
     def mode(self, potentials: GammaScaleTree) -> tuple[GammaScaleTree, Array]:
         mean, log = _mean(potentials)
@@ -74,7 +74,10 @@ def _mean(potentials: GammaScaleTree) -> tuple[Array, Array]:
     _, shape, power, rate = potentials
     mean, excess = (shape + power) / (shape - rate), (power + rate) / (shape - rate)
     near = jnp.abs(excess) < 0.5
-    return mean, jnp.where(near, jnp.log1p(jnp.where(near, excess, 0)), jnp.log(jnp.where(near, 1, mean)))
+    # `log1p` where the mean is near 1, at the cost of one logarithm in all: what `1 + excess` rounds off is put back.
+    about = jnp.where(near, 1 + excess, mean)
+    rest = jnp.where(near, excess - (about - 1), 0)
+    return mean, jnp.log(about) + rest / about
 
 
 def _total(common: bool, potentials: GammaScaleTree) -> Array:
@@ -83,23 +86,25 @@ def _total(common: bool, potentials: GammaScaleTree) -> Array:
     return total[..., :1] if common else total
 
 
-def _moments(common: bool, potentials: GammaScaleTree) -> GammaScaleTree:
-    mean, log = _mean(potentials)
+def _moments(common: bool, potentials: GammaScaleTree, means: tuple[Array, Array]) -> GammaScaleTree:
+    mean, log = means
     excess = jnp.broadcast_to(digamma_excess(_total(common, potentials)), log.shape)
     return GammaScaleTree(jnp.ones_like(mean), excess - ratio_divergence(mean, log), excess + log, mean)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _log_normalizer(common: bool, potentials: GammaScaleTree) -> Array:
-    constant, _, power, _ = potentials
-    total, log_mean = _total(common, potentials), _mean(potentials)[1]
+def _expectation(common: bool, potentials: GammaScaleTree) -> tuple[GammaScaleTree, Array]:
+    """Moments and log-normalizer from one logarithm for each row."""
+    means, total = _mean(potentials), _total(common, potentials)
     own = (math.log(2 * math.pi) - jnp.log(total)) / 2 + stirling_excess(total)
-    return constant + total * log_mean - power + jnp.broadcast_to(own, log_mean.shape)
+    value = potentials.constant + total * means[1] - potentials.power + jnp.broadcast_to(own, means[1].shape)
+    return _moments(common, potentials, means), value
 
 
-@_log_normalizer.defjvp
+@_expectation.defjvp
 def _(common, primals, tangents):
-    # Differentiated term by term it would lose at large shapes what it was written to keep.
-    moments = _moments(common, primals[0])
+    # Differentiated term by term the log-normalizer would lose at large shapes what it was written to keep.
+    moments, value = _expectation(common, *primals)
+    changes = jax.jvp(lambda p: _moments(common, p, _mean(p)), primals, tangents)[1]
     terms = [m * t for m, t in zip(moments, tangents[0], strict=True)]
-    return _log_normalizer(common, *primals), terms[0] + terms[1] + terms[2] + terms[3]
+    return (moments, value), (changes, terms[0] + terms[1] + terms[2] + terms[3])
