@@ -76,6 +76,7 @@ from jaxem.families import Gaussian as Gaussian
 from jaxem.families import GaussianParams as GaussianParams
 from jaxem.families import GLMParams as GLMParams
 from jaxem.families import Incomplete as Incomplete
+from jaxem.families import IncompleteColumns as IncompleteColumns
 from jaxem.families import Interval as Interval
 from jaxem.families import LinearRegression as LinearRegression
 from jaxem.families import NeuralFamily as NeuralFamily

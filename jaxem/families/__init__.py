@@ -22,6 +22,7 @@ from jaxem.families.gaussian import GaussianParams as GaussianParams
 from jaxem.families.glm import BinomialRegression as BinomialRegression
 from jaxem.families.glm import PoissonRegression as PoissonRegression
 from jaxem.families.incomplete import Incomplete as Incomplete
+from jaxem.families.incomplete_columns import IncompleteColumns as IncompleteColumns
 from jaxem.families.intervals import Interval as Interval
 from jaxem.families.one_of import OneOf as OneOf
 from jaxem.families.point_mass import PointMass as PointMass

@@ -137,9 +137,9 @@ class AbstractFamilyModel(AbstractConjugateModel):
     ) -> Float[Array, "..."]:
         """The rows with their missing entries filled in: `[n, d]` by posterior means, `[num_draws, n, d]` by draws.
 
-        For models whose family is `jaxem.Incomplete` or `jaxem.Factor`. Means are the expected entries given those that
-        are there, averaged over the members; they understate the spread of what is missing, which draws show (Rubin
-        1987).
+        For models whose family is `jaxem.Incomplete`, `jaxem.IncompleteColumns` or `jaxem.Factor`. Means are the
+        expected entries given those that are there, averaged over the members; they understate the spread of what is
+        missing, which draws show (Rubin 1987).
 
         **Arguments:**
 
@@ -156,15 +156,15 @@ class AbstractFamilyModel(AbstractConjugateModel):
         complete: Any = getattr(self.distribution, "impute", None)
         if complete is None:
             raise MissingCapabilityError(
-                f"{type(self).__name__} takes no missing entries, which is for models of jaxem.Incomplete(family) or "
-                "jaxem.Factor(...)"
+                f"{type(self).__name__} takes no missing entries, which is for models of jaxem.Incomplete(family), "
+                "jaxem.IncompleteColumns(family) or jaxem.Factor(...)"
             )
         keys: Any = (None, None) if key is None else jax.random.split(key)
         rows, latent = self.rows(data), self.latent
         model: Any = self._scoring(params)
         potentials = model.potentials(model.natural(params), data)
         moments = latent.expectation(potentials)[0] if key is None else latent.sample(keys[0], potentials)
-        share = self.choice.local(moments.outer)
+        share = self.choice.local(moments if self.distribution.latent is None else moments.outer)
         completed = complete(self.own(params), rows, keys[1])
         mixed = jnp.sum(share.reshape(completed.shape[:2])[:, :, None] * completed, 0)
         return jnp.where(jnp.isnan(rows), mixed, rows)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
-from jaxem.families import AbstractFamily, Dirichlet, Incomplete
+from jaxem.families import AbstractFamily, Dirichlet, Incomplete, IncompleteColumns
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import matmul
@@ -58,8 +58,9 @@ class HMM(AbstractFamilyModel):
 
     Data are `[n, T, d]`, or `Sequences` where lengths differ or steps were not observed; weights are those of
     sequences. Steps whose row is NaN throughout count as not observed, single missing entries are for families that
-    take them (`jaxem.Incomplete`). `log_prob` is that of whole sequences, and the tolerance of a fit is a gain for each
-    sequence. A state that no step comes from any more cannot be reached: the fit has status `degenerate_component`.
+    take them (`jaxem.Incomplete`, `jaxem.IncompleteColumns`). `log_prob` is that of whole sequences, and the tolerance
+    of a fit is a gain for each sequence. A state that no step comes from any more cannot be reached: the fit has status
+    `degenerate_component`.
 
     Baum, Petrie, Soules and Weiss (1970); Zucchini, MacDonald and Langrock (2016).
 
@@ -439,7 +440,7 @@ class HMM(AbstractFamilyModel):
 
     @eqx.filter_jit
     def _imputed(self, params, data, key):
-        if not isinstance(self.emission, Incomplete):
+        if not isinstance(self.emission, Incomplete | IncompleteColumns):
             return super()._imputed(params, data, key)
         keys = (None, None) if key is None else jax.random.split(key)
         sequences, (factors, ended) = as_sequences(data), self._states(params, data)
