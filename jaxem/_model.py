@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
-from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
+from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
 from jaxem.latent import AbstractLatent
 
 Reduce = Callable[[PyTree], PyTree]
@@ -307,7 +307,8 @@ def collect(
 
     The statistics are the transpose of the map from natural parameters to potentials.
     """
-    potentials, pull = jax.vjp(lambda natural: model.potentials(natural, data), natural)
+    # Potentials that are the same for all rows are each device's own too, or their cotangents would not match them.
+    potentials, pull = jax.vjp(lambda natural: local(model.potentials(natural, data), (data, weights)), natural)
     moments, value = posterior(potentials)
     (stats,) = pull(model.latent.weigh(moments, weights))
     return stats, value

@@ -41,7 +41,7 @@ class Columns(NamedTuple):
             sums, total = reduce(sum_chunks(one, x, weights, _ROWS))
             return sums / jnp.where(total > 0, total, 1)
 
-        shift = jnp.zeros_like(x[0])
+        shift = jnp.zeros(x.shape[1], x.dtype)
         # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
         for _ in range(2 * centred):
             shift = shift + mean(shift, 1)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxem.kernels.branch import refine_if
+from jaxem.kernels.chunks import local as own
 from jaxem.kernels.linalg import einsum, matmul
 
 _UNROLLED = 16  # more states than this are multiplied by a matrix product
@@ -180,6 +181,7 @@ def _forward(chain: _Chain, origin: Array, keep: bool = True) -> tuple[Any, Any]
 
     nowhere = jnp.zeros(lanes, bool)
     carry = (origin, nowhere, () if keep else jnp.zeros(lanes, jnp.int32), nowhere)
+    carry = own(carry, (chain.start, chain.matrix, chain.likely))
     return jax.lax.scan(step, carry, (chain.likely, chain.first, chain.over))
 
 
@@ -204,7 +206,8 @@ def _backward(chain: _Chain, ends: Array, before: Array, predicted: Array) -> tu
 
     zeros = jnp.zeros((k, *ends.shape) if inside else (), ends.dtype)
     out: Any
-    (_, products), out = jax.lax.scan(step, (ends, zeros), (before, predicted, chain.first, chain.over), reverse=True)
+    inputs = (before, predicted, chain.first, chain.over)
+    (_, products), out = jax.lax.scan(step, own((ends, zeros), before), inputs, reverse=True)
     if inside:
         return out, products
     smoothed, ratio = out
@@ -233,7 +236,7 @@ def _bounds(chain: _Chain) -> tuple[Array, Array, Array]:
         state = normalized(jnp.sum(across * state[:, None], 0))[0]
         return state, state
 
-    uniform = jnp.full((k, n), 1 / k, dtype)
+    uniform = own(jnp.full((k, n), 1 / k, dtype), across)
     _, begin = jax.lax.scan(forward, uniform, across[:-1])
     _, end = jax.lax.scan(backward, uniform, across[1:], reverse=True)
     smoothed, total = normalized(jnp.moveaxis(begin * end, 0, 1))
@@ -337,7 +340,7 @@ def forward_backward_log(
         return (previous, counts + pairs), previous
 
     rest = None if ended is None else ended[1:]
-    last = (filtered[-1], jnp.zeros_like(transition))
+    last = own((filtered[-1], jnp.zeros_like(transition)), filtered)
     (_, counts), earlier = jax.lax.scan(step, last, (filtered[:-1], predicted[1:], rest), reverse=True)
     smoothed = jnp.exp(jnp.concatenate([earlier, filtered[-1:]]))
     value = pairwise_sum(scale)
