@@ -46,7 +46,9 @@ def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, pa
         moments = jnp.where(labels[None, :] < 0, moments, known)
     if not model.linear:
         return model.put(params, model.distribution.warm(model.own(params), rows, moments * weights[None]))
-    model = (model.accurate() or model).at(params)
+    if jnp.finfo(weights.dtype).eps > 1e-10:  # double precision has digits to spare for a start
+        model = model.accurate() or model
+    model = model.at(params)
 
     def posterior(potentials):
         return model.latent.given(potentials, moments), None
