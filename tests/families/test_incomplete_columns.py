@@ -153,6 +153,7 @@ def test_chains_of_incomplete_counts():
     np.testing.assert_allclose(filled[~there], expected[~there], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_large_counts_in_single_precision():
     rng = np.random.default_rng(9)
     rates = np.array([2.0e6, 2.02e6])

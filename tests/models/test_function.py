@@ -207,6 +207,7 @@ def cell():
     return model, start, x, jnp.ones(len(x))
 
 
+@pytest.mark.slow
 def test_monte_carlo_em_of_a_continuous_latent_finds_the_maximum():
     model, start, x, _ = cell()
     assert isinstance(default_algorithm(model).e_step, jaxem.e_step.MonteCarlo)
