@@ -139,7 +139,8 @@ def _(steps, tol, primals, tangents):
 
     def update(potentials):
         log = _log_words(potentials) + dirichlet.expected_log(gamma)[..., None, :]
-        phi = jax.nn.softmax(log, -1)
+        # Padding has no share in the update, nor in its derivative.
+        phi = jnp.where((potentials.counts > 0)[..., None], jax.nn.softmax(log, -1), 0)
         return potentials.concentration + einsum("...lk,...l->...k", phi, potentials.counts), phi
 
     _, push, phi = jax.jvp(update, (potentials,), (tangent,), has_aux=True)
