@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_frozen_is_refused():
 
     data = (jnp.zeros(3), jnp.zeros(3))
     rule = Conditional(OnLikelihood("gate"), OnLikelihood("line"))
-    with pytest.raises(jaxem.MissingCapabilityError, match=r"Experts does not say how to keep .* give it a field `frozen`"):
+    with pytest.raises(jaxem.MissingCapabilityError, match=r"Experts does not say .* give it a field `frozen`"):
         jaxem.solve(Experts(), START, data, algorithm=jaxem.Algorithm(m_step=rule))
 
 
