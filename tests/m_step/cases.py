@@ -72,8 +72,10 @@ def assert_lanes_in_single_precision(rule, case, rtol=1e-5):
     @eqx.filter_jit
     @jax.vmap
     def both(start):
-        algorithm = jaxem.Algorithm(m_step=rule)
-        return jaxem.solve(model, start, x, weights=weights, algorithm=algorithm, tol=1e-7, max_steps=3000)
+        # Gradient ascent does not promise to rise, and would run for all its steps unless told to stop.
+        algorithm, gain = jaxem.Algorithm(m_step=rule), jaxem.termination.Gain()
+        options = {"algorithm": algorithm, "termination": gain, "tol": 1e-7, "max_steps": 3000}
+        return jaxem.solve(model, start, x, weights=weights, **options)
 
     starts = jax.tree.map(lambda a, b: jnp.stack([a, b]), case.start, case.best)
     fits = both(single(starts))

@@ -66,7 +66,8 @@ def test_gradient_ascent_ends_where_em_ends():
 def test_line_searches_are_given_the_likelihood():
     case = cases.london()
     algorithm = jaxem.Algorithm(m_step=GradientAscent(optax.lbfgs()))
-    fit = engine.solve(case.model, case.start, case.x, case.weights, algorithm=algorithm, tol=1e-13)
+    gain = jaxem.termination.Gain()
+    fit = engine.solve(case.model, case.start, case.x, case.weights, algorithm=algorithm, tol=1e-13, termination=gain)
     assert engine.name(fit) == "converged"
     assert fit.num_steps < 100
     engine.assert_same(fit.params, case.best, rtol=1e-5, atol=1e-5)
