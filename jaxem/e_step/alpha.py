@@ -73,7 +73,7 @@ class Alpha(AbstractEStep):
 
     def posterior(self, model, potentials, naturals, data, key):
         natural, c = naturals
-        _, value = model.latent.expectation(potentials)
+        value = model.latent.log_normalizer(potentials)
         other = model.potentials(natural, data)
         # In the exact form the weight of the current parameters is c, that of the outer ones 1 - c.
         push = c if self.form == "past" else c - 1

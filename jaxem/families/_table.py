@@ -30,6 +30,21 @@ def check_shape(x: Any, name: str) -> None:
         raise DataError(f"{name} is empty: shape {x.shape}")
 
 
+def check_incomplete(x: Any, name: str) -> np.ndarray:
+    """A table in which NaN stands for missing entries and no column lacks all, or an error.
+
+    Returns it with the first entry of the column in the place of those that are missing.
+    """
+    check_shape(x, name)
+    x = np.asarray(x)
+    require(~np.isinf(x), x, name, "is infinite; a missing entry is NaN")
+    missing = np.isnan(x)
+    empty = np.flatnonzero(missing.all(0))
+    if empty.size:
+        raise DataError(f"{name}: column {int(empty[0])} has no entry that is not missing; drop it")
+    return np.where(missing, x[np.argmin(missing, 0), np.arange(x.shape[1])][None], x)
+
+
 def require(valid: np.ndarray, x: Any, name: str, message: str) -> None:
     """Raise for the first entry of `x` where `valid` is false."""
     if not valid.all():

@@ -2,11 +2,9 @@ from typing import Any, final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxem._errors import DataError
-from jaxem.families._table import check_shape, require
+from jaxem.families._table import check_incomplete
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.covariance import AbstractVariances
 from jaxem.families.gaussian import Gaussian, GaussianNatural, GaussianParams
@@ -159,15 +157,7 @@ class Incomplete(AbstractWrapped):
         return self.family.embed(jnp.where(jnp.isnan(x), self._centre(x)[None], x))
 
     def check(self, x: Any, name: str = "data") -> None:
-        check_shape(x, name)
-        x = np.asarray(x)
-        require(~np.isinf(x), x, name, "is infinite; a missing entry is NaN")
-        missing = np.isnan(x)
-        empty = np.flatnonzero(missing.all(0))
-        if empty.size:
-            raise DataError(f"{name}: column {int(empty[0])} has no entry that is not missing; drop it")
-        seen = np.where(missing, x[np.argmin(missing, 0), np.arange(x.shape[1])][None], x)
-        self.family.check(seen, name)
+        self.family.check(check_incomplete(x, name), name)
 
     def floats_per_row(self, params):
         k, d = params.mean.shape

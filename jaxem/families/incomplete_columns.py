@@ -4,19 +4,18 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._errors import DataError, MissingCapabilityError
-from jaxem.families._family import AbstractFamily
-from jaxem.families._table import check_shape, require
+from jaxem._errors import MissingCapabilityError
+from jaxem.families._table import check_incomplete
+from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.bernoulli import Bernoulli
 from jaxem.families.categorical import Categorical
 from jaxem.families.poisson import Poisson
 
 
 @final
-class IncompleteColumns(AbstractFamily):
+class IncompleteColumns(AbstractWrapped):
     """Independent columns with missing entries: NaN, in any pattern, missing at random (Rubin 1976).
 
     Given the member, a missing entry tells nothing of the others, so that the likelihood is that of the entries that
@@ -53,14 +52,6 @@ class IncompleteColumns(AbstractFamily):
             raise ValueError("family: its prior must be the same for all columns: numbers, not arrays")
 
     @property
-    def parameters(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.family.parameters
-
-    @property
-    def conjugate(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.family.conjugate
-
-    @property
     def product_form(self) -> bool:
         return self._stacked.product_form
 
@@ -87,15 +78,13 @@ class IncompleteColumns(AbstractFamily):
 
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
         each = self._each(lambda family, x: family.statistics(x[:, None]), _filled(x).T)
-        seen = jnp.broadcast_to(~jnp.isnan(x).T[:, None], each.shape)
-        return jnp.where(seen, each, 0).reshape(-1, x.shape[0])
+        return _where_seen(x, each).reshape(-1, x.shape[0])
 
     def potentials(self, natural: PyTree, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         if self.product_form:
             return super().potentials(natural, x)
         each = self._each(lambda family, eta, x: family.potentials(eta, x[:, None]), natural, _filled(x).T)
-        seen = jnp.broadcast_to(~jnp.isnan(x).T[:, None], each.shape)
-        return jnp.sum(jnp.where(seen, each, 0), 0)
+        return jnp.sum(_where_seen(x, each), 0)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         base = self._each(lambda family, x: family.log_base(x[:, None]), _filled(x).T)
@@ -107,13 +96,7 @@ class IncompleteColumns(AbstractFamily):
         found = self._each(lambda family, s, p: family.maximize(s, p, frozen), stats, _split(params))
         return _join(found)
 
-    def log_prior(self, params):
-        return self.family.log_prior(params)
-
     # The posterior
-
-    def require_prior(self):
-        return self.family.require_prior()
 
     def posterior(self, stats):
         return _join(self._each(lambda family, s: family.posterior(s), stats))
@@ -121,34 +104,10 @@ class IncompleteColumns(AbstractFamily):
     def expected_natural(self, posterior):
         return self._each(lambda family, p: family.expected_natural(p), _split(posterior))
 
-    def posterior_mean(self, posterior):
-        return self.family.posterior_mean(posterior)
-
-    def draw(self, key: PRNGKeyArray, posterior):
-        return self.family.draw(key, posterior)
-
-    def kl(self, posterior):
-        return self.family.kl(posterior)
-
-    def unconstrain_posterior(self, posterior):
-        return self.family.unconstrain_posterior(posterior)
-
-    def constrain_posterior(self, free):
-        return self.family.constrain_posterior(free)
-
     def for_starts(self):
         return IncompleteColumns(self.family.for_starts(), self._columns)
 
     # Coordinates and accuracy
-
-    def unconstrain(self, params):
-        return self.family.unconstrain(params)
-
-    def constrain(self, free):
-        return self.family.constrain(free)
-
-    def blocks(self, free):
-        return self.family.blocks(free)
 
     def bind(self, x, weights, reduce):
         seen = (~jnp.isnan(x)).astype(weights.dtype)
@@ -185,9 +144,6 @@ class IncompleteColumns(AbstractFamily):
 
         return _join(self._each(one, points.T, _filled(x).T, seen.T.astype(weights.dtype)))
 
-    def mend(self, params, pooled, counts):
-        return self.family.mend(params, pooled, counts)
-
     def embed(self, x):
         seen = ~jnp.isnan(x).T[:, :, None]
         each = self._each(lambda family, x: family.embed(x[:, None]), _filled(x).T)
@@ -208,18 +164,8 @@ class IncompleteColumns(AbstractFamily):
             drawn = jnp.broadcast_to(mean[:, None], (mean.shape[0], *x.shape))
         return jnp.where(jnp.isnan(x)[None], drawn, x[None])
 
-    def sample(self, key, params, labels):
-        return self.family.sample(key, params, labels)
-
     def check(self, x: Any, name: str = "data") -> None:
-        check_shape(x, name)
-        x = np.asarray(x)
-        require(~np.isinf(x), x, name, "is infinite; a missing entry is NaN")
-        missing = np.isnan(x)
-        empty = np.flatnonzero(missing.all(0))
-        if empty.size:
-            raise DataError(f"{name}: column {int(empty[0])} has no entry that is not missing; drop it")
-        self.family.check(np.where(missing, x[np.argmin(missing, 0), np.arange(x.shape[1])][None], x), name)
+        self.family.check(check_incomplete(x, name), name)
 
     def floats_per_row(self, params):
         shared, own = self.family.floats_per_row(params)
@@ -233,6 +179,11 @@ def _without_prior(family: Any) -> Any:
 def _filled(x: Array) -> Array:
     """Zero, which each of the families can take, in the place of missing entries."""
     return jnp.where(jnp.isnan(x), 0, x)
+
+
+def _where_seen(x: Float[Array, "n d"], each: Float[Array, "d m n"]) -> Float[Array, "d m n"]:
+    """What belongs to the entries of a table, zero for those that are missing."""
+    return jnp.where(jnp.broadcast_to(~jnp.isnan(x).T[:, None], each.shape), each, 0)
 
 
 def _split(tree: PyTree) -> PyTree:

@@ -52,7 +52,7 @@ class Nested(AbstractLatent):
 
     def sample(self, key, potentials: NestedTree) -> NestedTree:
         choose, draw = jax.random.split(key)
-        _, value = self.inner.expectation(potentials.inner)
+        value = self.inner.log_normalizer(potentials.inner)
         outer = self.outer.sample(choose, self.outer.attach(potentials.outer, value))
         inner = self.inner.sample(draw, potentials.inner)
         return NestedTree(outer, self.inner.scale(inner, self.outer.local(outer)))

@@ -61,7 +61,7 @@ class Surrogate(eqx.Module):
         natural = local(model.natural(params), (self.data, self.weights))
 
         def one(chunk, w, index):
-            _, value = model.latent.expectation(model.potentials(natural, chunk))
+            value = model.latent.log_normalizer(model.potentials(natural, chunk))
             return (), weighted_sum(w, value)
 
         return self._with_prior(self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1]), params)
