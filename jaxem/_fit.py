@@ -17,6 +17,7 @@ from jaxem._check import as_data, as_starts, as_weights, float_dtype, positive
 from jaxem._errors import DataError
 from jaxem._loop import Problem, begin, enter, rehearse, step
 from jaxem._model import AbstractModel
+from jaxem._programs import program
 from jaxem._restarts import Progress, Racing, fresh_blocks
 from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem._solve import Fit
@@ -126,12 +127,16 @@ def fit(
     problem = _problem(model, algorithm, termination, device_data, w, rows_per_chunk(model, shapes, n, size))
     problem = _limits(problem, tol, max_steps)
     rehearse(model, algorithm, lambda: step(problem, begin(problem, problem.model.init(key, device_data, w), key)))
-    draw = _drawer(problem, key, starts, model is not plain)
+    draw = (
+        partial(_draw, problem, key) if starts is None else partial(_encode, problem, key, starts, model is not plain)
+    )
     search = Search(problem, size, restarts, progress)
+    search.prepare(draw, key)
+    blocks = fresh_blocks(problem, draw, restarts, size, ROUND_STEPS + 1)
     if racing is None:
-        search.run(fresh_blocks(problem, draw, restarts, size, ROUND_STEPS + 1))
+        search.run(blocks)
     else:
-        search.race(racing, fresh_blocks(problem, draw, restarts, size, ROUND_STEPS + 1))
+        search.race(racing, blocks)
     return search.result(throw)
 
 
@@ -149,7 +154,7 @@ def _init(static: Any, arrays: PyTree) -> PyTree:
     return model.init(key, data, weights)
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def _problem(
     model: AbstractModel,
     algorithm: Algorithm,
@@ -167,36 +172,34 @@ def _limits(problem: Problem, tol: float, max_steps: int) -> Problem:
     return eqx.tree_at(lambda p: (p.tol, p.max_steps), problem, values)
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def _draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
     seeds, noise = _keys(key, numbers)
-    return jax.vmap(lambda seed: problem.model.init(seed, problem.data, problem.weights))(seeds), noise
+    params = jax.vmap(lambda seed: problem.model.init(seed, problem.data, problem.weights))(seeds)
+    return _of_set_type(params), noise
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def _encode(
-    problem: Problem, key: PRNGKeyArray, starts: PyTree, numbers: Array, lifted: bool
+    problem: Problem, key: PRNGKeyArray, starts: PyTree, lifted: bool, numbers: Array
 ) -> tuple[PyTree, PRNGKeyArray]:
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], starts)
 
     def begun(params):
         return enter(problem.model, params, problem.data, problem.weights, lifted)
 
-    return jax.vmap(begun)(params), _keys(key, numbers)[1]
+    return _of_set_type(jax.vmap(begun)(params)), _keys(key, numbers)[1]
+
+
+def _of_set_type(params: PyTree) -> PyTree:
+    """Without weak types: the programs that go on from here have been prepared for arrays like any other."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
 
 
 def _keys(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
     """For each start, a key to draw its parameters and one for its run."""
     both = jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.concatenate([2 * numbers, 2 * numbers + 1]))
     return both[: numbers.shape[0]], both[numbers.shape[0] :]
-
-
-def _drawer(
-    problem: Problem, key: PRNGKeyArray, starts: PyTree | None, lifted: bool = False
-) -> Callable[[np.ndarray], Any]:
-    if starts is None:
-        return lambda numbers: _draw(problem, key, jnp.asarray(numbers, jnp.int32))
-    return lambda numbers: _encode(problem, key, starts, jnp.asarray(numbers, jnp.int32), lifted)
 
 
 def _lanes(model: AbstractModel, shapes: PyTree, n: int, restarts: int, batch_size: int | None) -> int:

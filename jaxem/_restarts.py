@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._loop import Problem, State, begin, resume, run
+from jaxem._programs import blank, program
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.kernels.chunks import num_rows
 
@@ -69,15 +70,15 @@ class Outcome:
 
     def state(self) -> State:
         """Its final state."""
-        return _take(self.lanes, jnp.asarray(self.lane, jnp.int32))
+        return _take(self.lanes, np.asarray(self.lane, np.int32))
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def _begin(problem: Problem, params: PyTree, keys: PRNGKeyArray, history: int) -> State:
     return jax.vmap(lambda p, key: begin(problem, p, key, history))(params, keys)
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def _refill(lanes: State, block: State, source: Array) -> State:
     """Lanes in which `source >= 0` become that entry of `block`."""
     return jax.tree.map(
@@ -85,18 +86,18 @@ def _refill(lanes: State, block: State, source: Array) -> State:
     )
 
 
-@eqx.filter_jit
+@program()
 def _advance(problem: Problem, lanes: State, limit: Array) -> State:
     return jax.vmap(lambda state: run(problem, state, limit))(lanes)
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def _take(lanes: State, lane: Array) -> State:
     """One lane, or several for an array of numbers."""
     return jax.tree.map(lambda leaf: leaf[lane], lanes)
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def _resume(problem: Problem, lanes: State) -> State:
     return jax.vmap(lambda state: resume(problem, state))(lanes)
 
@@ -136,7 +137,7 @@ class Pool:
                 source[free[:take]] = np.arange(position, position + take)
                 if lanes is None:
                     lanes = _ended(block)
-                lanes = _refill(lanes, block, jnp.asarray(source))
+                lanes = _refill(lanes, block, source)
                 owner[free[:take]] = waiting[position : position + take]
                 last[free[:take]] = [sum(len(h) for h in histories.get(i, [])) - 1 for i in owner[free[:take]]]
                 position += take
@@ -147,10 +148,10 @@ class Pool:
             if 4 * len(running) <= size and self.worth_packing(lanes, size):
                 size //= 4
                 kept = np.resize(running, size)
-                lanes = _take(lanes, jnp.asarray(kept, jnp.int32))
+                lanes = _take(lanes, kept.astype(np.int32))
                 owner, last = owner[kept], last[kept]
                 owner[len(running) :] = -1
-            lanes = _advance(self.problem, lanes, jnp.asarray(self.round_steps, jnp.int32))
+            lanes = _advance(self.problem, lanes, np.asarray(self.round_steps, np.int32))
             code, objective, steps, ring = jax.device_get(
                 (status_code(lanes.status), lanes.objective, lanes.num_steps, lanes.history)
             )
@@ -195,8 +196,18 @@ def fresh_blocks(
     """Starts `0 ... total - 1` in blocks of `size`; `draw(numbers)` gives parameters and keys."""
     for first in range(0, total, size):
         numbers = np.arange(first, first + size)
-        params, keys = draw(np.minimum(numbers, total - 1))
+        params, keys = draw(np.minimum(numbers, total - 1).astype(np.int32))
         yield [i for i in numbers.tolist() if i < total], _begin(problem, params, keys, history)
+
+
+def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, size: int, steps: int) -> State:
+    """Begins to compile the programs that runs from fresh starts will call; returns a blank state."""
+    numbers = np.zeros(size, np.int32)
+    params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
+    lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
+    _refill.begin_compiling(lanes, lanes, numbers)
+    _advance.begin_compiling(problem, lanes, np.asarray(steps, np.int32))
+    return blank(_take.begin_compiling(lanes, np.zeros((), np.int32)), key)
 
 
 def saved_blocks(
@@ -212,8 +223,8 @@ def saved_blocks(
 
 def _ended(block: State) -> State:
     """Lanes with nothing to do."""
-    code = jnp.full_like(status_code(block.status), int(status_code(Status.eliminated)))
-    return block._replace(status=status_from_code(code))
+    code = status_code(block.status)
+    return block._replace(status=status_from_code(np.full(code.shape, status_code(Status.eliminated), code.dtype)))
 
 
 def _right(mask: Array, like: Array) -> Array:

@@ -3,24 +3,26 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._errors import FitError
 from jaxem._loop import Problem, State, on_accurate_kernel
 from jaxem._model import AbstractModel
-from jaxem._restarts import Outcome, Pool, Progress, Racing, saved_blocks
+from jaxem._programs import Program, worth_preparing
+from jaxem._restarts import Outcome, Pool, Progress, Racing, prepare, saved_blocks
 from jaxem._solve import Fit, Restarts, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.kernels.chunks import chunk_rows, num_rows
 
 ROUND_STEPS = 8
 
-_finish = eqx.filter_jit(finish)
+_finish = Program(finish, quickly=True)
 _on_accurate_kernel = eqx.filter_jit(on_accurate_kernel)
 
 
@@ -38,6 +40,11 @@ class Search:
         self.best_problem = problem
         self.histories: dict[int, list[np.ndarray]] = {}
         self.done = self.rounds = self.steps = 0
+
+    def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
+        """Compile what a search will call side by side, unless that has been done."""
+        if worth_preparing(self.problem, draw.args, key, self.size):
+            _finish.begin_compiling(self.problem, prepare(self.problem, draw, key, self.size, ROUND_STEPS))
 
     def run(self, blocks: Any, problem: Problem | None = None) -> None:
         """Every start to its end; those that lack accuracy once more, on the accurate kernel."""

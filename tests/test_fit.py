@@ -71,7 +71,7 @@ def _starts(x, count):
     from jaxem import _fit
 
     problem = _fit._problem(MODEL, jaxem.em(), None, jnp.asarray(x), jnp.ones(len(x)), len(x))
-    params, keys = _fit._drawer(problem, KEY, None)(np.arange(count))
+    params, keys = _fit._draw(problem, KEY, np.arange(count, dtype=np.int32))
     return jax.vmap(problem.model.decode)(params), keys
 
 

@@ -1,0 +1,109 @@
+"""Compiled programs of the host entries: what they are compiled for, and several of them side by side."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache, cached_property
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+# Neither changes what is computed. The second turns to the smaller of XLA's two generators of loops.
+_QUICKLY = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+
+
+class Program:
+    """`eqx.filter_jit(fn)`, which can be compiled in the background before it is called.
+
+    With `quickly`, little time is spent on optimization: for programs that run a few times in a fit, whose compilation
+    takes longer than they do.
+    """
+
+    def __init__(self, fn: Callable, quickly: bool = False):
+        self._fn, self._quickly = fn, quickly
+        self._pending: list[Future] = []
+
+    def __call__(self, *args: Any) -> Any:
+        if self._pending:
+            wait(self._pending)  # a compilation that failed will fail again, and say so to whom it concerns
+            self._pending = []
+        return self._compiled(*args)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        options = _quick_options() if self._quickly else {}
+        jit: Any = eqx.filter_jit  # its options for `jax.jit` have no types
+        return jit(self._fn, compiler_options=options) if options else jit(self._fn)
+
+    def begin_compiling(self, *args: Any) -> PyTree:
+        """Trace the program for arguments such as these, and leave its compilation to another thread.
+
+        Returns what it will return, with `jax.ShapeDtypeStruct` for arrays.
+        """
+        lowered = self._compiled.lower(*args)
+        self._pending.append(_threads().submit(lowered.compile))
+        _, arrays, rest = lowered.lowered.out_info
+        return eqx.combine(arrays, rest.value)
+
+
+def program(*, quickly: bool = False) -> Callable[[Callable], Program]:
+    """Makes a function a `Program`."""
+    return lambda fn: Program(fn, quickly)
+
+
+def blank(shapes: PyTree, key: PRNGKeyArray) -> PyTree:
+    """Zeros, for every `jax.ShapeDtypeStruct`; random keys are of the kind of `key`."""
+
+    def zeros(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return np.zeros(leaf.shape, leaf.dtype)
+        data = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.random.wrap_key_data(jnp.asarray(np.zeros(data.shape, data.dtype)), impl=jax.random.key_impl(key))
+
+    return jax.tree.map(zeros, shapes)
+
+
+def worth_preparing(*args: Any) -> bool:
+    """Whether no program has been prepared for such arguments yet, and one may be.
+
+    Arguments that are bound to devices give other programs than the zeros of `blank` do.
+    """
+    arrays, rest = eqx.partition(args, eqx.is_array)
+    arrays = jax.tree.leaves(arrays)
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        return False
+    if any(getattr(leaf, "committed", False) for leaf in arrays):
+        return False
+    leaves, structure = jax.tree.flatten(rest)
+    seen = hash((tuple(leaves), structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in arrays)))
+    if seen in _SEEN:
+        return False
+    _SEEN.add(seen)
+    return True
+
+
+_SEEN: set[int] = set()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="jaxem-compile")
+
+
+@cache
+def _quick_options() -> dict[str, Any]:
+    """Options of `_QUICKLY` that the environment does not set; none but on a CPU whose compiler knows them."""
+    options = {name: value for name, value in _QUICKLY.items() if name not in os.environ.get("XLA_FLAGS", "")}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda x: x, compiler_options=options).lower(np.zeros((), np.int32)).compile()
+    except jax.errors.JaxRuntimeError:  # they belong to XLA, which may drop them
+        return {}
+    return options

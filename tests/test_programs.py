@@ -1,0 +1,66 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxem
+from jaxem import _programs
+from jaxem._programs import Program, blank, worth_preparing
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture
+def compiled(caplog):
+    """Counts compilations of functions by name, in any thread."""
+    caplog.set_level("DEBUG", logger="jax._src.dispatch")
+
+    def count(name: str) -> int:
+        return sum(f"Finished XLA compilation of jit({name})" in record.getMessage() for record in caplog.records)
+
+    return count
+
+
+@pytest.mark.parametrize("quickly", [False, True])
+def test_a_prepared_program_is_not_compiled_again(quickly, compiled):
+    def sums(name, x, key):
+        return name, jnp.sin(x).sum(), key
+
+    program = Program(sums, quickly)
+    name, total, key = blank(program.begin_compiling("a", np.zeros((3, 4)), KEY), KEY)
+    assert (name, total.shape, key.dtype) == ("a", (), KEY.dtype)
+    name, total, _ = program("a", jnp.ones((3, 4)), KEY)
+    assert name == "a"
+    assert np.isclose(total, 12 * np.sin(1))
+    assert compiled("sums") == 1
+
+
+def test_a_compilation_that_fails_is_not_reported_to_another_call():
+    program = Program(lambda x: x + 1)
+    failed = _programs._threads().submit(lambda: 1 // 0)
+    program._pending.append(failed)
+    assert program(jnp.zeros(())) == 1
+    assert isinstance(failed.exception(), ZeroDivisionError)
+
+
+def test_programs_are_prepared_once_and_not_for_arrays_bound_to_a_device():
+    x = jnp.zeros(7)
+    assert worth_preparing("these arguments", x)
+    assert not worth_preparing("these arguments", x + 1)
+    assert worth_preparing("these arguments", jnp.zeros(8))
+    assert not worth_preparing("these arguments", jax.device_put(jnp.zeros(9), jax.devices()[0]))
+
+
+def test_a_fit_compiles_each_of_its_programs_once(compiled):
+    x = np.random.default_rng(0).normal(size=(83, 2))
+    jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3)
+    names = "_problem", "_draw", "_begin", "_refill", "_advance", "_take", "finish"
+    assert {name: compiled(name) for name in names} == dict.fromkeys(names, 1)
+
+
+def test_what_the_environment_says_of_the_compiler_holds(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
+    assert "xla_backend_optimization_level" not in _programs._quick_options.__wrapped__()
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(_programs, "_QUICKLY", {"xla_no_such_option": 1})
+    assert _programs._quick_options.__wrapped__() == {}
