@@ -11,7 +11,7 @@ from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
-from jaxem.families._table import check_shape, require
+from jaxem.families._table import check_incomplete
 from jaxem.kernels import linalg, small
 from jaxem.latent import GaussianLatent, GaussianPotentials
 
@@ -374,23 +374,17 @@ class Factor(AbstractFamily):
         return mean + jnp.sum(loading * z[:, None], -1) + apart
 
     def check(self, x: Any, name: str = "data") -> None:
-        check_shape(x, name)
-        x = np.asarray(x)
-        require(~np.isinf(x), x, name, "is infinite; NaN marks a missing entry")
+        x = check_incomplete(x, name)
         if self.num_factors >= x.shape[1]:
             raise DataError(
                 f"{name} has {x.shape[1]} columns, too few for num_factors={self.num_factors}: "
                 "there must be fewer factors than columns"
             )
-        known = ~np.isnan(x)
-        for column in np.flatnonzero(~known.any(0))[:1]:
-            raise DataError(f"{name}: column {column} has no observed entry; drop it")
         if self.noise == "isotropic":
             return
-        low, high = np.where(known, x, np.inf).min(0), np.where(known, x, -np.inf).max(0)
-        for column in np.flatnonzero(low == high)[:1]:
+        for column in np.flatnonzero(np.ptp(x, axis=0) == 0)[:1]:
             raise DataError(
-                f"{name}: column {column} is constant (value {float(low[column])!r}), so its noise variance has no "
+                f"{name}: column {column} is constant (value {float(x[0, column])!r}), so its noise variance has no "
                 "maximum-likelihood estimate; drop the column"
             )
 
