@@ -166,6 +166,10 @@ def _running(state: State) -> Any:
 
 
 def rows_per_chunk(model: AbstractModel, params: PyTree, n: int, lanes: int) -> int:
+    """How many of `n` rows an E-step of `lanes` runs side by side holds at a time.
+
+    Only the shapes of `params`, those of one run, matter.
+    """
     return chunk_rows(n, model.floats_per_row(params, lanes))
 
 

@@ -40,6 +40,7 @@ def drawn_rows(model: Any, params: Any, key: Any, n: int) -> tuple[Any, Any]:
 
 
 def as_it_is(x: np.ndarray) -> Any:
+    """The `data` of a kind whose model takes a table `[n, d]`."""
     return x
 
 
@@ -93,6 +94,7 @@ def numbered(cells: list[list[str]]) -> dict[str, list[str]]:
 
 
 def describe_gaussians(view: View) -> tuple[str, dict[str, list[str]]]:
+    """The `describe` of Gaussian components: mean and standard deviation of each column, in the units of the data."""
     components = view.gaussians()
     rows = zip(components.means, components.standard_deviations, strict=True)
     cells = [[f"{mean:.4g} ± {sd:.3g}" for mean, sd in zip(*row, strict=True)] for row in rows]
@@ -100,6 +102,11 @@ def describe_gaussians(view: View) -> tuple[str, dict[str, list[str]]]:
 
 
 def describe_field(field: str, name: str, style: str) -> Callable[[View], tuple[str, dict[str, list[str]]]]:
+    """A `describe` of one parameter of the components, under the heading `name`.
+
+    A cell is a number in `style` where `field` is `[k, d]`, and several with slashes between where it is `[k, d, c]`.
+    """
+
     def describe(view: View) -> tuple[str, dict[str, list[str]]]:
         values = np.asarray(getattr(view.members, field))
         if values.ndim == 2:

@@ -11,12 +11,14 @@ Panel = tuple[Callable[[Any], Any], float]
 
 
 def gaussian(view: View) -> Panel:
+    """Histogram, scatter or pairs of columns, with the densities of Gaussian (or Student t) components."""
     from jaxem.plot import gaussian_panel
 
     return gaussian_panel(view.x, view.gaussians(), labels=view.labels, columns=view.columns)
 
 
 def poisson(view: View) -> Panel:
+    """Rates `[k, d]` as shaded cells; of a single column the relative frequency of counts."""
     from jaxem.plot import counts
 
     rate = np.asarray(view.members.rate, float)
@@ -30,10 +32,12 @@ def poisson(view: View) -> Panel:
 
 
 def bernoulli(view: View) -> Panel:
+    """Probabilities `[k, d]` as shaded cells."""
     return _profiles(view, view.members.probability, view.columns, "probability of 1")
 
 
 def categorical(view: View) -> Panel:
+    """Probabilities `[k, d, c]` as shaded cells, the categories of a column side by side."""
     probabilities = np.asarray(view.members.probabilities)
     k, d, c = probabilities.shape
     names = [f"{column}={level}" for column in view.columns for level in range(c)]
@@ -50,6 +54,7 @@ def _profiles(view: View, values: Any, columns: Sequence[str], name: str) -> Pan
 
 
 def sequence(view: View) -> Panel:
+    """The steps of a hidden Markov model with the means `[k, d]` of their states, and the states' probabilities."""
     from jaxem.plot import sequence as draw_sequence
 
     members = view.members
@@ -62,6 +67,7 @@ def sequence(view: View) -> Panel:
 
 
 def factors(view: View) -> Panel:
+    """Correlations of the columns with the factors, `[d, q]`, and what the factors explain of each column."""
     from jaxem.plot import loadings
 
     loading = np.asarray(view.params.loading, float)
