@@ -110,7 +110,7 @@ def models():
     """List the models that fit takes."""
     width = max(map(len, KINDS))
     for name, kind in KINDS.items():
-        rows = ", missing cells allowed" if kind.missing else ""
+        rows = ", missing cells allowed" if kind.missing is not None else ""
         print(f"{name:<{width}}  {kind.title}; --components counts {kind.unit}s{rows}")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxem.cli._errors import CommandError, one_line, reported
+from jaxem.cli._information import Missing, missing_information
 from jaxem.cli._output import staged_folder
 from jaxem.cli._picture import draw
 from jaxem.cli._precision import precision
@@ -20,7 +21,6 @@ from jaxem.cli._use import assignments
 from jaxem.cli._version import version
 from jaxem.cli._view import View
 from jaxem.cli.kinds import KINDS, Kind
-from jaxem.cli.kinds._kind import completed
 
 _SOUND = ("converged", "completed", "max_steps_reached")
 
@@ -41,13 +41,16 @@ def run_fit(request: FitRequest) -> None:
         width = table.values.shape[1]
         shift, scale = standardization(table) if request.standardize else (np.zeros(width), np.ones(width))
         x = (table.values - shift) / scale
-        options = kind.options(request.covariance, x)
+        options = kind.options_for(x, kind.options(request.covariance, x))
         with progress_bar(request.quiet) as track:
             candidates = [fit_one(request, x, k, options, track) for k in counts]
         row, model, fit = choose_by(request.criterion, candidates)
         cast = x.astype(request.dtype)
         found = kind.assign(model, fit.params, cast)
-        shown = table.values if np.isfinite(x).all() else completed(model, fit.params, cast) * scale + shift
+        gaps = int(np.isnan(x).sum())
+        missing = missing_information(model, fit, kind.data(cast), kind.unit) if gaps else Missing(None, None)
+        filled = kind.fill(model, fit.params, cast) * scale + shift
+        shown = np.where(np.isnan(x), filled, table.values)
         view = View(shown, table.columns, found.labels, found.weights, found.values, fit.params, options, shift, scale)
         document = {
             "format": FORMAT,
@@ -55,12 +58,15 @@ def run_fit(request: FitRequest) -> None:
             "data": table.name,
             "num_rows": len(x),
             "columns": list(table.columns),
+            "missing_cells": gaps,
             "model": request.model,
             "num_components": row["num_components"],
             "covariance": options.get("covariance"),
             "options": options,
             **encode_fit(fit),
             **{name: row[name] for name in ("bic", "aic", "icl", "num_parameters", "best_found")},
+            "missing_information": missing.fraction,
+            "missing_information_note": missing.note,
             "best_within": same_optimum(request.tolerance, len(x)),
             "criterion": request.criterion,
             "criteria": [candidate.row for candidate in candidates],
@@ -78,12 +84,14 @@ def run_fit(request: FitRequest) -> None:
 
 def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column."""
-    # The standard deviation of equal numbers need not come out as exactly 0.
-    constant = np.nanmax(table.values, 0) == np.nanmin(table.values, 0)
-    if constant.any():
-        name = table.columns[int(constant.argmax())]
-        raise CommandError(f"--standardize: column {name!r} is constant: leave it out with --columns")
-    return np.nanmean(table.values, 0), np.nanstd(table.values, 0)
+    # A column without any value is for the model to refuse.
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        # The standard deviation of equal numbers need not come out as exactly 0.
+        constant = np.nanmax(table.values, 0) == np.nanmin(table.values, 0)
+        if constant.any():
+            name = table.columns[int(constant.argmax())]
+            raise CommandError(f"--standardize: column {name!r} is constant: leave it out with --columns")
+        return np.nanmean(table.values, 0), np.nanstd(table.values, 0)
 
 
 def fit_one(
@@ -159,5 +167,5 @@ def _read(request: FitRequest) -> Table:
         geyser = old_faithful()
         table = Table(geyser.data, geyser.columns, geyser.name)
         table = table if request.column_names is None else choose(table, request.column_names)
-    check_finite(table, KINDS[request.model].missing)
+    check_finite(table, KINDS[request.model].missing is not None)
     return table

@@ -20,6 +20,8 @@ MAX_COLUMNS = 20
 def report(console: Console, document: dict[str, Any], view: View, out: Path, note: str = "") -> None:
     """The chosen fit, how its search ended, the criterion over the number of components, and what was written."""
     size = f"{document['num_rows']} rows, {len(document['columns'])} columns"
+    if document["missing_cells"]:
+        size += f", {document['missing_cells']} missing cells"
     console.print(f"[bold]{escape(document['data'])}[/]: {size}{note}")
     _components(console, document, view)
     _search(console, document)
@@ -64,6 +66,10 @@ def _search(console: Console, document: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {_words(name)}" for name, count in Counter(names).most_common())
     where = " (of the standardized data)" if document["standardize"] else ""
     console.print(f"\nLog-likelihood {document['log_likelihood']:.6f}{where}, {document['num_parameters']} parameters.")
+    if document["missing_cells"]:
+        fraction, note = document["missing_information"], document["missing_information_note"]
+        found = note if fraction is None else f"{fraction:.4f} ({note})"
+        console.print(f"Worst fraction of missing information: {found}.", soft_wrap=True)
     console.print(f"Best start: {_words(document['status'])} after {document['num_steps']} steps.")
     if document["status"] != "converged":
         import jaxem

@@ -34,6 +34,11 @@ class Stored(NamedTuple):
         """The entry of `jaxem.cli.kinds` that the model belongs to."""
         return KINDS[self.document["model"]]
 
+    def model_for(self, x: np.ndarray) -> Any:
+        """`model` as it takes the rows `x [n, d]`, which may have missing cells where those of the fit had none."""
+        options = self.kind.options_for(x, self.document["options"])
+        return self.kind.build(self.document["num_components"], **options)
+
 
 def encode_fit(fit: Any) -> dict[str, Any]:
     """The part of the document that says all that a `jaxem.Fit` holds."""

@@ -20,11 +20,12 @@ def run_predict(model: Path, data: str, out: Path | None) -> None:
     stored = load_fit(model)
     named = Path(data).suffix.lower() != ".npy"
     table = read_table(data, stored.columns) if named else _matching(read_table(data), stored)
-    check_finite(table, stored.kind.missing)
+    check_finite(table, stored.kind.missing is not None)
     with precision(stored.document["dtype"]), reported():
         x = ((table.values - stored.shift) / stored.scale).astype(stored.document["dtype"])
-        stored.model.check(stored.kind.data(x), None)
-        found = stored.kind.assign(stored.model, stored.fit.params, x)
+        fitted = stored.model_for(x)
+        fitted.check(stored.kind.data(x), None)
+        found = stored.kind.assign(fitted, stored.fit.params, x)
     write_frame(assignments(found), out)
 
 

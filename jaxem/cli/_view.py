@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class View(NamedTuple):
-    """The fitted `params` with the rows `x [n, d]` in their own units (missing cells filled in).
+    """The fitted `params` with the rows `x [n, d]` in their own units.
 
-    `params` belong to `(x - shift) / scale`; `options` are those of the model. `labels` `[n]` is the component of each
-    row and `weights` `[k]` are the components' shares, both empty where there are none; `table` `[n, m]` is what else
-    is said of rows.
+    A missing cell is NaN, unless the kind fills it in for its picture. `params` belong to `(x - shift) / scale`;
+    `options` are those of the model. `labels` `[n]` is the component of each row and `weights` `[k]` are the shares of
+    the components, both empty where there are none; `table` `[n, m]` is what else is said of rows.
     """
 
     x: np.ndarray

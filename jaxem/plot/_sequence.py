@@ -26,7 +26,7 @@ def sequence(
     **Arguments:**
 
     - `figure`: a figure or subfigure to fill.
-    - `x`: the steps, `[t, d]`; the first four columns are drawn.
+    - `x`: the steps, `[t, d]`, NaN where there is nothing to draw; the first four columns are drawn.
     - `labels`: the state of every step, `[t]`.
     - `probabilities`: of each state at every step, `[t, k]`.
     - `means`: of the columns in each state, `[k, d]`.

@@ -23,14 +23,14 @@ def save(x):
 def test_values_that_are_not_finite_are_named(refused, tmp_path, value):
     x = good()
     x[7, 1] = value
-    line = refused("fit", save(x), "--model", "hmm")
+    line = refused("fit", save(x), "--model", "student-t-mixture")
     assert "row 7" in line
     assert "'x1'" in line
 
 
 def test_missing_cells_are_named(refused, tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3,\n4,NA\n")
-    line = refused("fit", "x.csv", "--model", "hmm")
+    line = refused("fit", "x.csv", "--model", "student-t-mixture")
     assert "row 1" in line
     assert "'b'" in line
     assert "2 of 3" in line

@@ -44,8 +44,18 @@ def as_it_is(x: np.ndarray) -> Any:
     return x
 
 
-def completed(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
-    """Rows with missing cells filled in by their posterior means, for the picture."""
+def incomplete(x: np.ndarray) -> dict[str, Any]:
+    """The `missing` of a kind that has a family for tables with empty cells, and another for those without."""
+    return {"missing": True} if np.isnan(x).any() else {}
+
+
+def with_gaps(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
+    """The `fill` of a kind whose picture can do without the empty cells: they stay NaN."""
+    return x
+
+
+def by_means(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
+    """The `fill` of a kind whose picture needs a number in every cell: posterior means in the empty ones."""
     return np.asarray(model.impute(params, x)) if np.isnan(x).any() else x
 
 
@@ -59,7 +69,8 @@ class Kind(NamedTuple):
     - `describe(view)`: what a cell of the report holds, and the rows of cells by title, one cell for each column.
     - `panel(view)`: what draws it, and at which size.
     - `continuous`: whether its columns can be shifted and scaled.
-    - `missing`: whether cells may be empty.
+    - `missing(x)`: options of `build` for the model to take the empty cells (NaN) of `x`; `None` if it cannot.
+    - `fill(model, params, x)`: the table as the picture shows it, where cells are empty.
     - `most(num_columns)`: the largest number of components that makes sense, if there is one.
     - `data(x)`: a table as the model takes it.
     - `assign(model, params, x)`: what a fit says of every row.
@@ -73,12 +84,17 @@ class Kind(NamedTuple):
     describe: Callable[[View], tuple[str, dict[str, list[str]]]]
     panel: Callable[[View], Panel]
     continuous: bool = False
-    missing: bool = False
+    missing: Callable[[np.ndarray], dict[str, Any]] | None = None
+    fill: Callable[[Any, Any, np.ndarray], np.ndarray] = with_gaps
     unit: str = "component"
     most: Callable[[int], int] | None = None
     data: Callable[[np.ndarray], Any] = as_it_is
     assign: Callable[[Any, Any, np.ndarray], Assignment] = by_responsibilities
     sample: Callable[[Any, Any, Any, int], tuple[Any, Any]] = drawn_rows
+
+    def options_for(self, x: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
+        """`options` of a model of the same parameters that takes the empty cells of `x` as well."""
+        return options if self.missing is None else {**options, **self.missing(x)}
 
 
 def blank(name: str, *fields: str) -> Any:

@@ -26,7 +26,8 @@ def poisson(view: View) -> Panel:
         return _profiles(view, rate, view.columns, "rate")
 
     def draw(left: Any) -> None:
-        counts(left.subplots(), view.x[:, 0], view.weights, rate[:, 0], column=view.columns[0])
+        seen = view.x[~np.isnan(view.x)]
+        counts(left.subplots(), seen, view.weights, rate[:, 0], column=view.columns[0])
 
     return draw, 5.0
 

@@ -50,7 +50,7 @@ def _kind(title: str, name: str) -> Kind:
         describe=_describe,
         panel=panels.factors,
         continuous=True,
-        missing=True,
+        missing=lambda x: {},
         unit="factor",
         most=lambda num_columns: num_columns - 1,
         assign=_scores,

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
-from jaxem.cli.kinds._kind import Assignment, Kind, blank, describe_field, describe_gaussians
+from jaxem.cli.kinds._kind import Assignment, Kind, blank, describe_field, describe_gaussians, incomplete
 
 
 def _one_sequence(x: np.ndarray) -> Any:
@@ -16,11 +16,17 @@ def _one_sequence(x: np.ndarray) -> Any:
     return jaxem.Sequences(x[None])
 
 
-def _hmm(family: str) -> Callable[..., Any]:
-    def build(num_components: int, **options: Any) -> Any:
+def _partly_seen(x: np.ndarray) -> dict[str, Any]:
+    """A step without any cell is no matter of the emission: the chain passes it by."""
+    return incomplete(x[~np.isnan(x).all(1)])
+
+
+def _hmm(family: str, wrapper: str) -> Callable[..., Any]:
+    def build(num_components: int, missing: bool = False, **options: Any) -> Any:
         import jaxem
 
-        return jaxem.HMM(getattr(jaxem, family)(**options), num_components)
+        emission = getattr(jaxem, family)(**options)
+        return jaxem.HMM(getattr(jaxem, wrapper)(emission) if missing else emission, num_components)
 
     return build
 
@@ -53,15 +59,16 @@ def _with_transitions(describe: Callable[[View], tuple[str, dict[str, list[str]]
     return described
 
 
-def _kind(title: str, family: str, layout: Any, describe: Any, options: Any, continuous: bool) -> Kind:
+def _kind(title: str, family: str, wrapper: str, layout: Any, describe: Any, options: Any, continuous: bool) -> Kind:
     return Kind(
         title=title,
         options=options,
-        build=_hmm(family),
+        build=_hmm(family, wrapper),
         layout=layout,
         describe=_with_transitions(describe),
         panel=panels.sequence,
         continuous=continuous,
+        missing=_partly_seen,
         unit="state",
         data=_one_sequence,
         assign=_by_state,
@@ -73,6 +80,7 @@ HIDDEN_MARKOV = {
     "hmm": _kind(
         "Gaussian hidden Markov model",
         "Gaussian",
+        "Incomplete",
         _layout("GaussianParams", "mean", "covariance"),
         describe_gaussians,
         lambda covariance, x: {"covariance": covariance},
@@ -81,6 +89,7 @@ HIDDEN_MARKOV = {
     "poisson-hmm": _kind(
         "Poisson hidden Markov model",
         "Poisson",
+        "IncompleteColumns",
         _layout("PoissonParams", "rate"),
         describe_field("rate", "rate", "{:.4g}"),
         lambda covariance, x: {},

@@ -7,11 +7,7 @@ import numpy as np
 
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
-from jaxem.cli.kinds._kind import Kind, blank, describe_field, describe_gaussians
-
-
-def _gaussian_options(covariance: str, x: np.ndarray) -> dict[str, Any]:
-    return {"covariance": covariance, **({"missing": True} if np.isnan(x).any() else {})}
+from jaxem.cli.kinds._kind import Kind, blank, by_means, describe_field, describe_gaussians, incomplete
 
 
 def _gaussian_mixture(num_components: int, **options: Any) -> Any:
@@ -27,10 +23,13 @@ def _student_mixture(num_components: int, covariance: str) -> Any:
 
 
 def _mixture(family: str) -> Callable[..., Any]:
-    def build(num_components: int, **options: Any) -> Any:
+    """Of a family whose columns are independent given the component."""
+
+    def build(num_components: int, missing: bool = False, **options: Any) -> Any:
         import jaxem
 
-        return jaxem.Mixture(getattr(jaxem, family)(**options), num_components)
+        columns = getattr(jaxem, family)(**options)
+        return jaxem.Mixture(jaxem.IncompleteColumns(columns) if missing else columns, num_components)
 
     return build
 
@@ -49,13 +48,14 @@ def _describe_student(view: View) -> tuple[str, dict[str, list[str]]]:
 MIXTURES = {
     "gaussian-mixture": Kind(
         title="Gaussian mixture",
-        options=_gaussian_options,
+        options=lambda covariance, x: {"covariance": covariance},
         build=_gaussian_mixture,
         layout=_layout("GaussianParams", "mean", "covariance"),
         describe=describe_gaussians,
         panel=panels.gaussian,
         continuous=True,
-        missing=True,
+        missing=incomplete,
+        fill=by_means,
     ),
     "student-t-mixture": Kind(
         title="Student t mixture",
@@ -73,6 +73,7 @@ MIXTURES = {
         layout=_layout("PoissonParams", "rate"),
         describe=describe_field("rate", "rate", "{:.4g}"),
         panel=panels.poisson,
+        missing=incomplete,
     ),
     "bernoulli-mixture": Kind(
         title="Bernoulli mixture",
@@ -81,13 +82,15 @@ MIXTURES = {
         layout=_layout("BernoulliParams", "probability"),
         describe=describe_field("probability", "probability of 1", "{:.3f}"),
         panel=panels.bernoulli,
+        missing=incomplete,
     ),
     "categorical-mixture": Kind(
         title="Categorical mixture",
-        options=lambda covariance, x: {"num_categories": max(int(x.max()) + 1, 2)},
+        options=lambda covariance, x: {"num_categories": 1 + int(np.max(x, initial=1, where=~np.isnan(x)))},
         build=_mixture("Categorical"),
         layout=_layout("CategoricalParams", "probabilities"),
         describe=describe_field("probabilities", "probabilities of 0/1/...", "{:.2f}"),
         panel=panels.categorical,
+        missing=incomplete,
     ),
 }
