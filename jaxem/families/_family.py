@@ -74,7 +74,11 @@ class AbstractFamily(eqx.Module):
 
     @abstractmethod
     def check(self, x: Any, name: str = "data") -> None:
-        """Raise `DataError` for rows outside the family's support; called on the host."""
+        """Raise `DataError` for rows outside the family's support, or that cannot be fitted; called on the host."""
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        """Raise `DataError` for rows that have no density. `check` asks besides for what a fit needs of them."""
+        self.check(x, name)
 
     @property
     def latent(self) -> AbstractLatent | None:

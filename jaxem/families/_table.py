@@ -30,14 +30,20 @@ def check_shape(x: Any, name: str) -> None:
         raise DataError(f"{name} is empty: shape {x.shape}")
 
 
+def check_gaps(x: Any, name: str) -> np.ndarray:
+    """A table in which NaN stands for missing entries, or an error."""
+    check_shape(x, name)
+    x = np.asarray(x)
+    require(~np.isinf(x), x, name, "is infinite; a missing entry is NaN")
+    return x
+
+
 def check_incomplete(x: Any, name: str) -> np.ndarray:
     """A table in which NaN stands for missing entries and no column lacks all, or an error.
 
     Returns it with the first entry of the column in the place of those that are missing.
     """
-    check_shape(x, name)
-    x = np.asarray(x)
-    require(~np.isinf(x), x, name, "is infinite; a missing entry is NaN")
+    x = check_gaps(x, name)
     missing = np.isnan(x)
     empty = np.flatnonzero(missing.all(0))
     if empty.size:

@@ -11,7 +11,7 @@ from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
-from jaxem.families._table import check_incomplete
+from jaxem.families._table import check_gaps, check_incomplete
 from jaxem.kernels import linalg, small
 from jaxem.latent import GaussianLatent, GaussianPotentials
 
@@ -372,6 +372,9 @@ class Factor(AbstractFamily):
         z = jax.random.normal(keys[0], (*mean.shape[:1], loading.shape[-1]), mean.dtype)
         apart = jnp.sqrt(noise) * jax.random.normal(keys[1], mean.shape, mean.dtype)
         return mean + jnp.sum(loading * z[:, None], -1) + apart
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        check_gaps(x, name)
 
     def check(self, x: Any, name: str = "data") -> None:
         x = check_incomplete(x, name)

@@ -345,8 +345,11 @@ class Gaussian(AbstractFamily):
         noise = jax.random.normal(key, (labels.shape[0], params.mean.shape[1]), params.mean.dtype)
         return params.mean[labels] + self._structure.coloured_noise(params.covariance, labels, noise)
 
-    def check(self, x: Any, name: str = "data") -> None:
+    def check_rows(self, x: Any, name: str = "data") -> None:
         check_table(x, name, ", or take them for missing: missing=True in the model, or jaxem.Incomplete(family)")
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
         constant = np.flatnonzero(np.ptp(x, axis=0) == 0)
         if constant.size and self.prior is None:
             column = constant[0]

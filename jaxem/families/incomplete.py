@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxem.families._table import check_incomplete
+from jaxem.families._table import check_gaps, check_incomplete
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.covariance import AbstractVariances
 from jaxem.families.gaussian import Gaussian, GaussianNatural, GaussianParams
@@ -155,6 +155,9 @@ class Incomplete(AbstractWrapped):
 
     def embed(self, x):
         return self.family.embed(jnp.where(jnp.isnan(x), self._centre(x)[None], x))
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        check_gaps(x, name)
 
     def check(self, x: Any, name: str = "data") -> None:
         self.family.check(check_incomplete(x, name), name)

@@ -4,10 +4,11 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
-from jaxem.families._table import check_incomplete
+from jaxem.families._table import check_gaps, check_incomplete
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.bernoulli import Bernoulli
 from jaxem.families.categorical import Categorical
@@ -163,6 +164,10 @@ class IncompleteColumns(AbstractWrapped):
             mean = jax.tree.leaves(params)[0]
             drawn = jnp.broadcast_to(mean[:, None], (mean.shape[0], *x.shape))
         return jnp.where(jnp.isnan(x)[None], drawn, x[None])
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        x = check_gaps(x, name)
+        self.family.check_rows(np.where(np.isnan(x), 0, x), name)
 
     def check(self, x: Any, name: str = "data") -> None:
         self.family.check(check_incomplete(x, name), name)

@@ -100,6 +100,9 @@ class StudentT(AbstractScaleMixture):
             + (self.normal.sample(rows, self.of_normal(params), labels) - location) * jnp.exp(-log / 2)[:, None]
         )
 
-    def check(self, x: Any, name: str = "data") -> None:
+    def check_rows(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
         self.normal.check(x, name)

@@ -33,6 +33,15 @@ def test_predict_finds_its_columns_by_name(run, fitted, geyser):
     assert run("predict", fitted, "shuffled.parquet")[1] == run("predict", fitted, geyser)[1]
 
 
+def test_predict_takes_what_could_not_be_fitted(run, fitted, geyser):
+    """A single row, in which every column is constant."""
+    polars.read_csv(geyser)[:1].write_csv("one.csv")
+    code, out, err = run("predict", fitted, "one.csv")
+    assert (code, err) == (0, "")
+    found, expected = table(out), polars.read_csv(fitted / "assignments.csv")[:1]
+    np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), rtol=1e-12)
+
+
 def test_predict_writes_a_file(run, fitted, geyser, tmp_path):
     assert run("predict", fitted, geyser, "--out", "deep/labels.parquet") == (0, "", "")
     written = polars.read_parquet(tmp_path / "deep" / "labels.parquet")
