@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxem.kernels.linalg import cholesky, matmul, transpose
+from jaxem.kernels.linalg import cholesky, inverse_lower, matmul, transpose
 
 
 def simplex_to_free(p: Array) -> Array:
@@ -57,6 +57,48 @@ def free_to_definite(u: Array) -> Array:
     eye = jnp.broadcast_to(jnp.eye(d, dtype=u.dtype), lower.shape)
     factor = lower + jnp.exp(u[..., :d])[..., :, None] * eye
     return matmul(factor, transpose(factor))
+
+
+def orthogonal_to_free(q: Array) -> Array:
+    """Cayley coordinates `[..., d(d-1)/2]` of `[..., d, d]` orthogonal, whose columns count up to their signs.
+
+    Some choice of signs has coordinates that are not large (O'Dorney 2014); that made by elimination, with pivots of at
+    least 1, will do (Ballard et al. 2015).
+    """
+    d = q.shape[-1]
+    eye = jnp.broadcast_to(jnp.eye(d, dtype=q.dtype), q.shape)
+    q = q * jax.lax.stop_gradient(_signs(q))[..., None, :]
+    rows, columns = np.tril_indices(d, -1)
+    # `(1 - q) (1 + q)^-1`, by the inverse of `(1 + q) (1 + q)^T`.
+    inverse = inverse_lower(cholesky(2 * eye + q + transpose(q)))
+    skew = matmul(transpose(q) - q, matmul(transpose(inverse), inverse))
+    return (skew - transpose(skew))[..., rows, columns] / 2
+
+
+def free_to_orthogonal(u: Array) -> Array:
+    d = int((np.sqrt(8 * u.shape[-1] + 1) + 1) / 2)
+    rows, columns = np.tril_indices(d, -1)
+    lower = jnp.zeros((*u.shape[:-1], d, d), u.dtype).at[..., rows, columns].set(u)
+    skew = lower - transpose(lower)
+    eye = jnp.broadcast_to(jnp.eye(d, dtype=u.dtype), skew.shape)
+    # `(1 - skew) (1 + skew)^-1`, in which the second factor is `(1 - skew) (1 - skew^2)^-1`.
+    inverse = inverse_lower(cholesky(eye - matmul(skew, skew)))
+    return matmul(matmul(eye - skew, eye - skew), matmul(transpose(inverse), inverse))
+
+
+def _signs(q: Array) -> Array:
+    """Signs of the columns that leave no eigenvalue of `q` near -1."""
+    d = q.shape[-1]
+
+    def eliminate(i, carry):
+        q, signs = carry
+        column, row = q[..., :, i], q[..., i, :]
+        pivot = q[..., i, i][..., None]
+        sign = jnp.where(pivot < 0, -1, 1).astype(q.dtype)
+        below = jnp.where(jnp.broadcast_to(jnp.arange(d) > i, column.shape), column, 0) * sign / (1 + jnp.abs(pivot))
+        return q - below[..., :, None] * row[..., None, :], signs.at[..., i].set(sign[..., 0])
+
+    return jax.lax.fori_loop(0, d, eliminate, (q, jnp.ones_like(q[..., 0])))[1]
 
 
 NAMED = {

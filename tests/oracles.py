@@ -47,13 +47,25 @@ def moments(x, r):
 def dense(covariance, kind, k, d):
     """The covariance [k, d, d] of every component, whatever the parametrisation."""
     covariance = np.asarray(covariance, float)
-    if kind == "full":
+    if kind in ("full", "VEV"):
         return covariance
     if kind == "tied":
         return np.broadcast_to(covariance, (k, d, d))
     if kind == "diagonal":
         return np.stack([np.diag(v) for v in covariance])
     return covariance[:, None, None] * np.eye(d)
+
+
+def equal_shape(scatter, count):
+    """Covariances of the model `[lambda_k D_k A D_k']` by the iteration of Celeux and Govaert (1995)."""
+    values, vectors = np.linalg.eigh(scatter)
+    d = scatter.shape[-1]
+    shape, last = np.ones(d), np.inf
+    while np.abs(last / shape - 1).max() > 1e-15:
+        volume = (values / shape).sum(axis=1) / (d * count)
+        last, shape = shape, (values / volume[:, None]).sum(axis=0)
+        shape = shape / np.exp(np.log(shape).mean())
+    return np.einsum("kij,kj,klj->kil", vectors, volume[:, None] * shape, vectors)
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,12 @@ class Gaussian:
         scatter = scatter + (share * count)[:, None, None] * shift[:, :, None] * shift[:, None, :]
         mean = mean - share[:, None] * shift
         squares = np.diagonal(scatter, axis1=1, axis2=2)
-        extra = {"full": d + 2, "tied": d + 1 + k, "diagonal": 3, "spherical": d + 2}[self.covariance]
+        extra = {"full": d + 2, "tied": d + 1 + k, "diagonal": 3, "spherical": d + 2, "VEV": d + 2}[self.covariance]
         extra = 0.0 if prior is None else dof + extra
         if self.covariance == "full":
             return mean, (scatter + scale) / (count + extra)[:, None, None]
+        if self.covariance == "VEV":
+            return mean, equal_shape(scatter + scale, count + extra)
         if self.covariance == "tied":
             return mean, (scatter.sum(axis=0) + scale) / (count.sum() + extra)
         if self.covariance == "diagonal":
@@ -89,7 +103,7 @@ class Gaussian:
 
     def log_prior(self, components, prior):
         mean, covariance = (np.asarray(a, float) for a in components)
-        if self.covariance in ("full", "tied"):
+        if self.covariance in ("full", "tied", "VEV"):
             distinct = [covariance] if self.covariance == "tied" else covariance
             of_covariance = sum(stats.invwishart.logpdf(c, prior.dof, prior.scale) for c in distinct)
         else:
