@@ -143,6 +143,8 @@ def finish(problem: Problem, state: State) -> Fit:
     report = algorithm.record.report(state.r_state)
     final = model.decode(state.params) if report.params is None else report.params
     encoded = model.encode(final)
+    if report.params is not None:
+        final = model.decode(encoded)  # an average of parameters need not be one of them
     at = model.at(encoded)
     prior = model.log_prior(encoded).astype(problem.weights.dtype)
 

@@ -180,13 +180,18 @@ class AbstractFamily(eqx.Module):
         """Names of the parameters that all members have in common, which lack the leading axis."""
         return ()
 
+    @property
+    def coupled(self) -> bool:
+        """Whether the parameters of a member cannot be estimated without the others."""
+        return bool(self.shared)
+
     def redundant(self, params: PyTree, frozen: tuple[str, ...] = ()) -> int:
         """In how many directions the parameters that are not frozen can move without the likelihood noticing."""
         return 0
 
     def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
         """Unconstrained coordinates as `[blocks, size]` arrays, a block for each member; see `AbstractModel.blocks`."""
-        if self.shared:
+        if self.coupled:
             flat, unravel = ravel_pytree(free)
             return [flat[None]], lambda arrays: unravel(arrays[0][0])
         leaves, structure = jax.tree.flatten(free)

@@ -82,6 +82,10 @@ class AbstractScaleMixture(AbstractFamily):
     def shared(self) -> tuple[str, ...]:
         return (*self.normal.shared, *(("degrees_of_freedom",) if self.common else ()))
 
+    @property
+    def coupled(self) -> bool:
+        return self.common or self.normal.coupled
+
     # The linear map
 
     def natural(self, params: PyTree) -> ScaleNatural:
@@ -115,7 +119,7 @@ class AbstractScaleMixture(AbstractFamily):
         if any(name in frozen for name in self.normal.parameters[1:]):
             return self.maximize(stats, params, frozen)
         counts, totals = stats.constant, stats.normal.log_det
-        if self.normal.shared:
+        if self.normal.coupled:
             # One scale for all members, the best at the degrees of freedom so far.
             dof = self._dof(params)
             over, under = jnp.sum(dof * totals), jnp.sum(dof * counts)

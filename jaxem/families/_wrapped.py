@@ -24,6 +24,10 @@ class AbstractWrapped(AbstractFamily):
     def shared(self) -> tuple[str, ...]:
         return self.family.shared
 
+    @property
+    def coupled(self) -> bool:
+        return self.family.coupled
+
     def natural(self, params):
         return self.family.natural(params)
 

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem._errors import DataError
+from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import inner
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table
-from jaxem.families.covariance import STRUCTURES, AbstractCovariance
+from jaxem.families.covariance import STRUCTURES, AbstractCovariance, AbstractVariances, by_member
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import linalg
 
 
 class GaussianParams(NamedTuple):
-    """Means `[k, d]` and covariances: full `[k, d, d]`, tied `[d, d]`, diagonal `[k, d]`, spherical `[k]`."""
+    """Means `[k, d]` and covariances: full and VEV `[k, d, d]`, tied `[d, d]`, diagonal `[k, d]`, spherical `[k]`."""
 
     mean: Float[Array, "k d"]
     covariance: Array
@@ -47,12 +47,19 @@ class Gaussian(AbstractFamily):
 
     **Arguments:**
 
-    - `covariance`: `"full"` `[k, d, d]`, `"tied"` (one for all members) `[d, d]`, `"diagonal"` `[k, d]` or
-        `"spherical"` `[k]`.
-    - `prior`: a `NormalInverseWishart` on mean and covariance.
+    - `covariance`: `"full"` `[k, d, d]`, `"tied"` (one for all members) `[d, d]`, `"diagonal"` `[k, d]`,
+        `"spherical"` `[k]`, or `"VEV"` `[k, d, d]`: variable volume, equal shape, variable orientation, in mclust's
+        letters. `covariance[j] = volume[j] * orientation[j] @ shape @ orientation[j].T` with one diagonal `shape` of
+        determinant 1, so that all ellipsoids have axes of the same ratios (Celeux and Govaert 1995).
+    - `prior`: a `NormalInverseWishart` on mean and covariance. For `"VEV"` its density penalises each covariance as for
+        `"full"`, which serves posterior modes; there is no posterior of that kind.
     - `floor`: no eigenvalue of a covariance falls below this fraction of the variance of the data (column by column;
-        of their mean variance if spherical), nor below what the precision resolves. The M-step is the exact maximum
-        under that constraint, so EM stays monotone. A fit that ends at the floor has status `degenerate_component`.
+        of their mean variance if spherical or VEV), nor below what the precision resolves. The M-step is the exact
+        maximum under that constraint, so EM stays monotone. A fit that ends at the floor has status
+        `degenerate_component`.
+
+    VEV covariances that are given and do not have equal shapes start from the nearest that have. The fit depends on the
+    units of the columns, as that of spherical ones does.
 
     The product form of the statistics (two matrix products) is used where it is accurate, and statistics centred on
     each member and whitened by it where it is not.
@@ -87,6 +94,10 @@ class Gaussian(AbstractFamily):
     @property
     def shared(self) -> tuple[str, ...]:
         return ("covariance",) if self._structure.shared else ()
+
+    @property
+    def coupled(self) -> bool:
+        return self._structure.shared or self._structure.coupled
 
     @property
     def product_form(self) -> bool:
@@ -158,12 +169,9 @@ class Gaussian(AbstractFamily):
             return GaussianParams(mean, params.covariance)
         about = s.outer(offset, centre_counts.reshape(-1, 1) * offset - 2 * total)
         if s.shared:
-            about = jnp.sum(jnp.where(_column(empty, about), 0, about), 0)
-            covariance = s.divide(scatter + about, counts, d)
-        else:
-            covariance = s.divide(scatter + about, jnp.where(empty, 1, counts), d)
-            covariance = jnp.where(_column(empty, covariance), params.covariance, covariance)
-        return GaussianParams(mean, s.clip(covariance, self.floor))
+            about = jnp.sum(jnp.where(by_member(empty, about), 0, about), 0)
+        covariance = s.estimate(scatter + about, counts, empty, params.covariance, self.floor, d)
+        return GaussianParams(mean, covariance)
 
     def _prior_stats(self, location, k):
         """The prior as pseudo-statistics about `location`, in the coordinates of the loop."""
@@ -191,7 +199,16 @@ class Gaussian(AbstractFamily):
 
     # The posterior
 
+    def require_prior(self) -> NormalInverseWishart:
+        if not self._structure.conjugate:
+            raise MissingCapabilityError(
+                f"{self.covariance} covariances have no conjugate prior, and so no posterior; their `prior` serves the "
+                "posterior mode"
+            )
+        return super().require_prior()
+
     def posterior(self, stats: GaussianNatural) -> NormalInverseWishart:
+        self.require_prior()
         s, (k, d) = self._structure, stats.linear.shape
         prior, counts, total, scatter = self._prior_here(k, d, stats.linear.dtype), *stats[1:]
         if self._anchor is None:
@@ -228,14 +245,14 @@ class Gaussian(AbstractFamily):
         return NormalInverseWishart.constrain(free, self._structure)
 
     def encode_posterior(self, posterior):
-        return _recoded(self.encode, posterior)
+        return _recoded(self._scaled, posterior)
 
     def decode_posterior(self, posterior):
         return _recoded(self.decode, posterior)
 
     def _prior_here(self, k: int, d: int, dtype: Any) -> NormalInverseWishart:
         """The prior as a posterior without data, in the coordinates of the loop."""
-        s, prior = self._structure, self.require_prior()
+        s, prior = self._structure, super().require_prior()
         mean, precision, scale, dof = (jnp.asarray(v, dtype) for v in jax.tree.leaves(prior))
         shape = s.identity(k, jnp.ones(d, dtype)).shape
         return self.encode_posterior(
@@ -260,6 +277,10 @@ class Gaussian(AbstractFamily):
         return Gaussian(self.covariance, self.prior, self.floor, frame, None, self._anchored)
 
     def encode(self, params):
+        mean, covariance = self._scaled(params)
+        return GaussianParams(mean, self._structure.conform(covariance))
+
+    def _scaled(self, params):
         if self._frame is None:
             return params
         shift, scale = self._frame
@@ -333,10 +354,9 @@ class Gaussian(AbstractFamily):
 
     def mend(self, params, pooled, counts):
         poor = self._structure.at_floor(params.covariance, self.floor)
-        if self._structure.shared:
-            return params._replace(covariance=jnp.where(poor, pooled.covariance, params.covariance))
-        poor = _column(poor | (counts <= params.mean.shape[1]), params.covariance)
-        return params._replace(covariance=jnp.where(poor, pooled.covariance, params.covariance))
+        if not self._structure.shared:
+            poor = poor | (counts <= params.mean.shape[1])
+        return params._replace(covariance=self._structure.mend(params.covariance, poor, pooled.covariance))
 
     def embed(self, x):
         return self._framed(x)
@@ -362,11 +382,7 @@ class Gaussian(AbstractFamily):
         k, d = params.mean.shape
         if self._anchored:
             return d, 3 * k * (d + 1)
-        return 1 + d + (d * (d + 1) // 2 if self.covariance in ("full", "tied") else d), 2 * k
-
-
-def _column(mask: Array, like: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (like.ndim - 1))
+        return 1 + d + (d if isinstance(self._structure, AbstractVariances) else d * (d + 1) // 2), 2 * k
 
 
 def _recoded(code: Callable[[GaussianParams], GaussianParams], posterior: NormalInverseWishart) -> NormalInverseWishart:

@@ -91,6 +91,10 @@ class Product(AbstractParts):
         return tuple(f"{name}.{field}" for name, family in self.families.items() for field in family.shared)
 
     @property
+    def coupled(self) -> bool:
+        return any(family.coupled for family in self.families.values())
+
+    @property
     def product_form(self) -> bool:
         return all(family.product_form for family in self.families.values())
 

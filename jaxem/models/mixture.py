@@ -212,7 +212,7 @@ def GaussianMixture(
     `Incomplete(Gaussian(...))`), and `impute` fills it in.
 
     Parameters are `params.weights` `[k]`, `params.components.mean` `[k, d]` and `params.components.covariance`
-    (`[k, d, d]` full, `[d, d]` tied, `[k, d]` diagonal, `[k]` spherical).
+    (`[k, d, d]` full and VEV, `[d, d]` tied, `[k, d]` diagonal, `[k]` spherical).
 
     **Example**
 

@@ -23,6 +23,7 @@ from jaxem.families import (
     PoissonParams,
     Product,
 )
+from tests import oracles
 
 K, N = 3, 40
 STRUCTURES = ("full", "tied", "diagonal", "spherical")
@@ -38,7 +39,7 @@ class Case(NamedTuple):
 
 def dense(covariance, structure, k, d):
     """The covariance of every member as a matrix, [k, d, d]."""
-    if structure == "full":
+    if structure in ("full", "VEV"):
         return covariance
     if structure == "tied":
         return np.broadcast_to(covariance, (k, d, d))
@@ -55,6 +56,7 @@ def gaussian(structure, prior=False):
     full = factor @ factor.transpose(0, 2, 1)
     covariance = {
         "full": full,
+        "VEV": oracles.equal_shape(full, np.ones(K)),
         "tied": full[0],
         "diagonal": np.diagonal(full, axis1=1, axis2=2).copy(),
         "spherical": full[:, 0, 0].copy(),
@@ -69,15 +71,21 @@ def gaussian(structure, prior=False):
     if not prior:
         return Case(Gaussian(structure), GaussianParams(mean, covariance), x, log_density)
     location, strength, dof = np.array([3.0, -4.0]), 0.7, 5.5
-    scale = {"full": full[1], "tied": full[1], "diagonal": np.array([1.2, 0.8]), "spherical": np.array(1.3)}[structure]
+    scale = {
+        "full": full[1],
+        "VEV": full[1],
+        "tied": full[1],
+        "diagonal": np.array([1.2, 0.8]),
+        "spherical": np.array(1.3),
+    }[structure]
 
     def log_prior(params):
         full = dense(params.covariance, structure, K, d)
         normal = [
             stats.multivariate_normal.logpdf(m, location, c / strength) for m, c in zip(params.mean, full, strict=True)
         ]
-        if structure in ("full", "tied"):
-            distinct = params.covariance if structure == "full" else [params.covariance]
+        if structure in ("full", "tied", "VEV"):
+            distinct = [params.covariance] if structure == "tied" else params.covariance
             spread = [stats.invwishart.logpdf(c, dof, scale) for c in distinct]
         else:
             spread = stats.invgamma.logpdf(params.covariance, dof / 2, scale=scale / 2)
@@ -175,7 +183,7 @@ COLUMNS = {"size": [0, 3], "visits": [1, 2], "kind": [5, 4]}
 def every(prior=False):
     """All cases by name."""
     return {
-        **{f"gaussian-{s}": gaussian(s, prior) for s in STRUCTURES},
+        **{f"gaussian-{s}": gaussian(s, prior) for s in (*STRUCTURES, "VEV")},
         "poisson": poisson(prior),
         "bernoulli": bernoulli(prior),
         "categorical": categorical(prior),

@@ -17,6 +17,8 @@ class AbstractCovariance(eqx.Module):
 
     shared: ClassVar[bool] = False  # one covariance for all members
     isotropic: ClassVar[bool] = False  # columns must be scaled alike
+    coupled: ClassVar[bool] = False  # members have covariances of their own, but not one without the others
+    conjugate: ClassVar[bool] = True  # posteriors under an inverse-Wishart prior are of the same kind
 
     @abstractmethod
     def square(self, x: Array) -> Array:
@@ -71,6 +73,24 @@ class AbstractCovariance(eqx.Module):
     @abstractmethod
     def divide(self, scatter: Array, count: Array, d: int) -> Array:
         """Covariance from the scatter about the mean and the effective number of observations of each member."""
+
+    def estimate(self, scatter: Array, counts: Array, empty: Array, previous: Array, floor: float, d: int) -> Array:
+        """The M-step: maximum-likelihood covariances none of whose eigenvalues is below the floor.
+
+        From `scatter` about the means; members that are `empty` keep the `previous` one.
+        """
+        if self.shared:
+            return self.clip(self.divide(scatter, counts, d), floor)
+        found = self.divide(scatter, jnp.where(empty, 1, counts), d)
+        return self.clip(jnp.where(by_member(empty, found), previous, found), floor)
+
+    def conform(self, covariance: Array) -> Array:
+        """Covariances of this structure near any of this shape."""
+        return covariance
+
+    def mend(self, covariance: Array, poor: Array, pooled: Array) -> Array:
+        """With `pooled` in the place of those that are `poor`."""
+        return jnp.where(poor if self.shared else by_member(poor, covariance), pooled, covariance)
 
     @abstractmethod
     def rescale(self, covariance: Array, scale: Array) -> Array:
@@ -140,3 +160,8 @@ class AbstractCovariance(eqx.Module):
 def least_variance(variances: Array, floor: float) -> Array:
     """The floor, and never less than what the arithmetic can resolve beside the largest variance."""
     return jnp.maximum(floor, 8 * jnp.finfo(variances.dtype).eps * variances)
+
+
+def by_member(mask: Array, like: Array) -> Array:
+    """A mask of members that broadcasts against `like`."""
+    return mask.reshape(mask.shape + (1,) * (like.ndim - 1))

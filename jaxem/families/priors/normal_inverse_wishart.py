@@ -22,7 +22,7 @@ class NormalInverseWishart(AbstractPrior):
 
     - `mean`: prior mean, `[d]`.
     - `mean_precision`: how many observations the prior mean counts for, positive.
-    - `scale`: `[d, d]` for full and tied covariances, `[d]` for diagonal ones, a scalar for spherical ones.
+    - `scale`: `[d, d]` for full, tied and VEV covariances, `[d]` for diagonal ones, a scalar for spherical ones.
     - `degrees_of_freedom`: more than `d - 1` (more than 0 for diagonal and spherical ones).
 
     A posterior has `mean` `[k, d]`, `mean_precision` `[k]`, `scale` in the shape of the covariances (full `[k, d, d]`,

@@ -1,0 +1,112 @@
+import jax.numpy as jnp
+from jax.scipy.special import multigammaln
+
+from jaxem.families.covariance import _wishart
+from jaxem.families.covariance._structure import AbstractCovariance, least_variance
+from jaxem.kernels import linalg
+from jaxem.kernels.branch import refine_if
+
+
+class AbstractMatrices(AbstractCovariance):
+    """What structures with a matrix for each member share: factors are Cholesky factors, priors inverse Wishart."""
+
+    def square(self, x):
+        return linalg.products(x)
+
+    def design(self, x):
+        # The products of `(1, x)` with itself, in this very order: one gather, and half the time of a concatenation.
+        return linalg.products(jnp.concatenate([jnp.ones_like(x[:1]), x], 0))
+
+    def pack(self, quadratic):
+        return linalg.pack_symmetric(quadratic)
+
+    def form(self, quadratic, linear, y):
+        return linalg.sum_features(y * (linalg.matmul(quadratic, y) + linear[:, :, None]))
+
+    def factor(self, covariance):
+        return linalg.cholesky(covariance)
+
+    def half_log_det(self, factor, d):
+        return linalg.half_log_det(factor)
+
+    def whiten(self, factor, y):
+        return linalg.matmul(linalg.inverse_lower(factor), y)
+
+    def colour(self, factor, y):
+        return linalg.einsum("...ij,...j->...i", factor, y)
+
+    def congruence(self, factor, quadratic):
+        return linalg.matmul(linalg.matmul(factor, quadratic), linalg.transpose(factor))
+
+    def uncolour(self, factor, quadratic):
+        half = linalg.solve_lower(factor, quadratic)
+        return linalg.solve_lower(factor, linalg.transpose(half))
+
+    def precision(self, factor, about):
+        root = linalg.inverse_lower(factor) if about is None else linalg.solve_lower(factor, about)
+        return linalg.matmul(linalg.transpose(root), root)
+
+    def apply(self, quadratic, y):
+        return linalg.einsum("...ij,...j->...i", quadratic, y)
+
+    def outer(self, a, b):
+        return linalg.symmetrize(linalg.outer(a, b))
+
+    def divide(self, scatter, count, d):
+        return linalg.symmetrize(scatter) / count[:, None, None]
+
+    def rescale(self, covariance, scale):
+        scale = linalg.outer(scale, scale)
+        return covariance * jnp.broadcast_to(scale, covariance.shape)
+
+    def clip(self, covariance, floor):
+        def by_eigenvalue(covariance):
+            values, vectors = jnp.linalg.eigh(covariance)
+            values = jnp.maximum(values, least_variance(values[..., -1:], floor))
+            return linalg.matmul(vectors * values[..., None, :], linalg.transpose(vectors))
+
+        return refine_if(jnp.any(self.at_floor(covariance, floor)), by_eigenvalue, covariance, covariance)
+
+    def at_floor(self, covariance, floor):
+        variances = jnp.diagonal(covariance, axis1=-2, axis2=-1)
+        largest = jnp.max(variances, -1)
+        # What is clipped lies at the floor but for rounding; twice that is told apart from it.
+        shift = linalg.diagonal_matrix(jnp.broadcast_to(2 * least_variance(largest, floor)[..., None], variances.shape))
+        return jnp.any(jnp.isnan(linalg.cholesky(covariance - shift)), (-2, -1))
+
+    def variances(self, covariance, d):
+        return jnp.diagonal(covariance, axis1=-2, axis2=-1)
+
+    def cancellation(self, covariance, mean):
+        precision = jnp.abs(self.precision(self.factor(covariance), None))
+        size = jnp.abs(mean) + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
+        return jnp.sum(size * linalg.einsum("...ij,...j->...i", precision, size), -1)
+
+    def identity(self, k, variances):
+        return jnp.broadcast_to(jnp.diag(variances), (k, variances.shape[0], variances.shape[0]))
+
+    def prior_count(self, dof, d, k):
+        return dof + d + 2
+
+    def prior_normalizer(self, dof, scale, d, k):
+        log_det = 2 * linalg.half_log_det(linalg.cholesky(scale))
+        one = dof / 2 * log_det - dof * d / 2 * jnp.log(2.0).astype(log_det.dtype) - multigammaln(dof / 2, d)
+        return jnp.sum(jnp.broadcast_to(one, (k,)))
+
+    def posterior_dof(self, dof, counts, d):
+        return dof + counts
+
+    def least_dof(self, d):
+        return d - 1
+
+    def log_excess(self, dof, d):
+        return _wishart.log_excess(dof, d)
+
+    def divergence(self, scale, dof, prior_scale, prior_dof):
+        return _wishart.divergence(scale, dof, prior_scale, prior_dof)
+
+    def draw(self, key, scale, dof):
+        return _wishart.draw(key, scale, dof)
+
+    def coloured_noise(self, covariance, labels, noise):
+        return linalg.einsum("nij,nj->ni", self.factor(covariance)[labels], noise)
