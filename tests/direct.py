@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import optimize
+from scipy.linalg import expm, expm_frechet
 from scipy.special import logit, softmax
 
 from tests import oracles
@@ -64,10 +65,10 @@ class GaussianCoordinates(Coordinates):
         factor = _cholesky_from_vector(spread if kind == "tied" else spread.reshape(self.k, -1), self.d)
         return mean, factor @ np.swapaxes(factor, -1, -2)
 
-    def gradient(self, components, x, r):
+    def full_gradient(self, components, x, r):
+        """In the means, and in the covariance matrix of each component."""
         mean, covariance = components
-        kind = self.family.covariance
-        full = oracles.dense(covariance, kind, self.k, self.d)
+        full = oracles.dense(covariance, self.family.covariance, self.k, self.d)
         precision = np.linalg.inv(full)
         grad_mean, grad_full = np.empty_like(mean), np.empty_like(full)
         for j in range(self.k):
@@ -75,6 +76,12 @@ class GaussianCoordinates(Coordinates):
             scatter = (r[:, j, None] * residual).T @ residual
             grad_mean[j] = precision[j] @ (r[:, j] @ residual)
             grad_full[j] = 0.5 * precision[j] @ (scatter - r[:, j].sum() * full[j]) @ precision[j]
+        return grad_mean, grad_full
+
+    def gradient(self, components, x, r):
+        covariance, kind = components[1], self.family.covariance
+        grad_mean, grad_full = self.full_gradient(components, x, r)
+        full = oracles.dense(covariance, kind, self.k, self.d)
         if kind in ("full", "tied"):
             grad, factor = grad_full, np.linalg.cholesky(full)
             if kind == "tied":
@@ -86,6 +93,55 @@ class GaussianCoordinates(Coordinates):
             diagonal = np.diagonal(grad_full, axis1=1, axis2=2)
             spread = (diagonal if kind == "diagonal" else diagonal.sum(axis=1)) * covariance
         return np.concatenate([grad_mean.ravel(), spread.ravel()])
+
+
+class EqualShapeCoordinates(GaussianCoordinates):
+    """Log volumes, log shape, and exponentials of skew matrices that turn the orientations of the start.
+
+    ``pack`` is for the start alone, and ``gradient`` for what ``unpack`` returned last.
+    """
+
+    def __init__(self, family, components):
+        super().__init__(family, components)
+        self.axes = np.linalg.eigh(components[1])[1]
+        self.ends = np.cumsum([self.k * self.d, self.k, self.d - 1])
+
+    def split(self, vector):
+        return np.split(vector, self.ends)
+
+    def pack(self, components):
+        log = np.log(np.linalg.eigvalsh(components[1]))
+        volume = log.mean(axis=1)
+        shape = (log - volume[:, None]).mean(axis=0)[:-1]
+        turn = np.zeros(self.k * self.d * (self.d - 1) // 2)
+        return np.concatenate([np.ravel(components[0]), volume, shape, turn])
+
+    def turned(self, vector):
+        mean, volume, shape, turn = self.split(vector)
+        skew = np.zeros((self.k, self.d, self.d))
+        skew[:, *np.tril_indices(self.d, -1)] = turn.reshape(self.k, -1)
+        skew = skew - np.swapaxes(skew, 1, 2)
+        values = np.exp(volume[:, None] + np.append(shape, -shape.sum()))
+        return mean.reshape(self.k, self.d), values, skew, self.axes @ np.stack([expm(s) for s in skew])
+
+    def unpack(self, vector):
+        self.vector = vector
+        mean, values, _, axes = self.turned(vector)
+        return mean, np.einsum("kij,kj,klj->kil", axes, values, axes)
+
+    def gradient(self, components, x, r):
+        grad_mean, grad_full = self.full_gradient(components, x, r)
+        _, values, skew, axes = self.turned(self.vector)
+        along = values * np.einsum("kij,kil,klj->kj", axes, grad_full, axes)
+        shape = along.sum(axis=0)
+        turn = []
+        for j in range(self.k):
+            outer = np.diag(values[j]) @ axes[j].T @ grad_full[j] @ self.axes[j]
+            for a, b in zip(*np.tril_indices(self.d, -1), strict=True):
+                unit = np.zeros((self.d, self.d))
+                unit[a, b], unit[b, a] = 1.0, -1.0
+                turn.append(2.0 * np.sum(outer.T * expm_frechet(skew[j], unit, compute_expm=False)))
+        return np.concatenate([grad_mean.ravel(), along.sum(axis=1), shape[:-1] - shape[-1], turn])
 
 
 class PoissonCoordinates(Coordinates):
@@ -147,7 +203,8 @@ def coordinates(family, components):
         oracles.Categorical: CategoricalCoordinates,
         oracles.Product: ProductCoordinates,
     }
-    return kinds[type(family)](family, components)
+    kind = EqualShapeCoordinates if family == oracles.Gaussian("VEV") else kinds[type(family)]
+    return kind(family, components)
 
 
 def unconstrained(family, params, x, weights=None):

@@ -37,6 +37,8 @@ MAXIMA = (
     _published("iris-full-3", _i, "full", 3, value="-180.185477"),
     _published("iris-tied-2", _i, "tied", 2, value="-296.447575"),
     _published("iris-tied-3", _i, "tied", 3, value="-256.354043"),
+    _published("iris-VEV-2", _i, "VEV", 2, value="-215.725972"),
+    _published("iris-VEV-3", _i, "VEV", 3, value="-186.073283"),
     _published("iris-diagonal-2", _i, "diagonal", 2, value="-386.185347"),
     _published("iris-diagonal-3", _i, "diagonal", 3, value="-306.860461"),
     _published("galaxies-mass-full-3", _g, means=_three, value="-203.17922797"),

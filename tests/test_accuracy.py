@@ -7,8 +7,8 @@ import pytest
 import jaxem
 from tests.problems import COVARIANCES, narrow_clusters, two_gaussians
 
-# The other two structures share their code with these; they run with the slow tests.
-KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind != "full" else ()) for kind in COVARIANCES]
+# The other structures share their code with this one; they run with the slow tests.
+KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind != "full" else ()) for kind in (*COVARIANCES, "VEV")]
 
 
 def both(problem, k, **options):

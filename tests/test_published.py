@@ -20,7 +20,7 @@ from tests.published import (
 )
 
 # One of each kind in every run; the others are as long again and differ in little.
-_ALWAYS = {"waiting-tied-2", "faithful-full-2", "iris-diagonal-3", "galaxies-tied-6"}
+_ALWAYS = {"waiting-tied-2", "faithful-full-2", "iris-diagonal-3", "iris-VEV-3", "galaxies-tied-6"}
 
 
 @pytest.mark.parametrize(

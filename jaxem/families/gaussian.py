@@ -66,9 +66,11 @@ class Gaussian(AbstractFamily):
 
     **Example**
 
-    >>> import jaxem
-    >>> jaxem.Mixture(jaxem.Gaussian("diagonal"), num_components=2).family.covariance
-    'diagonal'
+    >>> import jax.numpy as jnp, jaxem
+    >>> covariance = jnp.stack([jnp.diag(jnp.array([4.0, 1.0])), jnp.diag(jnp.array([0.5, 2.0]))])
+    >>> params = jaxem.MixtureParams(jnp.array([0.4, 0.6]), jaxem.GaussianParams(jnp.zeros((2, 2)), covariance))
+    >>> [jaxem.Mixture(jaxem.Gaussian(name), 2).num_parameters(params) for name in ("full", "VEV")]
+    [11, 10]
     """
 
     covariance: str = eqx.field(static=True, default="full")

@@ -37,7 +37,8 @@ def gaussians(params: Any, covariance: str = "full", *, shift: Any = 0.0, scale:
     **Arguments:**
 
     - `params`: parameters of a mixture, with `weights [k]`, `components.mean [k, d]` and `components.covariance`.
-    - `covariance`: `"full"` (`[k, d, d]`), `"tied"` (`[d, d]`), `"diagonal"` (`[k, d]`) or `"spherical"` (`[k]`).
+    - `covariance`: `"full"` (`[k, d, d]`), `"tied"` (`[d, d]`), `"diagonal"` (`[k, d]`), `"spherical"` (`[k]`) or
+        `"VEV"` (`[k, d, d]`).
     - `shift`, `scale`: scalars or `[d]`. If the parameters belong to `(x - shift) / scale`, these bring them back to
         the units of `x`.
 
@@ -58,7 +59,7 @@ def gaussians(params: Any, covariance: str = "full", *, shift: Any = 0.0, scale:
     mean = np.asarray(params.components.mean, float)
     given = np.asarray(params.components.covariance, float)
     k, d = mean.shape
-    shapes = {"full": (k, d, d), "tied": (d, d), "diagonal": (k, d), "spherical": (k,)}
+    shapes = {"full": (k, d, d), "tied": (d, d), "diagonal": (k, d), "spherical": (k,), "VEV": (k, d, d)}
     if covariance not in shapes:
         raise ValueError(f"covariance: {covariance!r} is none of {', '.join(shapes)}")
     if given.shape != shapes[covariance]:

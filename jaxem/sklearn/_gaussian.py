@@ -7,7 +7,7 @@ from jaxem.families import Gaussian, NormalInverseWishart
 from jaxem.models import Mixture
 from jaxem.sklearn._base import AbstractMixtureEstimator
 
-_COVARIANCES = {"full": "full", "tied": "tied", "diag": "diagonal", "spherical": "spherical"}
+_COVARIANCES = {"full": "full", "tied": "tied", "diag": "diagonal", "spherical": "spherical", "VEV": "VEV"}
 
 
 class GaussianMixture(AbstractMixtureEstimator):
@@ -20,7 +20,8 @@ class GaussianMixture(AbstractMixtureEstimator):
     **Arguments:**
 
     - `n_components`: how many components, `k`.
-    - `covariance_type`: `"full"`, `"tied"`, `"diag"` or `"spherical"`.
+    - `covariance_type`: `"full"`, `"tied"`, `"diag"`, `"spherical"`, or `"VEV"` (equal shapes, which scikit-learn
+        does not have; see `jaxem.Gaussian`).
     - `tol`: a start has converged once an iteration gains at most so many nats per row.
     - `max_iter`: the most iterations of a start.
     - `n_init`: how many starts; the best is kept.
@@ -32,10 +33,10 @@ class GaussianMixture(AbstractMixtureEstimator):
     - `prior`: a `jaxem.NormalInverseWishart`, for the posterior mode instead of the maximum of the likelihood.
     - `random_state`: a seed, a `RandomState`, or `None`.
 
-    **Attributes** after `fit`: `weights_` `[k]`; `means_` `[k, d]`; `covariances_` and `precisions_`, full `[k, d, d]`,
-    tied `[d, d]`, diag `[k, d]`, spherical `[k]`; `converged_`; `status_`, the name of a `jaxem.Status`; `n_iter_`;
-    `lower_bound_`, the objective per unit of weight, and `lower_bounds_`, that after every iteration of the best start;
-    `n_features_in_` and `feature_names_in_`.
+    **Attributes** after `fit`: `weights_` `[k]`; `means_` `[k, d]`; `covariances_` and `precisions_`, full and VEV
+    `[k, d, d]`, tied `[d, d]`, diag `[k, d]`, spherical `[k]`; `converged_`; `status_`, the name of a `jaxem.Status`;
+    `n_iter_`; `lower_bound_`, the objective per unit of weight, and `lower_bounds_`, that after every iteration of the
+    best start; `n_features_in_` and `feature_names_in_`.
 
     **Example**
 
@@ -100,4 +101,4 @@ class GaussianMixture(AbstractMixtureEstimator):
         self.precisions_ = self._inverted(self.covariances_)
 
     def _inverted(self, matrices: np.ndarray) -> np.ndarray:
-        return np.linalg.inv(matrices) if self.covariance_type in ("full", "tied") else 1 / matrices
+        return 1 / matrices if self.covariance_type in ("diag", "spherical") else np.linalg.inv(matrices)

@@ -134,13 +134,19 @@ def test_standardizing_full_covariances_finds_the_same_fit_in_other_units(run, f
     np.testing.assert_allclose(means[order], plain_means[np.argsort(plain_means[:, 0])], rtol=1e-4)
 
 
-@pytest.mark.parametrize("covariance", [pytest.param("spherical", marks=pytest.mark.slow), "tied"])
+@pytest.mark.parametrize(
+    "covariance",
+    [pytest.param("spherical", marks=pytest.mark.slow), "tied", pytest.param("VEV", marks=pytest.mark.slow)],
+)
 def test_covariance_structures(run, tmp_path, covariance):
     assert run("fit", "--components", 2, "--covariance", covariance, *QUICK)[0] == 0
-    shape = {"spherical": (2,), "tied": (2, 2)}[covariance]
+    shape = {"spherical": (2,), "tied": (2, 2), "VEV": (2, 2, 2)}[covariance]
     stored = document(tmp_path / "jaxem-fit")
     assert stored["covariance"] == covariance
     assert np.shape(stored["params"]["components"]["covariance"]) == shape
+    read = load_fit(tmp_path / "jaxem-fit")
+    assert read.model.family.covariance == covariance
+    np.testing.assert_array_equal(read.fit.params.components.covariance, stored["params"]["components"]["covariance"])
 
 
 @pytest.mark.parametrize(

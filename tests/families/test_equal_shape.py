@@ -214,3 +214,17 @@ def test_student_t_scales_of_equal_shape(x):
         assert_equal_shapes(fit.params.components.covariance)
     assert_allclose(fits[0].log_likelihood, fits[1].log_likelihood, rtol=1e-9)
     assert int(fits[1].num_steps) < int(fits[0].num_steps)
+
+
+@pytest.mark.slow
+def test_rows_with_missing_entries(x):
+    """Complete rows are as without; the likelihood of incomplete ones rises to equal shapes."""
+    model, begin = jaxem.GaussianMixture(K, "VEV", missing=True), start(x, BALLS)
+    plain = run(jaxem.GaussianMixture(K, "VEV"), begin, jnp.asarray(x), tol=1e-10)
+    complete = run(model, begin, jnp.asarray(x), tol=1e-10)
+    assert_allclose(complete.log_likelihood, plain.log_likelihood, rtol=1e-12)
+    gaps = np.where(np.random.default_rng(7).random(x.shape) < 0.1, np.nan, x)
+    fit = run(model, begin, jnp.asarray(gaps), tol=1e-10)
+    history = np.asarray(fit.history)
+    assert np.diff(history[np.isfinite(history)]).min() > -1e-9
+    assert_equal_shapes(fit.params.components.covariance)

@@ -65,6 +65,18 @@ def test_it_agrees_with_scikit_learn(kind, x, fitted):
 
 
 @pytest.mark.slow
+def test_equal_shapes_which_scikit_learn_does_not_have(x):
+    mixture = GaussianMixture(2, covariance_type="VEV", tol=1e-10, random_state=0).fit(x)
+    assert mixture.converged_
+    values = np.linalg.eigvalsh(mixture.covariances_)
+    np.testing.assert_allclose(values[0, 0] / values[0, 1], values[1, 0] / values[1, 1], rtol=1e-9)
+    np.testing.assert_allclose(mixture.precisions_ @ mixture.covariances_, np.stack([np.eye(2)] * 2), atol=1e-9)
+    start = {"means_init": mixture.means_, "precisions_init": mixture.precisions_, "weights_init": mixture.weights_}
+    again = GaussianMixture(2, covariance_type="VEV", max_iter=3, **start).fit(x)
+    np.testing.assert_allclose(again.lower_bound_, mixture.lower_bound_, rtol=1e-9)
+
+
+@pytest.mark.slow
 def test_weights_are_copies(x):
     counts = np.random.default_rng(0).integers(0, 3, len(x))
     start = {"means_init": x[[0, 1]], "tol": 1e-10}

@@ -6,5 +6,5 @@ from jaxem.cli.kinds.factors import FACTORS
 from jaxem.cli.kinds.hidden_markov import HIDDEN_MARKOV
 from jaxem.cli.kinds.mixtures import MIXTURES
 
-COVARIANCES = ("full", "diagonal", "spherical", "tied")
+COVARIANCES = ("full", "diagonal", "spherical", "tied", "VEV")
 KINDS: dict[str, Kind] = {**MIXTURES, **HIDDEN_MARKOV, **FACTORS}
