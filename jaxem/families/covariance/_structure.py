@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 
 class AbstractCovariance(eqx.Module):
@@ -117,10 +117,10 @@ class AbstractCovariance(eqx.Module):
         """Covariance of `k` members with these marginal variances `[d]`."""
 
     @abstractmethod
-    def unconstrain(self, covariance: Array) -> Array: ...
+    def unconstrain(self, covariance: Array) -> PyTree: ...
 
     @abstractmethod
-    def constrain(self, free: Array) -> Array: ...
+    def constrain(self, free: PyTree) -> Array: ...
 
     @abstractmethod
     def prior_count(self, dof: Array, d: int, k: int) -> Array:

@@ -10,10 +10,10 @@ from jaxem.kernels.equal_shape import equal_shape
 
 
 class EqualShapeFree(NamedTuple):
-    """Log volumes, log shape but for its last entry, and Cayley coordinates of the orientations."""
+    """Log shape but for its last entry, which the others determine; Cayley coordinates of the orientations."""
 
-    volume: Float[Array, " k"]
-    shape: Float[Array, " d-1"]
+    log_volume: Float[Array, " k"]
+    log_shape: Float[Array, " d-1"]
     orientation: Float[Array, "k q"]
 
 
@@ -59,8 +59,8 @@ class EqualShape(AbstractMatrices):
         if not isinstance(free, EqualShapeFree):
             return bijections.free_to_definite(free)
         vectors = bijections.free_to_orthogonal(free.orientation)
-        shape = jnp.append(free.shape, -jnp.sum(free.shape))
-        values = jnp.exp(free.volume[:, None] + shape[None])
+        shape = jnp.append(free.log_shape, -jnp.sum(free.log_shape))
+        values = jnp.exp(free.log_volume[:, None] + shape[None])
         return linalg.symmetrize(linalg.matmul(vectors * values[:, None, :], linalg.transpose(vectors)))
 
 
