@@ -28,5 +28,5 @@ def pytest_runtest_teardown():
     """Forget compiled programs before the process has as many memory maps as Linux allows (65,530): each takes some."""
     if next(_tests) % 20 == 0 and _MAPS.exists():
         with _MAPS.open("rb") as maps:
-            if sum(1 for _ in maps) > 30_000:
+            if sum(1 for _ in maps) > 45_000:
                 jax.clear_caches()

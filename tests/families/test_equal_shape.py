@@ -142,6 +142,7 @@ def test_a_collapsed_member_is_at_the_floor_and_said_to_be(x):
     assert_equal_shapes(fit.params.components.covariance, 1e-6)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_fit(x, weights):
     """By the implicit function theorem, against differences of fits."""
     rng = np.random.default_rng(6)

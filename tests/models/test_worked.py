@@ -160,3 +160,19 @@ def test_the_worked_models_keep_the_contract():
 def test_they_run(module, capsys):
     module.main()
     assert "from the density alone: " in capsys.readouterr().out
+
+
+def test_networks_find_the_regimes_that_lines_cannot_tell_apart():
+    neural = example("neural_hmm")
+    rows, regimes = neural.simulate()
+    rows = rows.astype(np.float64)
+    fits = {kind: neural.fit(kind, rows) for kind in ("linear", "neural")}
+    right = {}
+    for kind, fit in fits.items():
+        # Every step of a generalised M-step raises the bound, and with it the likelihood.
+        history = np.asarray(fit.history)
+        assert np.all(np.diff(history) > -1e-4 * np.abs(history[1:]))
+        path = np.asarray(neural.model(kind).predict(fit.params, jnp.asarray(rows)))[0]
+        right[kind] = max(np.mean(path == regimes), np.mean(path != regimes))
+    assert fits["neural"].log_likelihood > fits["linear"].log_likelihood + 100
+    assert right["neural"] > 0.95 > right["linear"]
