@@ -59,7 +59,7 @@ class StudentT(AbstractScaleMixture):
     parameters: ClassVar[tuple[str, ...]] = ("mean", "covariance", "degrees_of_freedom")
 
     @property
-    def normal(self) -> Gaussian:
+    def base(self) -> Gaussian:
         return self._normal or Gaussian(self.covariance, self.prior, self.floor)
 
     @property
@@ -67,42 +67,39 @@ class StudentT(AbstractScaleMixture):
         return self.degrees_of_freedom
 
     @property
-    def common(self):
+    def pooled(self):
         return self.shared_degrees_of_freedom
 
-    def with_normal(self, normal):
+    def with_base(self, base):
         return StudentT(
-            self.covariance, self.degrees_of_freedom, self.shared_degrees_of_freedom, normal.prior, self.floor, normal
+            self.covariance, self.degrees_of_freedom, self.shared_degrees_of_freedom, base.prior, self.floor, base
         )
 
-    def of_normal(self, params):
+    def of_base(self, params):
         return GaussianParams(params.mean, params.covariance)
 
-    def joined(self, own, degrees_of_freedom):
-        return StudentTParams(own.mean, own.covariance, degrees_of_freedom)
+    def joined(self, own, spread):
+        return StudentTParams(own.mean, own.covariance, spread)
 
     def num_columns(self, params):
         return params.mean.shape[1]
 
     def bind(self, x, weights, reduce):
-        bound = self.normal.bind(x, weights, reduce)
+        bound = self.base.bind(x, weights, reduce)
         assert bound._frame is not None
         frame = bound._frame.robust(x, weights, reduce, bound._structure.isotropic)
-        return self.with_normal(eqx.tree_at(lambda g: g._frame, bound, frame))
+        return self.with_base(eqx.tree_at(lambda g: g._frame, bound, frame))
 
     def sample(self, key, params, labels):
         rows, scale = jax.random.split(key)
-        dof = jnp.broadcast_to(self._dof(params), params.mean.shape[:1])[labels]
+        dof = jnp.broadcast_to(self._value(params), params.mean.shape[:1])[labels]
         log = jax.random.loggamma(scale, dof / 2, dof.shape, dof.dtype) - jnp.log(dof / 2)
         location = params.mean[labels]
-        return (
-            location
-            + (self.normal.sample(rows, self.of_normal(params), labels) - location) * jnp.exp(-log / 2)[:, None]
-        )
+        return location + (self.base.sample(rows, self.of_base(params), labels) - location) * jnp.exp(-log / 2)[:, None]
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
 
     def check(self, x: Any, name: str = "data") -> None:
         self.check_rows(x, name)
-        self.normal.check(x, name)
+        self.base.check(x, name)

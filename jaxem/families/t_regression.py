@@ -50,7 +50,7 @@ class TRegression(AbstractScaleMixture):
     parameters: ClassVar[tuple[str, ...]] = ("coefficients", "variance", "degrees_of_freedom")
 
     @property
-    def normal(self) -> LinearRegression:
+    def base(self) -> LinearRegression:
         return self._normal or LinearRegression(self.floor)
 
     @property
@@ -58,27 +58,27 @@ class TRegression(AbstractScaleMixture):
         return self.degrees_of_freedom
 
     @property
-    def common(self):
+    def pooled(self):
         return self.shared_degrees_of_freedom
 
-    def with_normal(self, normal):
-        return TRegression(self.degrees_of_freedom, self.shared_degrees_of_freedom, self.floor, normal)
+    def with_base(self, base):
+        return TRegression(self.degrees_of_freedom, self.shared_degrees_of_freedom, self.floor, base)
 
-    def of_normal(self, params):
+    def of_base(self, params):
         return RegressionParams(params.coefficients, params.variance)
 
-    def joined(self, own, degrees_of_freedom):
-        return TRegressionParams(own.coefficients, own.variance, degrees_of_freedom)
+    def joined(self, own, spread):
+        return TRegressionParams(own.coefficients, own.variance, spread)
 
     def num_columns(self, params):
         return 1
 
     def bind(self, x: Any, weights, reduce):
         design = Design.of(x, weights, reduce).robust(x, weights, reduce)
-        return self.with_normal(self.normal.framed(design))
+        return self.with_base(self.base.framed(design))
 
     def sample(self, key, params, labels):
-        return self.normal.sample(key, self.of_normal(params), labels)
+        return self.base.sample(key, self.of_base(params), labels)
 
     def check(self, x: Any, name: str = "data") -> None:
-        self.normal.check(x, name)
+        self.base.check(x, name)
