@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from jaxem._errors import MissingCapabilityError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
+from jaxem.latent import Unlike, UnlikeTree
 
 
 @final
@@ -18,6 +19,7 @@ class OneOf(AbstractParts):
 
     For `Mixture`, `MixtureOfExperts` and others with as many components as there are names. Parameters are a dictionary
     of those of each family, with a leading axis of length 1; natural parameters are alike. Linear if all families are.
+    Each may hide variables of its own.
 
     **Example**
 
@@ -41,8 +43,8 @@ class OneOf(AbstractParts):
         for name, family in families.items():
             if not isinstance(family, AbstractFamily):
                 raise ValueError(f"{name} must be a family such as jaxem.Poisson(), got {family!r}")
-            if family.latent is not None:
-                raise ValueError(f"{name}: {type(family).__name__} hides variables of its own, which OneOf cannot hold")
+            if family.latent is not None and family.latent.row_axis != 1:
+                raise ValueError(f"{name}: OneOf cannot hold what {type(family).__name__} hides of a row")
 
     @property
     def parts(self):
@@ -60,6 +62,11 @@ class OneOf(AbstractParts):
         return False
 
     @property
+    def latent(self) -> Unlike | None:
+        hidden = tuple(family.latent for family in self.families)
+        return None if all(latent is None for latent in hidden) else Unlike(hidden)
+
+    @property
     def shared(self) -> tuple[str, ...]:
         return tuple(name for name in self.parameters if "." in name)  # their leading axis is not that of members
 
@@ -70,13 +77,19 @@ class OneOf(AbstractParts):
         return {name: (own[name], one) for name in self.names}
 
     def potentials(self, natural, x):
-        def one(family, eta):
-            base = family.log_base(x)[None]
-            possible = jnp.isfinite(base)
-            value = family.potentials(eta[0], x) + eta[1][:, None] * jnp.where(possible, base, 0).astype(eta[1].dtype)
+        def base(family, eta):
+            value = family.log_base(x)[None]
+            possible = jnp.isfinite(value)
+            value = eta[1][:, None] * jnp.where(possible, value, 0).astype(eta[1].dtype)
             return jnp.where(possible, value, -jnp.inf)
 
-        return jnp.concatenate(list(self._each(one, natural).values()), 0)
+        bases = self._each(base, natural)
+        own = self._each(lambda family, eta: family.potentials(eta[0], x), natural)
+        plain = [name for name, family in self.parts.items() if family.latent is None]
+        member = jnp.concatenate([bases[name] + own[name] if name in plain else bases[name] for name in self.names], 0)
+        if len(plain) == len(self.names):
+            return member
+        return UnlikeTree(member, tuple(() if name in plain else own[name] for name in self.names))
 
     def log_base(self, x):
         return jnp.zeros_like(self.families[0].log_base(x))

@@ -22,3 +22,5 @@ from jaxem.latent.truncated import TruncatedExponential as TruncatedExponential
 from jaxem.latent.truncated import TruncatedExponentialPotentials as TruncatedExponentialPotentials
 from jaxem.latent.truncated import TruncatedNormal as TruncatedNormal
 from jaxem.latent.truncated import TruncatedNormalPotentials as TruncatedNormalPotentials
+from jaxem.latent.unlike import Unlike as Unlike
+from jaxem.latent.unlike import UnlikeTree as UnlikeTree

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, final
 
@@ -12,22 +13,23 @@ from jaxem.latent._latent import AbstractLatent
 
 
 class GammaScaleTree(NamedTuple):
-    """Potentials, or moments, of 1, of `log u - u + 1`, of `log u` and of `u`; all of one shape."""
+    """Potentials, or moments, of 1, of `log u - u + 1`, of `log u` and of `u`; the last three of one shape."""
 
     constant: Float[Array, "*n"]
-    shape: Float[Array, "*n"]
-    power: Float[Array, "*n"]
-    rate: Float[Array, "*n"]
+    shape: Float[Array, "..."]
+    power: Float[Array, "..."]
+    rate: Float[Array, "..."]
 
 
 @final
 class GammaScale(AbstractLatent):
-    """A positive scale `u` for each observation, with a gamma posterior.
+    """A positive scale `u` for each observation, or several independent ones, with gamma posteriors.
 
     With potentials `c, a, h, r` the density with respect to `d log u` is
     `exp(c + a (log u - u + 1) + h log u + r u)`: a gamma of shape `a + h` and rate `a - r`. A precision that is `u`
     times a given one, of `d` columns, has `h = d / 2` and `r` minus half the squared distance; under a prior of mean 1
     with `nu` degrees of freedom `a = nu / 2`. No two terms cancel as `a` grows and the posterior closes in on 1.
+    `c` has the leading axes of an observation, `[n]` or `[k, n]`; the others have more where there are several scales.
 
     The mode is that of `log u`, which there always is, and where `u` equals its mean.
 
@@ -53,7 +55,7 @@ class GammaScale(AbstractLatent):
 
     def mode(self, potentials: GammaScaleTree) -> tuple[GammaScaleTree, Array]:
         mean, log = _mean(potentials)
-        found = GammaScaleTree(jnp.ones_like(mean), -ratio_divergence(mean, log), log, mean)
+        found = GammaScaleTree(jnp.ones_like(potentials.constant), -ratio_divergence(mean, log), log, mean)
         return found, self.pair(potentials, found)
 
     def sample(self, key: PRNGKeyArray, potentials: GammaScaleTree) -> GammaScaleTree:
@@ -62,11 +64,17 @@ class GammaScale(AbstractLatent):
         drawn = jnp.exp(log)
         near = jnp.abs(log) < 0.1
         centred = jnp.where(near, -ratio_divergence(jnp.where(near, drawn, 1)), log - drawn + 1)
-        return GammaScaleTree(jnp.ones_like(log), centred, log, drawn)
+        return GammaScaleTree(jnp.ones_like(potentials.constant), centred, log, drawn)
 
     def pair(self, potentials: GammaScaleTree, moments: GammaScaleTree) -> Array:
         terms = [jnp.where(m == 0, 0, p * jnp.where(m == 0, 0, m)) for p, m in zip(potentials, moments, strict=True)]
-        return terms[0] + terms[1] + terms[2] + terms[3]
+        return _sum(terms)
+
+
+def _sum(terms: Sequence[Array]) -> Array:
+    """The sum over the terms, and over the scales of an observation."""
+    own = terms[1] + terms[2] + terms[3]
+    return terms[0] + jnp.sum(own, tuple(range(terms[0].ndim, own.ndim)))
 
 
 def _mean(potentials: GammaScaleTree) -> tuple[Array, Array]:
@@ -89,7 +97,8 @@ def _total(common: bool, potentials: GammaScaleTree) -> Array:
 def _moments(common: bool, potentials: GammaScaleTree, means: tuple[Array, Array]) -> GammaScaleTree:
     mean, log = means
     excess = jnp.broadcast_to(digamma_excess(_total(common, potentials)), log.shape)
-    return GammaScaleTree(jnp.ones_like(mean), excess - ratio_divergence(mean, log), excess + log, mean)
+    constant = jnp.ones_like(potentials.constant)
+    return GammaScaleTree(constant, excess - ratio_divergence(mean, log), excess + log, mean)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -97,7 +106,8 @@ def _expectation(common: bool, potentials: GammaScaleTree) -> tuple[GammaScaleTr
     """Moments and log-normalizer from one logarithm for each row."""
     means, total = _mean(potentials), _total(common, potentials)
     own = (math.log(2 * math.pi) - jnp.log(total)) / 2 + stirling_excess(total)
-    value = potentials.constant + total * means[1] - potentials.power + jnp.broadcast_to(own, means[1].shape)
+    own = jnp.broadcast_to(own, means[1].shape)
+    value = _sum((potentials.constant, total * means[1], -potentials.power, own))
     return _moments(common, potentials, means), value
 
 
@@ -107,4 +117,4 @@ def _(common, primals, tangents):
     moments, value = _expectation(common, *primals)
     changes = jax.jvp(lambda p: _moments(common, p, _mean(p)), primals, tangents)[1]
     terms = [m * t for m, t in zip(moments, tangents[0], strict=True)]
-    return (moments, value), (changes, terms[0] + terms[1] + terms[2] + terms[3])
+    return (moments, value), (changes, _sum(terms))
