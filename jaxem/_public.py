@@ -79,6 +79,10 @@ from jaxem.families import Incomplete as Incomplete
 from jaxem.families import IncompleteColumns as IncompleteColumns
 from jaxem.families import Interval as Interval
 from jaxem.families import LinearRegression as LinearRegression
+from jaxem.families import NegativeBinomial as NegativeBinomial
+from jaxem.families import NegativeBinomialParams as NegativeBinomialParams
+from jaxem.families import NegativeBinomialRegression as NegativeBinomialRegression
+from jaxem.families import NegativeBinomialRegressionParams as NegativeBinomialRegressionParams
 from jaxem.families import NeuralFamily as NeuralFamily
 from jaxem.families import NormalInverseWishart as NormalInverseWishart
 from jaxem.families import OneOf as OneOf
@@ -120,6 +124,7 @@ from jaxem.models import StateSpaceParams as StateSpaceParams
 from jaxem.models import StudentTMixture as StudentTMixture
 from jaxem.models import Tobit as Tobit
 from jaxem.models import Variational as Variational
+from jaxem.models import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from jaxem.models import ZeroInflatedPoisson as ZeroInflatedPoisson
 from jaxem.models import factor_analysis as factor_analysis
 from jaxem.selection import aic as aic

@@ -24,6 +24,12 @@ from jaxem.families.glm import PoissonRegression as PoissonRegression
 from jaxem.families.incomplete import Incomplete as Incomplete
 from jaxem.families.incomplete_columns import IncompleteColumns as IncompleteColumns
 from jaxem.families.intervals import Interval as Interval
+from jaxem.families.negative_binomial import NegativeBinomial as NegativeBinomial
+from jaxem.families.negative_binomial import NegativeBinomialParams as NegativeBinomialParams
+from jaxem.families.negative_binomial_regression import NegativeBinomialRegression as NegativeBinomialRegression
+from jaxem.families.negative_binomial_regression import (
+    NegativeBinomialRegressionParams as NegativeBinomialRegressionParams,
+)
 from jaxem.families.one_of import OneOf as OneOf
 from jaxem.families.point_mass import PointMass as PointMass
 from jaxem.families.poisson import Poisson as Poisson

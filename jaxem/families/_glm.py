@@ -66,19 +66,20 @@ class AbstractGLM(AbstractFamily):
         return params
 
     def potentials(self, natural: GLMParams, x: Responses) -> Float[Array, "k n"]:
-        predictor = self._predictor(natural.coefficients, x.x)
-        value = self.log_density(predictor, x.y[None], _size(x)[None])
+        predictor = self.predictor(natural.coefficients, x.x)
+        value = self.log_density(predictor, x.y[None], sizes(x)[None])
         return jnp.sum(value, tuple(range(2, value.ndim)))
 
     def log_base(self, x: Any) -> Float[Array, " n"]:
-        value = self.log_constant(x.y, _size(x))
+        value = self.log_constant(x.y, sizes(x))
         return jnp.sum(value, tuple(range(1, value.ndim)))
 
     def mean(self, params: GLMParams, rows: Responses) -> Float[Array, "k n"]:
         """Expected responses under each member, with their `size`; `rows.y` is not looked at."""
-        return self.mean_and_slope(self._predictor(params.coefficients, rows.x), _size(rows)[None])[0]
+        return self.mean_and_slope(self.predictor(params.coefficients, rows.x), sizes(rows)[None])[0]
 
-    def _predictor(self, coefficients, x):
+    def predictor(self, coefficients: Array, x: Array) -> Array:
+        """Linear predictors `[k, n, ...]` of covariates `[n, ..., p]`."""
         flat = x.reshape(-1, x.shape[-1])
         flat = flat if self._frame is None else self._frame.covariates(flat)
         return matmul(coefficients, flat.T).reshape(coefficients.shape[0], *x.shape[:-1])
@@ -129,7 +130,7 @@ class AbstractGLM(AbstractFamily):
     def bind(self, x: Any, weights, reduce):
         flat = x.x.reshape(-1, x.x.shape[-1])
         each = jnp.repeat(weights, flat.shape[0] // weights.shape[0])
-        return self._with(Frame.of(flat, each, reduce, self.common, _size(x).reshape(-1)))
+        return self._with(Frame.of(flat, each, reduce, self.common, sizes(x).reshape(-1)))
 
     def _with(self, frame: Frame | None) -> "AbstractGLM":
         return type(self)(self.common, self.prior_deviation, frame)  # pyright: ignore[reportCallIssue]
@@ -155,7 +156,7 @@ class AbstractGLM(AbstractFamily):
         zero = GLMParams(jnp.zeros((1, x.x.shape[-1]), x.x.dtype))
         pooled = self.warm(zero, x, weights[None]).coefficients
         # The least change of the coefficients that takes most of the way to the point.
-        rough = self.rough_predictor(points.y, _size(points)) - self._predictor(pooled, points.x)[0]
+        rough = self.rough_predictor(points.y, sizes(points)) - self.predictor(pooled, points.x)[0]
         z = points.x if self._frame is None else self._frame.covariates(points.x)
         z, rough = z.reshape(k, -1, z.shape[-1]), rough.reshape(k, -1)
         change = jnp.sum(z * rough[..., None], 1) / (z.shape[1] + jnp.sum(z**2, (1, 2)))[:, None]
@@ -165,7 +166,7 @@ class AbstractGLM(AbstractFamily):
         p = x.x.shape[-1]
         z = x.x.reshape(-1, p)
         z = z if self._frame is None else self._frame.covariates(z)
-        y, size = x.y.reshape(1, -1), _size(x).reshape(1, -1)
+        y, size = x.y.reshape(1, -1), sizes(x).reshape(1, -1)
         each = jnp.repeat(weights, z.shape[0] // weights.shape[1], axis=1)
         start = params.coefficients
         rough = self.rough_predictor(y, size)
@@ -192,7 +193,7 @@ class AbstractGLM(AbstractFamily):
 
     def embed(self, x: Any):
         z = x.x if self._frame is None else self._frame.covariates(x.x)
-        rough = self.rough_predictor(x.y, _size(x))
+        rough = self.rough_predictor(x.y, sizes(x))
         axes = tuple(range(1, rough.ndim))
         return jnp.concatenate([jnp.mean(z, axes), jnp.mean(rough, axes)[:, None]], 1)
 
@@ -254,5 +255,6 @@ def require_all(valid: np.ndarray, values: Any, name: str, message: str) -> None
         raise DataError(f"{name}: {place} has value {float(np.asarray(values)[where])!r}, which {message}")
 
 
-def _size(rows: Any) -> Array:
+def sizes(rows: Any) -> Array:
+    """The `size` of each response, 1 where it is left out."""
     return jnp.ones_like(rows.y) if rows.size is None else rows.size

@@ -102,10 +102,7 @@ class Poisson(AbstractFamily):
         empty = self.empty(counts)
         if self._anchor is not None:
             total = total + counts * self._anchor
-        if self.prior is not None:
-            events, exposure = self.prior.pseudo_counts(total.shape, total.dtype)
-            total, counts, empty = total + events, counts + exposure, jnp.zeros_like(empty)
-        return PoissonParams(jnp.where(empty, params.rate, jnp.maximum(total, 0) / jnp.where(empty, 1, counts)))
+        return PoissonParams(best_rate(self.prior, total, counts, empty, params.rate))
 
     def log_prior(self, params: PoissonParams) -> Array:
         return jnp.zeros((), params.rate.dtype) if self.prior is None else self.prior.log_prob(params.rate)
@@ -200,3 +197,14 @@ class Poisson(AbstractFamily):
     def floats_per_row(self, params):
         k, d = params.rate.shape
         return (d, 3 * k * (d + 1)) if self._anchored else (d + 1, 2 * k)
+
+
+def best_rate(prior: Gamma | None, events: Array, exposure: Array, empty: Array, rate: Array) -> Array:
+    """Rates under which so many `events` in as much `exposure` are most probable; members that are `empty` keep theirs.
+
+    Under a prior, the most probable rates, which there always are.
+    """
+    if prior is not None:
+        own, rows = prior.pseudo_counts(events.shape, events.dtype)
+        events, exposure, empty = events + own, exposure + rows, jnp.zeros_like(empty)
+    return jnp.where(empty, rate, jnp.maximum(events, 0) / jnp.where(empty, 1, exposure))

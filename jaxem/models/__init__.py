@@ -17,7 +17,6 @@ from jaxem.models.mixture import Mixture as Mixture
 from jaxem.models.mixture import MixtureParams as MixtureParams
 from jaxem.models.mixture_of_experts import MixtureOfExperts as MixtureOfExperts
 from jaxem.models.mixture_of_experts import MixtureOfExpertsParams as MixtureOfExpertsParams
-from jaxem.models.mixture_of_experts import ZeroInflatedPoisson as ZeroInflatedPoisson
 from jaxem.models.multivariate_normal import MultivariateNormal as MultivariateNormal
 from jaxem.models.sequences import Sequences as Sequences
 from jaxem.models.single import Single as Single
@@ -26,3 +25,5 @@ from jaxem.models.state_space import StateSpaceParams as StateSpaceParams
 from jaxem.models.student_t import MultivariateT as MultivariateT
 from jaxem.models.student_t import StudentTMixture as StudentTMixture
 from jaxem.models.variational import Variational as Variational
+from jaxem.models.zero_inflated import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
+from jaxem.models.zero_inflated import ZeroInflatedPoisson as ZeroInflatedPoisson

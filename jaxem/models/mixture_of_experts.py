@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
-from jaxem.families import AbstractFamily, OneOf, PointMass, PoissonRegression
+from jaxem.families import AbstractFamily, OneOf
 from jaxem.families._frame import Frame
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
@@ -209,24 +209,3 @@ class MixtureOfExperts(AbstractMixture):
 
 def _with_last(logits: Float[Array, "m n"]) -> Float[Array, "k n"]:
     return jnp.concatenate([logits, jnp.zeros((1, logits.shape[1]), logits.dtype)])
-
-
-def ZeroInflatedPoisson(*, gate_deviation: float | None = None, frozen: tuple[str, ...] = ()) -> MixtureOfExperts:
-    """Counts that are zero with a probability that depends on covariates, and otherwise a Poisson regression.
-
-    Two experts of different kinds: `MixtureOfExperts(OneOf(zero=PointMass(0.0), count=PoissonRegression()), 2)`. The
-    hidden variable of a row says whether it is a zero whatever its rate. Data are as for `MixtureOfExperts`; in the
-    result `params.gate` `[1, q]` are the coefficients of the log odds of such a zero, and
-    `params.experts["count"].coefficients` `[1, p]` those of the log mean of the other counts. Lambert (1992).
-
-    **Example**
-
-    >>> import jax, jax.numpy as jnp, jaxem
-    >>> y = jnp.array([0.0, 0.0, 0.0, 0.0, 3.0, 5.0, 4.0])
-    >>> rows = jaxem.Responses(jnp.ones((7, 1)), y)
-    >>> fit = jaxem.fit(jaxem.ZeroInflatedPoisson(), rows, key=jax.random.key(0))
-    >>> jnp.exp(fit.params.experts["count"].coefficients).round(2).tolist()
-    [[3.92]]
-    """
-    family = OneOf(zero=PointMass(0.0), count=PoissonRegression())
-    return MixtureOfExperts(family, 2, gate_deviation, tuple(frozen))
