@@ -105,7 +105,7 @@ def models() -> dict[str, Cell]:
 
 def latents() -> dict[str, Cell]:
     """A model for each structure of what is hidden."""
-    from tests.families import heavy, test_censored, test_function_family, test_glm
+    from tests.families import heavy, test_censored, test_function_family, test_glm, test_negative_binomial
     from tests.models import (
         test_function,
         test_hmm,
@@ -133,6 +133,8 @@ def latents() -> dict[str, Cell]:
         "topics": Cell(*test_lda.cell()),
         "topics, priors": Cell(*test_lda.cell(True)),
         "Poisson regressions": Cell(*test_glm.cell()),
+        "negative binomial": Cell(*test_negative_binomial.cell()),
+        "zero-inflated": Cell(*test_negative_binomial.zero_inflated()),
         "experts": Cell(*test_mixture_of_experts.cell()),
         "continuous function": Cell(*test_function.cell()),
         "log density": Cell(*test_function_family.cell()),
