@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
@@ -74,7 +75,7 @@ class NegativeBinomial(AbstractScaledCounts):
         return Poisson(self.prior, None, None, True)
 
     def with_base(self, base):
-        return NegativeBinomial(self.theta, self.shared_theta, base.prior, self._anchor)
+        return dataclasses.replace(self, prior=base.prior)
 
     def of_base(self, params):
         return PoissonParams(params.mean)

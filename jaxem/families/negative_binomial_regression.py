@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
@@ -61,9 +62,7 @@ class NegativeBinomialRegression(AbstractScaledCounts):
         return PoissonRegression(self.common, self.prior_deviation, self._frame)
 
     def with_base(self, base):
-        return NegativeBinomialRegression(
-            base.common, base.prior_deviation, self.theta, self.shared_theta, base._frame, self._anchor
-        )
+        return dataclasses.replace(self, common=base.common, prior_deviation=base.prior_deviation, _frame=base._frame)
 
     def of_base(self, params):
         return GLMParams(params.coefficients)
@@ -94,7 +93,7 @@ class NegativeBinomialRegression(AbstractScaledCounts):
         shape = jnp.broadcast_to(self.shape(params), params.coefficients.shape[:1])
         return shape.reshape(-1, *(1 for _ in x.y.shape)), mean, predictor
 
-    def log_base(self, x: Responses) -> Float[Array, " n"]:
+    def log_base(self, x: Any) -> Float[Array, " n"]:
         return self.base.log_base(x)
 
     def mean(self, params: NegativeBinomialRegressionParams, rows: Responses) -> Float[Array, "k n"]:
