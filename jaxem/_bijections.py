@@ -76,6 +76,7 @@ def orthogonal_to_free(q: Array) -> Array:
 
 
 def free_to_orthogonal(u: Array) -> Array:
+    """The inverse of `orthogonal_to_free`, but for the signs of the columns: `[..., d(d-1)/2]` to `[..., d, d]`."""
     d = int((np.sqrt(8 * u.shape[-1] + 1) + 1) / 2)
     rows, columns = np.tril_indices(d, -1)
     lower = jnp.zeros((*u.shape[:-1], d, d), u.dtype).at[..., rows, columns].set(u)

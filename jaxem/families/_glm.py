@@ -235,10 +235,12 @@ class AbstractGLM(AbstractFamily):
 
 
 def as_columns(common: Any) -> tuple[int, ...]:
+    """Numbers of columns, in order and each once."""
     return tuple(sorted({int(j) for j in common}))
 
 
 def as_deviation(value: Any) -> float | tuple[float, ...] | None:
+    """A standard deviation that is positive, or one for each column; `None` stays."""
     if value is None:
         return None
     values = np.asarray(value, float)

@@ -58,9 +58,6 @@ class AbstractScaleMixture(AbstractScaled):
         constant, shape, power = (jnp.broadcast_to(leaf[:, None], rate.shape) for leaf in natural[:3])
         return GammaScaleTree(constant, shape, power, rate)
 
-    def log_base(self, x: PyTree) -> Float[Array, " n"]:
-        return self.base.log_base(x)
-
     # The M-step
 
     def maximize(self, stats: ScaleNatural, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:

@@ -3,8 +3,9 @@
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
@@ -35,14 +36,14 @@ class AbstractScaled(AbstractFamily):
         """The family of a row whose `u` is known to be 1."""
 
     @property
-    @abstractmethod
     def given(self) -> float | None:
-        """A value of the parameter that is not estimated."""
+        """A value of the parameter that is not estimated: the field of its name."""
+        return getattr(self, self.spread)
 
     @property
-    @abstractmethod
     def pooled(self) -> bool:
         """Whether all members have the same value."""
+        return getattr(self, f"shared_{self.spread}")
 
     @abstractmethod
     def with_base(self, base: Any) -> "AbstractScaled":
@@ -79,6 +80,9 @@ class AbstractScaled(AbstractFamily):
     def _value(self, params: PyTree) -> Array:
         value = getattr(params, self.spread)
         return value if self.given is None else jnp.full_like(value, self.given)
+
+    def log_base(self, x: Any) -> Array:
+        return self.base.log_base(x)
 
     # The M-step
 
@@ -165,6 +169,11 @@ class AbstractScaled(AbstractFamily):
 
     def check(self, x: Any, name: str = "data") -> None:
         self.base.check(x, name)
+
+
+def draw_log(key: PRNGKeyArray, shape: Array) -> Array:
+    """Logarithms of gamma variables of mean 1."""
+    return jax.random.loggamma(key, shape, shape.shape, shape.dtype) - jnp.log(shape)
 
 
 def log_constant(shape: Array) -> Array:

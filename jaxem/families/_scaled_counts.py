@@ -44,8 +44,6 @@ class AbstractScaledCounts(AbstractScaled):
     """Counts with a mean, and a hidden multiple of it for each: negative binomial ones, of variance
     `mean + mean^2 / theta`."""
 
-    theta: eqx.AbstractVar[float | None]
-    shared_theta: eqx.AbstractVar[bool]
     _anchor: eqx.AbstractVar[Any]
 
     spread: ClassVar[str] = "theta"
@@ -55,14 +53,6 @@ class AbstractScaledCounts(AbstractScaled):
     @property
     def latent(self) -> GammaScale:
         return GammaScale()
-
-    @property
-    def given(self):
-        return self.theta
-
-    @property
-    def pooled(self):
-        return self.shared_theta
 
     def at(self, params):
         return eqx.tree_at(lambda f: f._anchor, self, jax.lax.stop_gradient(params), is_leaf=lambda leaf: leaf is None)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.families._counts import deviance, log_ratio
-from jaxem.families._scaled import about_mean, log_constant
+from jaxem.families._scaled import about_mean, draw_log, log_constant
 from jaxem.families._scaled_counts import AbstractScaledCounts, Origin
 from jaxem.families.poisson import Poisson, PoissonParams, best_rate
 from jaxem.families.priors import Gamma
@@ -103,9 +103,6 @@ class NegativeBinomial(AbstractScaledCounts):
         value = jnp.sum(constant + shape * origin.centred + conditional, -1)
         return GammaScaleTree(value, *origin.gamma(shape, one * anchor + change, one * y))
 
-    def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        return self.base.log_base(x)
-
     def _mean(self, like: Array) -> Array:
         return jnp.ones_like(like) if self._anchor is None else self._anchor.mean
 
@@ -149,8 +146,7 @@ class NegativeBinomial(AbstractScaledCounts):
         keys = jax.random.split(key)
         mean = params.mean[labels]
         shape = jnp.broadcast_to(self.shape(params), params.mean.shape)[labels]
-        scale = jnp.exp(jax.random.loggamma(keys[0], shape, shape.shape, shape.dtype) - jnp.log(shape))
-        return jax.random.poisson(keys[1], scale * mean).astype(mean.dtype)
+        return jax.random.poisson(keys[1], jnp.exp(draw_log(keys[0], shape)) * mean).astype(mean.dtype)
 
     def floats_per_row(self, params: Any):
         return 2 * params.mean.shape[1], 12 * params.mean.size

@@ -93,9 +93,6 @@ class NegativeBinomialRegression(AbstractScaledCounts):
         shape = jnp.broadcast_to(self.shape(params), params.coefficients.shape[:1])
         return shape.reshape(-1, *(1 for _ in x.y.shape)), mean, predictor
 
-    def log_base(self, x: Any) -> Float[Array, " n"]:
-        return self.base.log_base(x)
-
     def mean(self, params: NegativeBinomialRegressionParams, rows: Responses) -> Float[Array, "k n"]:
         """Expected responses under each member, with their `size`; `rows.y` is not looked at."""
         return self.base.mean(self.of_base(params), rows)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.families._scale_mixture import AbstractScaleMixture
+from jaxem.families._scaled import draw_log
 from jaxem.families._table import check_table
 from jaxem.families.gaussian import Gaussian, GaussianParams
 from jaxem.families.priors import NormalInverseWishart
@@ -62,14 +63,6 @@ class StudentT(AbstractScaleMixture):
     def base(self) -> Gaussian:
         return self._normal or Gaussian(self.covariance, self.prior, self.floor)
 
-    @property
-    def given(self):
-        return self.degrees_of_freedom
-
-    @property
-    def pooled(self):
-        return self.shared_degrees_of_freedom
-
     def with_base(self, base):
         return StudentT(
             self.covariance, self.degrees_of_freedom, self.shared_degrees_of_freedom, base.prior, self.floor, base
@@ -92,8 +85,7 @@ class StudentT(AbstractScaleMixture):
 
     def sample(self, key, params, labels):
         rows, scale = jax.random.split(key)
-        dof = jnp.broadcast_to(self._value(params), params.mean.shape[:1])[labels]
-        log = jax.random.loggamma(scale, dof / 2, dof.shape, dof.dtype) - jnp.log(dof / 2)
+        log = draw_log(scale, jnp.broadcast_to(self.shape(params), params.mean.shape[:1])[labels])
         location = params.mean[labels]
         return location + (self.base.sample(rows, self.of_base(params), labels) - location) * jnp.exp(-log / 2)[:, None]
 

@@ -53,14 +53,6 @@ class TRegression(AbstractScaleMixture):
     def base(self) -> LinearRegression:
         return self._normal or LinearRegression(self.floor)
 
-    @property
-    def given(self):
-        return self.degrees_of_freedom
-
-    @property
-    def pooled(self):
-        return self.shared_degrees_of_freedom
-
     def with_base(self, base):
         return TRegression(self.degrees_of_freedom, self.shared_degrees_of_freedom, self.floor, base)
 
@@ -79,6 +71,3 @@ class TRegression(AbstractScaleMixture):
 
     def sample(self, key, params, labels):
         return self.base.sample(key, self.of_base(params), labels)
-
-    def check(self, x: Any, name: str = "data") -> None:
-        self.base.check(x, name)

@@ -31,7 +31,7 @@ def equal_shape(scatter: Float[Array, "k d d"], counts: Float[Array, " k"], floo
     that of a covariance which keeps its ratio to the scatter. What the floor holds has none.
     """
     values, vectors = _eigen(scatter)
-    return _assembled(vectors, _fitted(values, counts, floor))
+    return linalg.from_eigen(vectors, _fitted(values, counts, floor))
 
 
 @equal_shape.defjvp
@@ -43,17 +43,13 @@ def _(floor, primals, tangents):
     fitted, of_fitted = jax.jvp(lambda v, c: _fitted(v, c, floor), (values, counts), (of_values, tangents[1]))
     moved = linalg.diagonal_matrix(of_fitted) + _turning(values, fitted) * turned
     tangent = linalg.matmul(linalg.matmul(vectors, moved), linalg.transpose(vectors))
-    return _assembled(vectors, fitted), tangent
+    return linalg.from_eigen(vectors, fitted), tangent
 
 
 def _eigen(scatter):
     """Eigenvalues, descending, and eigenvectors as columns."""
     values, vectors = jnp.linalg.eigh(linalg.symmetrize(scatter))
     return jnp.maximum(values[..., ::-1], 0), vectors[..., ::-1]
-
-
-def _assembled(vectors, values):
-    return linalg.symmetrize(linalg.matmul(vectors * values[..., None, :], linalg.transpose(vectors)))
 
 
 def _turning(values, fitted):

@@ -39,6 +39,11 @@ def symmetrize(a: Array) -> Array:
     return (a + transpose(a)) / 2
 
 
+def from_eigen(vectors: Array, values: Array) -> Array:
+    """Symmetric matrices with these eigenvectors, the columns, and eigenvalues."""
+    return symmetrize(matmul(vectors * values[..., None, :], transpose(vectors)))
+
+
 def outer(a: Array, b: Array) -> Array:
     """Outer product of the last axes."""
     return a[..., :, None] * b[..., None, :]

@@ -61,7 +61,7 @@ class EqualShape(AbstractMatrices):
         vectors = bijections.free_to_orthogonal(free.orientation)
         shape = jnp.append(free.log_shape, -jnp.sum(free.log_shape))
         values = jnp.exp(free.log_volume[:, None] + shape[None])
-        return linalg.symmetrize(linalg.matmul(vectors * values[:, None, :], linalg.transpose(vectors)))
+        return linalg.from_eigen(vectors, values)
 
 
 def _unshared(covariance):
