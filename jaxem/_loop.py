@@ -285,11 +285,16 @@ def step(problem: Problem, state: State) -> State:
     settled = e_step.settled(e_state) & update.settled(u_state) & algorithm.m_step.settled(m_state) & move.settled
     gain = (objective - state.judged) / problem.total_weight
     known = settled & jnp.isfinite(state.judged)
-    noise = 8 * eps * (jnp.abs(objective / problem.total_weight) + 1) + 4 * loss
+    # Neither a value thrown far away nor a loss that nobody would trust may make a fall pass for rounding.
+    size = jnp.minimum(jnp.abs(objective), jnp.abs(state.judged)) / problem.total_weight
+    noise = 8 * eps * (size + 1) + 4 * jnp.minimum(loss, jnp.sqrt(eps))
     finite = jnp.isfinite(objective) & _all_finite(params) & _all_finite(stats)
-    inaccurate = (loss > jnp.sqrt(eps)) & (problem.model.accurate() is not None)
+    untrusted, degenerate = loss > jnp.sqrt(eps), problem.model.degenerate(params)
+    inaccurate = untrusted & (problem.model.accurate() is not None)
+    # On the way to a likelihood without bound nothing better is to come once the digits are gone.
+    collapsed = untrusted & degenerate & ~inaccurate & ~fresh
     fell = known & ~fresh & algorithm.monotone & (gain < -noise)
-    lost = ~finite | inaccurate | fell
+    lost = ~finite | inaccurate | collapsed | fell
     retry = lost & ~move.plain & ~fresh
 
     decoded = problem.model.decode
@@ -307,13 +312,14 @@ def step(problem: Problem, state: State) -> State:
         (retry, Status.running),
         (~finite, Status.not_finite),
         (inaccurate, Status.inaccurate),
+        (collapsed, Status.degenerate_component),
         (fell, Status.objective_decreased),
         (judged, problem.termination.done),
         ((num_steps >= problem.max_steps) & move.settled, problem.termination.at_limit),
     )
     doubt = _first(
-        (problem.model.degenerate(params), Status.degenerate_component),
-        (loss > jnp.sqrt(eps), Status.inaccurate),
+        (degenerate, Status.degenerate_component),
+        (untrusted, Status.inaccurate),
         otherwise=Status.converged,
     )
     recorded = algorithm.record.add(state.r_state, decoded(params), num_steps, problem.max_steps)
@@ -358,8 +364,8 @@ def _rejected(problem: Problem, state: State, move: _Move, status: Array, num_st
 
 def _with_doubt(state: State) -> State:
     """A run that has ended well, but where its result cannot be trusted, with the reason for its status."""
-    # At the floor of a covariance a fall is rounding too: what matters is that the fit is degenerate.
-    fallen = (state.status == Status.objective_decreased) & (state.doubt == Status.degenerate_component)
+    # Where the iterate is in doubt a fall is only a sign of it: what matters is that the fit is degenerate.
+    fallen = state.status == Status.objective_decreased
     ended = (state.status == Status.converged) | (state.status == Status.completed) | fallen
     doubtful = ended & (state.doubt != Status.converged)
     return state._replace(status=Status.where(doubtful, state.doubt, state.status))

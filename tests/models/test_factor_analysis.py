@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 
 import jaxem
 from jaxem import factor_analysis
-from tests import engine
+from tests import engine, product
 from tests.families.test_factor import log_density
 
 SQUAREM = jaxem.squarem()
@@ -252,6 +252,19 @@ def test_columns_explained_wholly_are_reported():
     fit = engine.solve(model, start(model, x, weights), x, weights, tol=1e-9)
     assert engine.name(fit) == "degenerate_component"
     assert_allclose(fit.params.noise_variance[0], 0.005, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_density_without_bound_ends_where_its_digits_do():
+    # The joint density of parameters and factors grows without bound as one column's noise vanishes.
+    cell = product.models()["factors"]
+    rule = jaxem.Algorithm(e_step=jaxem.e_step.Mode(), m_step=jaxem.m_step.Newton())
+    fit = engine.solve(cell.model, cell.start, cell.x, cell.weights, algorithm=rule, tol=1e-13, max_steps=400)
+    assert engine.name(fit) == "degenerate_component"
+    assert float(cell.model.loss(fit.params)) < 1e-7
+    history = np.asarray(fit.history)[: int(fit.num_steps) + 1]
+    assert np.diff(history).min() > 0
+    assert_allclose(fit.objective, history[-1], rtol=1e-6)
 
 
 @pytest.mark.slow
