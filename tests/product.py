@@ -90,6 +90,7 @@ def models() -> dict[str, Cell]:
         conjugate = conjugate or jaxem.Gaussian(name, prior[name](np.asarray(x)))
         mixture = jaxem.Mixture(conjugate, 3, weights_prior=jaxem.Dirichlet(1.5))
         cells[f"{name}, priors"] = Cell(mixture, start, x, w)
+    cells["VEV"] = cells["full"]._replace(model=jaxem.GaussianMixture(3, "VEV"))
     rng = np.random.default_rng(5)
     labels = np.arange(240) % 2
     bits = (rng.random((240, 5)) < np.where(labels[:, None] == 0, 0.25, 0.7)).astype(float)

@@ -1,26 +1,33 @@
 """Data that are no real numbers: counts, and profiles of discrete columns."""
 
 from collections.abc import Sequence
-from math import lgamma
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from scipy.special import gammaln
 
 from jaxem.plot._style import FAINT, INK, color, dash, tidy, title
 
 
 def counts(
-    ax: Axes, x: Float[np.ndarray, " n"], weights: Float[np.ndarray, " k"], rates: Float[np.ndarray, " k"], *, column=""
+    ax: Axes,
+    x: Float[np.ndarray, " n"],
+    weights: Float[np.ndarray, " k"],
+    rates: Float[np.ndarray, " k"],
+    theta: Float[np.ndarray, " k"] | None = None,
+    *,
+    column: str = "",
 ) -> Axes:
-    """Relative frequency of counts with the probabilities of a Poisson mixture and of its components.
+    """Relative frequency of counts with the probabilities of a mixture and of its components.
 
     **Arguments:**
 
     - `ax`: axes to draw on.
     - `x`: non-negative integers `[n]`.
-    - `weights`, `rates`: of the components, `[k]`.
+    - `weights`, `rates`: shares and means of the components, `[k]`.
+    - `theta`: of negative binomial components, `[k]`: variances are `rate + rate^2 / theta`. Poisson ones without.
     - `column`: label of the axis.
 
     **Returns:** `ax`.
@@ -41,9 +48,8 @@ def counts(
     share = np.histogram(x, bins=edges)[0] / len(x) / step
     ax.bar(edges[:-1] + (step - 1) / 2, share, 0.8 * step, color=FAINT, zorder=0)
     grid = np.arange(low, high + 1)
-    log_factorial = np.array([lgamma(value + 1.0) for value in grid])
     rate = np.maximum(np.asarray(rates, float)[:, None], np.finfo(float).tiny)
-    parts = np.asarray(weights, float)[:, None] * np.exp(grid * np.log(rate) - rate - log_factorial)
+    parts = np.asarray(weights, float)[:, None] * np.exp(_log_probability(grid, rate, theta))
     marker = {"marker": "o", "markersize": 3} if len(grid) <= 40 else {}
     for j, part in enumerate(parts):
         ax.plot(grid, part, color=color(j), linestyle=dash(j), linewidth=1.2, **marker)
@@ -52,6 +58,15 @@ def counts(
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     return tidy(ax)
+
+
+def _log_probability(grid: np.ndarray, rate: np.ndarray, theta: np.ndarray | None) -> np.ndarray:
+    """Of the counts in `grid` `[m]` under means `rate` `[k, 1]`: `[k, m]`."""
+    if theta is None:
+        return grid * np.log(rate) - rate - gammaln(grid + 1.0)
+    shape = np.asarray(theta, float)[:, None]
+    ways = gammaln(grid + shape) - gammaln(shape) - gammaln(grid + 1.0)
+    return ways - shape * np.log1p(rate / shape) - grid * np.log1p(shape / rate)
 
 
 def profiles(

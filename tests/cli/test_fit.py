@@ -153,6 +153,7 @@ def test_covariance_structures(run, tmp_path, covariance):
     ("model", "high", "fields"),
     [
         ("poisson-mixture", 9, {"rate": (2, 3)}),
+        pytest.param("negative-binomial-mixture", 9, {"mean": (2, 3), "theta": (2, 3)}, marks=pytest.mark.slow),
         pytest.param("bernoulli-mixture", 2, {"probability": (2, 3)}, marks=pytest.mark.slow),
         ("categorical-mixture", 3, {"probabilities": (2, 3, 3)}),
     ],

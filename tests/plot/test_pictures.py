@@ -154,6 +154,15 @@ def test_counts_are_frequencies_under_probabilities():
     np.testing.assert_allclose(total.get_ydata(), expected)
 
 
+def test_counts_that_vary_more():
+    from scipy.stats import nbinom
+
+    x, theta, mean = np.array([0, 0, 1, 2, 2, 2, 7]), np.array([2.0, 0.4]), np.array([0.5, 3.0])
+    ax = plot.counts(figure().subplots(), x, np.array([0.3, 0.7]), mean, theta, column="visits")
+    parts = nbinom.pmf(np.arange(8), theta[:, None], (theta / (theta + mean))[:, None])
+    np.testing.assert_allclose(ax.lines[-1].get_ydata(), np.array([0.3, 0.7]) @ parts)
+
+
 def test_profiles_write_their_values():
     values = np.array([[0.25, 0.5], [0.125, 1.0]])
     ax = plot.profiles(figure().subplots(), values, np.array([0.4, 0.6]), columns=["a", "b"], name="probability")

@@ -109,12 +109,17 @@ def numbered(cells: list[list[str]]) -> dict[str, list[str]]:
     return {str(j): row for j, row in enumerate(cells)}
 
 
+def means_and_deviations(means: np.ndarray, deviations: np.ndarray) -> tuple[str, dict[str, list[str]]]:
+    """What a `describe` returns of means and standard deviations, both `[k, d]`."""
+    rows = zip(means, deviations, strict=True)
+    cells = [[f"{mean:.4g} ± {deviation:.3g}" for mean, deviation in zip(*row, strict=True)] for row in rows]
+    return "mean ± sd", numbered(cells)
+
+
 def describe_gaussians(view: View) -> tuple[str, dict[str, list[str]]]:
     """The `describe` of Gaussian components: mean and standard deviation of each column, in the units of the data."""
     components = view.gaussians()
-    rows = zip(components.means, components.standard_deviations, strict=True)
-    cells = [[f"{mean:.4g} ± {sd:.3g}" for mean, sd in zip(*row, strict=True)] for row in rows]
-    return "mean ± sd", numbered(cells)
+    return means_and_deviations(components.means, components.standard_deviations)
 
 
 def describe_field(field: str, name: str, style: str) -> Callable[[View], tuple[str, dict[str, list[str]]]]:

@@ -19,15 +19,24 @@ def gaussian(view: View) -> Panel:
 
 def poisson(view: View) -> Panel:
     """Rates `[k, d]` as shaded cells; of a single column the relative frequency of counts."""
+    return _counts(view, np.asarray(view.members.rate, float), None, "rate")
+
+
+def negative_binomial(view: View) -> Panel:
+    """Means `[k, d]` as shaded cells; of a single column the relative frequency of counts."""
+    mean = np.asarray(view.members.mean, float)
+    return _counts(view, mean, np.broadcast_to(np.asarray(view.members.theta, float), mean.shape), "mean")
+
+
+def _counts(view: View, mean: np.ndarray, theta: np.ndarray | None, name: str) -> Panel:
     from jaxem.plot import counts
 
-    rate = np.asarray(view.members.rate, float)
     if view.x.shape[1] > 1:
-        return _profiles(view, rate, view.columns, "rate")
+        return _profiles(view, mean, view.columns, name)
 
     def draw(left: Any) -> None:
-        seen = view.x[~np.isnan(view.x)]
-        counts(left.subplots(), seen, view.weights, rate[:, 0], column=view.columns[0])
+        seen, spread = view.x[~np.isnan(view.x)], None if theta is None else theta[:, 0]
+        counts(left.subplots(), seen, view.weights, mean[:, 0], spread, column=view.columns[0])
 
     return draw, 5.0
 

@@ -7,7 +7,15 @@ import numpy as np
 
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
-from jaxem.cli.kinds._kind import Kind, blank, by_means, describe_field, describe_gaussians, incomplete
+from jaxem.cli.kinds._kind import (
+    Kind,
+    blank,
+    by_means,
+    describe_field,
+    describe_gaussians,
+    incomplete,
+    means_and_deviations,
+)
 
 
 def _gaussian_mixture(num_components: int, **options: Any) -> Any:
@@ -45,6 +53,11 @@ def _describe_student(view: View) -> tuple[str, dict[str, list[str]]]:
     return heading.replace("sd", "scale"), dict(zip(titles, rows.values(), strict=True))
 
 
+def _describe_negative_binomial(view: View) -> tuple[str, dict[str, list[str]]]:
+    mean, theta = np.asarray(view.members.mean, float), np.asarray(view.members.theta, float)
+    return means_and_deviations(mean, np.sqrt(mean + mean**2 / theta))
+
+
 MIXTURES = {
     "gaussian-mixture": Kind(
         title="Gaussian mixture",
@@ -74,6 +87,14 @@ MIXTURES = {
         describe=describe_field("rate", "rate", "{:.4g}"),
         panel=panels.poisson,
         missing=incomplete,
+    ),
+    "negative-binomial-mixture": Kind(
+        title="Negative binomial mixture",
+        options=lambda covariance, x: {},
+        build=_mixture("NegativeBinomial"),
+        layout=_layout("NegativeBinomialParams", "mean", "theta"),
+        describe=_describe_negative_binomial,
+        panel=panels.negative_binomial,
     ),
     "bernoulli-mixture": Kind(
         title="Bernoulli mixture",
