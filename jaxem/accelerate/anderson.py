@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.accelerate._accelerator import AbstractAccelerator
+from jaxem.kernels import linalg
 from jaxem.kernels.linalg import matmul
 
 _SLOW, _BASE = 25, 1.2  # how damping relaxes with successes (Henderson and Varadhan 2019)
@@ -90,7 +91,7 @@ def _damped(columns, target, successes):
     scale = jnp.sqrt(jnp.sum(columns**2, 0))
     scale = jnp.where(scale > 0, scale, 1)
     unit = columns / scale[None, :]
-    values, vectors = jnp.linalg.eigh(matmul(unit.T, unit))
+    values, vectors = linalg.eigh(matmul(unit.T, unit))
     values = jnp.maximum(values, 0)
     inner = matmul(vectors.T, matmul(unit.T, target[:, None]))[:, 0]
     least = jnp.finfo(values.dtype).eps * values.shape[0] * jnp.max(values)

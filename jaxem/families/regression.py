@@ -223,7 +223,7 @@ def solve_normal(gram: Float[Array, "k p p"], slope: Float[Array, "k p"], start:
     gram, slope = linalg.symmetrize(gram) / size, slope / size[..., 0]
 
     def by_eigenvalue(gram, rest, start):
-        values, vectors = jnp.linalg.eigh(gram)
+        values, vectors = linalg.eigh(gram)
         known = values > 10 * p * eps * jnp.max(values, -1, keepdims=True)
         inverse = jnp.where(known, 1 / jnp.where(known, values, 1), 0)
         along = linalg.einsum("kji,kj->ki", vectors, rest)

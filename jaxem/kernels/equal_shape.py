@@ -48,7 +48,7 @@ def _(floor, primals, tangents):
 
 def _eigen(scatter):
     """Eigenvalues, descending, and eigenvectors as columns."""
-    values, vectors = jnp.linalg.eigh(linalg.symmetrize(scatter))
+    values, vectors = linalg.eigh(linalg.symmetrize(scatter))
     return jnp.maximum(values[..., ::-1], 0), vectors[..., ::-1]
 
 

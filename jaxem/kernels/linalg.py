@@ -1,8 +1,12 @@
 """Small dense linear algebra, batched over leading axes, at full precision on every device."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import sequential_vmap
 from jaxtyping import Array
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -51,12 +55,8 @@ def outer(a: Array, b: Array) -> Array:
 
 @jax.custom_jvp
 def cholesky(a: Array) -> Array:
-    """Lower Cholesky factor; NaN where there is none.
-
-    Batched LAPACK calls that run side by side can wait for each other's threads forever on a CPU (jaxlib 0.10), so
-    triangular solves and derivatives here are matrix products, and what a loop factors it factors in turn.
-    """
-    return jnp.linalg.cholesky(a)
+    """Lower Cholesky factor; NaN where there is none."""
+    return _one_by_one_on_cpu(jnp.linalg.cholesky, a)
 
 
 @cholesky.defjvp
@@ -66,6 +66,42 @@ def _(primals, tangents):
     inner = matmul(matmul(inverse, symmetrize(tangents[0])), transpose(inverse))
     half = jnp.tril(inner) - diagonal_matrix(jnp.diagonal(inner, axis1=-2, axis2=-1) / 2)
     return factor, matmul(factor, half)
+
+
+@jax.custom_jvp
+def eigh(a: Array) -> tuple[Array, Array]:
+    """Eigenvalues in ascending order, and eigenvectors in columns, of symmetric matrices."""
+    return _one_by_one_on_cpu(_eigh, a)
+
+
+@eigh.defjvp
+def _(primals, tangents):
+    values, vectors = eigh(*primals)
+    inner = matmul(matmul(transpose(vectors), symmetrize(tangents[0])), vectors)
+    eye = jnp.broadcast_to(jnp.eye(values.shape[-1], dtype=bool), inner.shape)
+    gap = jnp.where(eye, 1, values[..., None, :] - values[..., :, None])
+    turned = jnp.where(eye, 0, inner / gap)
+    return (values, vectors), (jnp.diagonal(inner, axis1=-2, axis2=-1), matmul(vectors, turned))
+
+
+def _one_by_one_on_cpu(fn: Callable, a: Array) -> Any:
+    """`fn` of all matrices; on a CPU of each in turn, whatever the axes before them, those of `vmap` included.
+
+    There a call of LAPACK with several matrices spreads them over XLA's threads and waits for them in one of these: as
+    many calls side by side as there are threads wait forever (jaxlib up to 0.10). That is also why triangular solves
+    and derivatives are matrix products here.
+    """
+
+    def in_turn(a):
+        found = jax.lax.map(sequential_vmap(fn), a.reshape(-1, *a.shape[-2:]))
+        return jax.tree.map(lambda leaf: leaf.reshape(*a.shape[:-2], *leaf.shape[1:]), found)
+
+    return jax.lax.platform_dependent(a, cpu=in_turn, default=fn)
+
+
+def _eigh(a: Array) -> tuple[Array, Array]:
+    values, vectors = jnp.linalg.eigh(a)
+    return values, vectors
 
 
 @jax.custom_jvp

@@ -11,6 +11,7 @@ from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
+from jaxem.kernels import linalg
 from jaxem.kernels.chunks import local, num_rows
 from jaxem.kernels.linalg import matmul
 from jaxem.latent._latent import AbstractLatent
@@ -228,7 +229,7 @@ def _laplace(density: Callable[[Array], Array], start: Array) -> _Laplace:
         return _Laplace(start, jnp.zeros((0, 0), start.dtype))
 
     def curvature(z):
-        values, vectors = jnp.linalg.eigh(-jax.hessian(density)(z))
+        values, vectors = linalg.eigh(-jax.hessian(density)(z))
         return jnp.where(values > 0, values, 1), vectors
 
     def improve(_, carry):

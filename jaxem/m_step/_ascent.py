@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 
 from jaxem._coordinates import vector
 from jaxem._model import AbstractModel
+from jaxem.kernels import linalg
 from jaxem.kernels.linalg import einsum, transpose
 
 
@@ -33,11 +34,10 @@ def newton_step(
     value, gradient = jax.value_and_grad(objective)(blocks)
     gradient = [g * m for g, m in zip(gradient, masks, strict=True)]
     floors = jnp.finfo(value.dtype).eps ** (1 - jnp.arange(halvings + 1, dtype=value.dtype) / max(halvings, 1))
-    directions: list[Array] = []
-    for i, (g, m) in enumerate(zip(gradient, masks, strict=True)):
-        # One decomposition after the other: see `linalg.cholesky`.
-        after = sum((jnp.sum(d) for d in directions), jnp.zeros((), value.dtype))
-        directions.append(_uphill(_hessian_block(objective, blocks, i) + 0 * after, g, m, floors))
+    directions = [
+        _uphill(_hessian_block(objective, blocks, i), g, m, floors)
+        for i, (g, m) in enumerate(zip(gradient, masks, strict=True))
+    ]
     steps = 0.5 ** jnp.arange(halvings + 1, dtype=value.dtype)
 
     def along(step: Any, direction: list[Array]) -> tuple[list[Array], Array]:
@@ -81,7 +81,7 @@ def _uphill(hessian: Array, gradient: Array, mask: Array, floors: Array) -> Arra
     both = mask[:, :, None] * mask[:, None, :]
     eye = jnp.eye(mask.shape[1], dtype=mask.dtype)[None]
     curvature = -(hessian + transpose(hessian)) / 2 * both + (1 - mask)[:, :, None] * eye
-    values, vectors = jnp.linalg.eigh(curvature)
+    values, vectors = linalg.eigh(curvature)
     size = jnp.abs(values)
     least = jnp.finfo(size.dtype).eps * size.shape[-1] * jnp.max(size, -1, keepdims=True)
     least = jnp.maximum(least[None], floors[:, None, None] * jnp.max(size, -1, keepdims=True)[None])

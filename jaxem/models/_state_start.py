@@ -29,7 +29,7 @@ def guess_states(
     lags = [jnp.pad(filled, ((0, 0), (lag, 0), (0, 0)), mode="edge")[:, :steps] for lag in range(-(-q // d))]
     recent = jnp.concatenate(lags, -1)
     second = linalg.einsum("ntj,ntk,nt->jk", recent, recent, there * weights[:, None])
-    values, vectors = jnp.linalg.eigh(second / jnp.sum(there * weights[:, None]))
+    values, vectors = linalg.eigh(second / jnp.sum(there * weights[:, None]))
     values, vectors = values[::-1][:q], vectors[:, ::-1][:, :q]
     values = jnp.maximum(values, 1e-3 * values[:1])
     scores = linalg.einsum("ntj,jq->ntq", recent, vectors / jnp.sqrt(jnp.where(values > 0, values, 1))[None])

@@ -150,7 +150,7 @@ def canonical(params: FactorParams) -> FactorParams:
     """
     many, back = _members(params)
     scaled = many.loading / jnp.sqrt(_noise(many))[..., None]
-    _, vectors = jnp.linalg.eigh(linalg.matmul(linalg.transpose(scaled), scaled))
+    _, vectors = linalg.eigh(linalg.matmul(linalg.transpose(scaled), scaled))
     loading = linalg.matmul(many.loading, vectors[..., ::-1])
     return jax.tree.map(back, many._replace(loading=_signed(loading)))
 

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,46 @@ def test_the_transpose_of_packing_is_a_symmetric_matrix_of_products(rng):
     x = jnp.asarray(rng.standard_normal((4, 1)))
     _, pull = jax.vjp(linalg.pack_symmetric, jnp.zeros((4, 4)))
     np.testing.assert_allclose(pull(linalg.products(x)[:, 0])[0], x @ x.T, rtol=1e-12)
+
+
+@pytest.mark.parametrize("fn", [linalg.cholesky, linalg.eigh])
+def test_decompositions_share_no_threads(fn):
+    # Two calls with several matrices each, side by side on two threads, would wait for each other (jaxlib 0.10).
+    shapes = jax.ShapeDtypeStruct((2, 3, 4, 4), jnp.float32)
+    text = jax.jit(jax.vmap(jax.vmap(fn))).lower(shapes).compile().as_text()
+    if jax.default_backend() != "cpu":
+        pytest.skip("spreads them over threads on a CPU only")
+    calls = [line for line in text.splitlines() if "lapack_" in line]
+    assert calls
+    assert all(re.search(r"operand_layout_constraints=\{f32\[(1,)*4,4\]", line) for line in calls)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_decompositions_of_any_batch(rng, shape):
+    a = rng.standard_normal((*shape, 4, 4))
+    a = jnp.asarray(a @ np.swapaxes(a, -1, -2) + np.eye(4))
+    np.testing.assert_allclose(linalg.cholesky(a), np.linalg.cholesky(a), atol=1e-12)
+    values, vectors = linalg.eigh(a)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(a), atol=1e-12)
+    np.testing.assert_allclose(linalg.from_eigen(vectors, values), a, atol=1e-12)
+
+
+def test_there_is_no_factor_of_what_is_not_positive():
+    a = jnp.array([[[1.0, 2.0], [2.0, 1.0]], [[4.0, 0.0], [0.0, 1.0]]])
+    factor = linalg.cholesky(a)
+    assert np.isnan(np.diagonal(factor[0])).all()
+    np.testing.assert_array_equal(factor[1], [[2, 0], [0, 1]])
+
+
+def test_derivatives_of_eigenvalues_and_vectors(definite, rng):
+    tangent = jnp.asarray(linalg.symmetrize(jnp.asarray(rng.standard_normal((3, 4, 4)))))
+    ours = jax.jvp(linalg.eigh, (definite,), (tangent,))[1]
+    theirs = jax.jvp(lambda a: tuple(jnp.linalg.eigh(a)), (definite,), (tangent,))[1]
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+    # The sum of squares of the eigenvalues is that of the entries.
+    gradient = jax.grad(lambda a: jnp.sum(jax.vmap(linalg.eigh)(a)[0] ** 2))(definite)
+    np.testing.assert_allclose(gradient, 2 * definite, atol=1e-10)
 
 
 def test_triangular_solves(definite, rng):

@@ -61,7 +61,7 @@ class AbstractMatrices(AbstractCovariance):
 
     def clip(self, covariance, floor):
         def by_eigenvalue(covariance):
-            values, vectors = jnp.linalg.eigh(covariance)
+            values, vectors = linalg.eigh(covariance)
             values = jnp.maximum(values, least_variance(values[..., -1:], floor))
             return linalg.matmul(vectors * values[..., None, :], linalg.transpose(vectors))
 

@@ -49,7 +49,7 @@ class EqualShape(AbstractMatrices):
     def unconstrain(self, covariance):
         if _unshared(covariance):
             return bijections.definite_to_free(covariance)
-        values, vectors = jnp.linalg.eigh(linalg.symmetrize(covariance))
+        values, vectors = linalg.eigh(linalg.symmetrize(covariance))
         log = jnp.log(values[:, ::-1])
         volume = jnp.mean(log, 1)
         shape = jnp.mean(log - volume[:, None], 0)
