@@ -124,8 +124,8 @@ def fit(
         restarts = count
 
     size = _lanes(model, shapes, n, restarts, batch_size)
-    problem = _problem(model, algorithm, termination, device_data, w, rows_per_chunk(model, shapes, n, size))
-    problem = _limits(problem, tol, max_steps)
+    rows = rows_per_chunk(model, shapes, n, size)
+    problem = _problem(model, algorithm, termination, device_data, w, rows, tol, max_steps)
     rehearse(model, algorithm, lambda: step(problem, begin(problem, problem.model.init(key, device_data, w), key)))
     draw = (
         partial(_draw, problem, key) if starts is None else partial(_encode, problem, key, starts, model is not plain)
@@ -155,7 +155,7 @@ def _init(static: Any, arrays: PyTree) -> PyTree:
 
 
 @program(quickly=True)
-def _problem(
+def _bind(
     model: AbstractModel,
     algorithm: Algorithm,
     termination: AbstractTermination | None,
@@ -163,13 +163,25 @@ def _problem(
     weights: Array,
     rows: int,
 ) -> Problem:
+    """All but what is at hand: a program would copy the data that it returns."""
     bound = model.bind(data, weights)
-    return Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination, rows=rows)
+    made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination, rows=rows)
+    return dataclasses.replace(made, data=None, weights=None)  # pyright: ignore[reportArgumentType]
 
 
-def _limits(problem: Problem, tol: float, max_steps: int) -> Problem:
-    values = jnp.asarray(tol, problem.weights.dtype), jnp.asarray(max_steps, jnp.int32)
-    return eqx.tree_at(lambda p: (p.tol, p.max_steps), problem, values)
+def _problem(
+    model: AbstractModel,
+    algorithm: Algorithm,
+    termination: AbstractTermination | None,
+    data: PyTree,
+    weights: Array,
+    rows: int,
+    tol: float,
+    max_steps: int,
+) -> Problem:
+    bound = _bind(model, algorithm, termination, data, weights, rows)
+    limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
+    return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
 
 
 @program(quickly=True)

@@ -54,7 +54,7 @@ def test_programs_are_prepared_once_and_not_for_arrays_bound_to_a_device():
 def test_a_fit_compiles_each_of_its_programs_once(compiled):
     x = np.random.default_rng(0).normal(size=(83, 2))
     jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3)
-    names = "_problem", "_draw", "_begin", "_refill", "_advance", "_take", "finish"
+    names = "_bind", "_draw", "_begin", "_refill", "_advance", "_take", "finish"
     assert {name: compiled(name) for name in names} == dict.fromkeys(names, 1)
 
 
