@@ -24,6 +24,7 @@ def dash(component: int):
 
 
 def tidy(ax: Axes) -> Axes:
+    """Axes without a box, in small print; returns them."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(MUTED)
     ax.tick_params(colors=INK, labelsize=8, length=3, color=MUTED)
@@ -33,6 +34,7 @@ def tidy(ax: Axes) -> Axes:
 
 
 def title(ax: Axes, text: str) -> None:
+    """A title over the left end of the axes."""
     ax.set_title(text, fontsize=9.5, color=INK, loc="left")
 
 
@@ -47,6 +49,7 @@ def thin(n: int) -> np.ndarray:
 
 
 def thinned_note(n: int) -> str:
+    """What a title adds where not all of `n` rows are drawn."""
     return "" if n <= MAX_POINTS else f" ({MAX_POINTS:,} of {n:,} rows drawn)"
 
 
@@ -60,4 +63,5 @@ def view(values: np.ndarray, means: np.ndarray, sds: np.ndarray) -> tuple[float,
 
 
 def point_size(n: int) -> float:
+    """Area of a point among `n`, in square points."""
     return float(np.clip(600 / np.sqrt(max(n, 1)), 3, 22))
