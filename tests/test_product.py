@@ -1,6 +1,5 @@
 """Algorithms x models: every legal cell keeps its promise, every other is refused with its reason."""
 
-import os
 from pathlib import Path
 
 import chex
@@ -12,8 +11,6 @@ import pytest
 import jaxem
 from tests import engine, product
 
-# Every n-th cell from the i-th on (`JAXEM_PRODUCT=i/n`), for runs that have not the time for all of them.
-PART, PARTS = (int(number) for number in os.environ.get("JAXEM_PRODUCT", "0/1").split("/"))
 # Model by model: plain EM, which most of its cells are compared with, is compiled once.
 LEGAL = [
     (a, m, dtype)
@@ -21,7 +18,7 @@ LEGAL = [
     for dtype in ("float64", "float32")
     for a in product.ALGORITHMS
     if product.legal(a, m)
-][PART::PARTS]
+]
 REFUSED = [
     pytest.param(a, m, marks=pytest.mark.slow if m in product.latents() else ())
     for a in product.ALGORITHMS
