@@ -23,7 +23,7 @@ def test_quick_run_prints_a_table(command, scenario):
     env = {**os.environ, "PYTHONWARNINGS": "default"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| jaxem") or "fit |" in line]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and ("jaxem" in line or "fit |" in line)]
     assert rows, done.stdout
 
 
