@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_batching import sequential_vmap
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -92,9 +92,15 @@ def _one_by_one_on_cpu(fn: Callable, a: Array) -> Any:
     and derivatives are matrix products here.
     """
 
+    @custom_vmap
     def in_turn(a):
-        found = jax.lax.map(sequential_vmap(fn), a.reshape(-1, *a.shape[-2:]))
+        found = jax.lax.map(fn, a.reshape(-1, *a.shape[-2:]))
         return jax.tree.map(lambda leaf: leaf.reshape(*a.shape[:-2], *leaf.shape[1:]), found)
+
+    @in_turn.def_vmap
+    def _(axis_size, in_batched, a):
+        found = in_turn(a)
+        return found, jax.tree.map(lambda _: True, found)
 
     return jax.lax.platform_dependent(a, cpu=in_turn, default=fn)
 
