@@ -64,6 +64,8 @@ LIKE_EM = {
     "newton",
     "accelerated em_gradient",
 }
+# Those that stay near there, within the noise of their draws.
+STOCHASTIC = {"stochastic_em", "monte_carlo_em", "saem", "monte carlo em_gradient"}
 
 
 class Cell(NamedTuple):
@@ -167,6 +169,11 @@ def legal(algorithm: str, model: str) -> bool:
     needed, supplied = rungs(algorithm, model)
     latent = models()[model].model.latent
     return needed <= supplied and ALGORITHMS[algorithm].e_step.needs not in latent.lacks
+
+
+def plain(model: str) -> str:
+    """What others are compared with."""
+    return "em" if models()[model].model.linear else "em_gradient"
 
 
 def discrete(model: Any) -> bool:

@@ -51,7 +51,7 @@ def test_legal(algorithm, model, dtype):
         lambda leaf: jnp.asarray(leaf, dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
         (cell.start, cell.x, cell.weights),
     )
-    plain = jaxem.em() if cell.model.linear else jaxem.em_gradient()
+    plain = product.ALGORITHMS[product.plain(model)]
     exact = dtype == "float64"
     eps = float(jnp.finfo(dtype).eps)
     if algorithm in product.LIKE_EM:
@@ -79,6 +79,12 @@ def test_legal(algorithm, model, dtype):
         best = engine.solve(cell.model, start, x, w, tol=1e-14, algorithm=plain, max_steps=3000)
         assert jaxem.status_name(best.status) == "converged"
         np.testing.assert_allclose(fit.objective, best.objective, atol=1e-6 * len(w) * 1e-2)
+    fitted = jaxem.status_name(fit.status) != "degenerate_component"
+    if algorithm in product.STOCHASTIC and exact and fitted and product.legal(product.plain(model), model):
+        # The sample itself costs half a nat for each parameter; what the draws cost must not be more.
+        for origin in (start, fit.params):
+            best = engine.solve(cell.model, origin, x, w, tol=1e-10, algorithm=plain, max_steps=3000)
+            assert float(best.objective - fit.objective) <= cell.model.num_parameters(fit.params) / 2
     if rule.m_step.rung == 3 and rule.monotone:
         assert fit.posterior is not None
         assert float(fit.log_likelihood) > float(fit.objective)
