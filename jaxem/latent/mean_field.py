@@ -11,6 +11,8 @@ from jaxem.kernels import dirichlet
 from jaxem.kernels.linalg import cholesky, diagonal_matrix, einsum, inverse_lower, matmul, transpose
 from jaxem.latent._latent import AbstractLatent
 
+_TOGETHER = 4  # documents that wait for one another on a CPU; elsewhere all of a chunk
+
 
 class MeanFieldTree(NamedTuple):
     """Potentials or moments of documents of `L` distinct words under `K` topics.
@@ -105,30 +107,38 @@ def _log_words(potentials: MeanFieldTree) -> Array:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _optimum(steps: int, tol: float, potentials: MeanFieldTree) -> Array:
-    counts, alpha = potentials.counts, potentials.concentration
+    leading = potentials.log_normalizer.shape
+    documents = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), potentials)
+    ascend = partial(_ascend, steps, tol)
+    gamma = jax.lax.platform_dependent(
+        documents, cpu=partial(jax.lax.map, ascend, batch_size=_TOGETHER), default=jax.vmap(ascend)
+    )
+    return gamma.reshape(*leading, -1)
+
+
+def _ascend(steps: int, tol: float, document: MeanFieldTree) -> Float[Array, " K"]:
+    counts, alpha = document.counts, document.concentration
     eps = jnp.finfo(counts.dtype).eps
-    log = _log_words(potentials)
+    log = _log_words(document)
     table = jnp.exp(log - jnp.max(log, -1, keepdims=True))  # at least one topic has a 1 for each word
-    mean = jnp.sum(counts, -1, keepdims=True) / alpha.shape[-1]
-    enough = jnp.maximum(tol, 8 * eps * (1 + mean + jnp.max(alpha, -1, keepdims=True)))
+    mean = jnp.sum(counts) / alpha.shape[0]
+    enough = jnp.maximum(tol, 8 * eps * (1 + mean + jnp.max(alpha)))
     least = 0.75 * jnp.log(jnp.finfo(counts.dtype).tiny)  # so that no sum over topics is zero
 
     def improve(carry):
-        turn, gamma, moving = carry
+        turn, gamma, _ = carry
         log_share = dirichlet.expected_log(gamma)
-        share = jnp.exp(jnp.maximum(log_share - jnp.max(log_share, -1, keepdims=True), least))
-        total = einsum("...lk,...k->...l", table, share)
-        new = alpha + share * einsum("...lk,...l->...k", table, counts / total)
-        change = jnp.max(jnp.abs(new - gamma), -1, keepdims=True)
-        # A document that has arrived stays, whichever others are in its block.
-        return turn + 1, jnp.where(moving, new, gamma), moving & ~(change <= enough)
+        share = jnp.exp(jnp.maximum(log_share - jnp.max(log_share), least))
+        total = matmul(table, share)
+        new = alpha + share * matmul(counts / total, table)
+        return turn + 1, new, ~(jnp.max(jnp.abs(new - gamma)) <= enough)
 
     def going(carry):
         turn, _, moving = carry
-        return (turn < steps) & jnp.any(moving)
+        return (turn < steps) & moving
 
     start = alpha + mean
-    return jax.lax.while_loop(going, improve, (jnp.zeros((), jnp.int32), start, jnp.isfinite(start[..., :1])))[1]
+    return jax.lax.while_loop(going, improve, (jnp.zeros((), jnp.int32), start, jnp.all(jnp.isfinite(start))))[1]
 
 
 @_optimum.defjvp
