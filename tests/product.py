@@ -108,7 +108,14 @@ def models() -> dict[str, Cell]:
 
 def latents() -> dict[str, Cell]:
     """A model for each structure of what is hidden."""
-    from tests.families import heavy, test_censored, test_function_family, test_glm, test_negative_binomial
+    from tests.families import (
+        heavy,
+        test_censored,
+        test_function_family,
+        test_glm,
+        test_negative_binomial,
+        test_product_hidden,
+    )
     from tests.models import (
         test_function,
         test_hmm,
@@ -138,6 +145,7 @@ def latents() -> dict[str, Cell]:
         "Poisson regressions": Cell(*test_glm.cell()),
         "negative binomial": Cell(*test_negative_binomial.cell()),
         "zero-inflated": Cell(*test_negative_binomial.zero_inflated()),
+        "mixed columns": Cell(*test_product_hidden.cell()),
         "experts": Cell(*test_mixture_of_experts.cell()),
         "continuous function": Cell(*test_function.cell()),
         "log density": Cell(*test_function_family.cell()),

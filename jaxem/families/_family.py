@@ -173,7 +173,7 @@ class AbstractFamily(eqx.Module):
     @property
     def product_form(self) -> bool:
         """Whether `potentials` is the matrix product of `coefficients` and `statistics`."""
-        return True
+        return type(self).coefficients is not AbstractFamily.coefficients
 
     @property
     def shared(self) -> tuple[str, ...]:

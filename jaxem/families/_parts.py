@@ -32,12 +32,19 @@ class AbstractParts(AbstractFamily):
             paths += [name, *(f"{name}.{field}" for field in family.parameters)]
         return tuple(paths)
 
-    def maximize_part(self, name: str, stats: PyTree, params: dict[str, PyTree], frozen: tuple[str, ...]) -> PyTree:
+    def maximize_part(
+        self, name: str, stats: PyTree, params: dict[str, PyTree], frozen: tuple[str, ...], expanded: bool = False
+    ) -> PyTree:
         """The M-step of one part, from its own statistics."""
         if name in frozen:
             return params[name]
-        inner = tuple(path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}."))
-        return self.parts[name].maximize(stats, params[name], inner)
+        family = self.parts[name]
+        m_step = family.maximize_expanded if expanded else family.maximize
+        return m_step(stats, params[name], _within(name, frozen))
+
+    def redundant(self, params, frozen=()):
+        free = [name for name in self.parts if name not in frozen]
+        return sum(self.parts[name].redundant(params[name], _within(name, frozen)) for name in free)
 
     def log_prior(self, params):
         return fold(jnp.add, self._scalars(lambda family, p: family.log_prior(p), params))
@@ -88,3 +95,8 @@ class AbstractParts(AbstractFamily):
     def _scalars(self, fn: Callable[..., Array], params: dict[str, PyTree]) -> list[Array]:
         dtype = jax.tree.leaves(params)[0].dtype
         return [value.astype(dtype) for value in self._each(fn, params).values()]
+
+
+def _within(name: str, frozen: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the names in `frozen`, those of a part's parameters, as the part calls them."""
+    return tuple(path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}."))

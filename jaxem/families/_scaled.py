@@ -62,10 +62,6 @@ class AbstractScaled(AbstractFamily):
         """An array of the shape that the parameter has for all members, given parameters of `base`."""
 
     @property
-    def product_form(self) -> bool:
-        return False
-
-    @property
     def shared(self) -> tuple[str, ...]:
         return (*self.base.shared, *((self.spread,) if self.pooled else ()))
 

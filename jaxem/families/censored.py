@@ -36,10 +36,6 @@ class AbstractCensoredNormal(AbstractWrapped):
     def latent(self) -> TruncatedNormal:
         return TruncatedNormal()
 
-    @property
-    def product_form(self) -> bool:
-        return False
-
     def potentials(self, natural: GaussianNatural, x: Interval) -> TruncatedNormalPotentials:
         family, x = self.family, self.normal(x)
         k, d = natural.linear.shape

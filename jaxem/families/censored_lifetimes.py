@@ -58,10 +58,6 @@ class CensoredExponential(AbstractFamily):
     def latent(self) -> TruncatedExponential:
         return TruncatedExponential()
 
-    @property
-    def product_form(self) -> bool:
-        return False
-
     def natural(self, params: ExponentialParams) -> ExponentialNatural:
         return ExponentialNatural(bijections.positive_to_free(params.rate), -params.rate)
 
@@ -179,10 +175,6 @@ class CensoredWeibull(AbstractFamily):
 
     parameters: ClassVar[tuple[str, ...]] = ("shape", "scale")
     linear: ClassVar[bool] = False
-
-    @property
-    def product_form(self) -> bool:
-        return False
 
     def natural(self, params: WeibullParams) -> WeibullParams:
         return params

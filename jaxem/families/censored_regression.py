@@ -65,10 +65,6 @@ class CensoredRegression(AbstractWrapped):
     def latent(self) -> TruncatedNormal:
         return TruncatedNormal()
 
-    @property
-    def product_form(self) -> bool:
-        return False
-
     def responses(self, y: Any) -> Interval:
         """The intervals of the responses."""
         return y if isinstance(y, Interval) else Interval.limited(y, self.lower, self.upper)

@@ -99,10 +99,6 @@ class Factor(AbstractFamily):
     def latent(self) -> GaussianLatent:
         return GaussianLatent()
 
-    @property
-    def product_form(self) -> bool:
-        return False
-
     def _with(self, frame, anchor=None, anchored=False) -> "Factor":
         return Factor(self.num_factors, self.noise, self.floor, frame, anchor, anchored)
 

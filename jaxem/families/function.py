@@ -83,10 +83,6 @@ class FunctionFamily(AbstractFamily):
         self.shared, self.parameters = tuple(shared), (*shared, *(name for name in parameters if name not in shared))  # pyright: ignore
         self._draw, self._embed, self._check, self._key = draw, embed, check, None
 
-    @property
-    def product_form(self) -> bool:
-        return False
-
     def natural(self, params):
         return params
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from jaxem._errors import MissingCapabilityError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
-from jaxem.latent import Unlike, UnlikeTree
+from jaxem.latent import SeveralTree, Unlike
 
 
 @final
@@ -43,8 +43,6 @@ class OneOf(AbstractParts):
         for name, family in families.items():
             if not isinstance(family, AbstractFamily):
                 raise ValueError(f"{name} must be a family such as jaxem.Poisson(), got {family!r}")
-            if family.latent is not None and family.latent.row_axis != 1:
-                raise ValueError(f"{name}: OneOf cannot hold what {type(family).__name__} hides of a row")
 
     @property
     def parts(self):
@@ -56,10 +54,6 @@ class OneOf(AbstractParts):
     @property
     def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return all(family.linear for family in self.families)
-
-    @property
-    def product_form(self) -> bool:
-        return False
 
     @property
     def latent(self) -> Unlike | None:
@@ -89,7 +83,7 @@ class OneOf(AbstractParts):
         member = jnp.concatenate([bases[name] + own[name] if name in plain else bases[name] for name in self.names], 0)
         if len(plain) == len(self.names):
             return member
-        return UnlikeTree(member, tuple(() if name in plain else own[name] for name in self.names))
+        return SeveralTree(member, tuple(() if name in plain else own[name] for name in self.names))
 
     def log_base(self, x):
         return jnp.zeros_like(self.families[0].log_base(x))

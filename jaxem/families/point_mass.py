@@ -37,10 +37,6 @@ class PointMass(AbstractFamily):
         here = jnp.all(y == self.value, 1)
         return jnp.where(here, jnp.zeros_like(y[:, 0]), -jnp.inf)[None]
 
-    @property
-    def product_form(self) -> bool:
-        return False
-
     def log_base(self, x):
         return jnp.zeros(_rows(x), (x.y if isinstance(x, Responses) else x).dtype)
 

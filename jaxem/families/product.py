@@ -1,5 +1,5 @@
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce as fold
 from typing import Any, final
 
@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._errors import DataError
+from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
-from jaxem.families._table import check_table
+from jaxem.families._table import check_shape
 from jaxem.kernels.linalg import matmul
+from jaxem.latent import Independent, SeveralTree
 
 Columns = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -41,6 +42,9 @@ class Product(AbstractParts):
     - `columns`: the columns of each block, by name, where the data are one table `[n, d]`; each column in one block.
         Without them the data are a dictionary of tables, one for each block, with a row for each observation.
 
+    A block may hide variables of its own, such as the missing entries of `jaxem.Incomplete` or the scale of
+    `jaxem.StudentT`, and is as linear as its family: the product has the capabilities that all blocks have.
+
     Parameters are a dictionary of the blocks' parameters; a single one is called `"block.field"`, as in
     `frozen=("components.size.mean",)`.
 
@@ -63,11 +67,6 @@ class Product(AbstractParts):
                 raise ValueError(f"families: a block's name must be a string without dots, got {name!r}")
             if not isinstance(family, AbstractFamily):
                 raise ValueError(f"families: block {name!r} must be a family such as jaxem.Poisson(), got {family!r}")
-            if family.latent is not None or not family.linear:
-                raise ValueError(
-                    f"families: block {name!r}, {type(family).__name__}, hides variables of its own or has no "
-                    "sufficient statistics, which a product cannot hold yet"
-                )
         if self.columns is None:
             return
         if [name for name, _ in self.columns] != list(self.families):
@@ -95,8 +94,17 @@ class Product(AbstractParts):
         return any(family.coupled for family in self.families.values())
 
     @property
+    def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return all(family.linear for family in self.families.values())
+
+    @property
     def product_form(self) -> bool:
-        return all(family.product_form for family in self.families.values())
+        return all(family.latent is None and family.product_form for family in self.families.values())
+
+    @property
+    def latent(self) -> Independent | None:
+        hidden = tuple(family.latent for family in self.families.values())
+        return None if all(latent is None for latent in hidden) else Independent(hidden)
 
     # The linear map
 
@@ -110,15 +118,24 @@ class Product(AbstractParts):
     def statistics(self, x: PyTree) -> Float[Array, "p n"]:
         return jnp.concatenate(list(self._each(lambda family, a: family.statistics(a), self._split(x)).values()), 0)
 
-    def potentials(self, natural: dict[str, PyTree], x: PyTree) -> Float[Array, "k n"]:
+    def potentials(self, natural: dict[str, PyTree], x: PyTree) -> PyTree:
         x = self._split(x)
-        joint = {name: family for name, family in self.families.items() if family.product_form}
-        terms = [f.potentials(natural[name], x[name]) for name, f in self.families.items() if name not in joint]
+        plain = {name: family for name, family in self.families.items() if family.latent is None}
+        joint = {name: family for name, family in plain.items() if family.product_form}
+        own = {n: f.potentials(natural[n], x[n]) for n, f in self.families.items() if n not in joint}
+        terms = [own[name] for name in plain if name not in joint]
         if joint:
             coefficients = [family.coefficients(natural[name]) for name, family in joint.items()]
             statistics = [family.statistics(x[name]) for name, family in joint.items()]
             terms.append(matmul(jnp.concatenate(coefficients, -1), jnp.concatenate(statistics, 0)))
-        return fold(jnp.add, terms)
+        if self.latent is None:
+            return fold(jnp.add, terms)
+        if not terms:
+            latent, potentials = next(iter(zip(self.latent.members, own.values(), strict=True)))
+            assert latent is not None
+            like = jax.eval_shape(latent.log_normalizer, potentials)
+            terms.append(jnp.zeros(like.shape, like.dtype))
+        return SeveralTree(fold(jnp.add, terms), tuple(() if n in plain else own[n] for n in self.families))
 
     def log_base(self, x: PyTree) -> Float[Array, " n"]:
         return fold(jnp.add, self._each(lambda family, a: family.log_base(a), self._split(x)).values())
@@ -129,6 +146,16 @@ class Product(AbstractParts):
         self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
     ) -> dict[str, PyTree]:
         return {name: self.maximize_part(name, stats[name], params, frozen) for name in self.families}
+
+    def maximize_expanded(
+        self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
+    ) -> dict[str, PyTree]:
+        """The blocks that say how to expand their parameters do; the others are maximised as they are."""
+        plain = AbstractFamily.maximize_expanded
+        expand = {name: type(f).maximize_expanded is not plain for name, f in self.families.items()}
+        if not any(expand.values()):
+            return super().maximize_expanded(stats, params, frozen)
+        return {n: self.maximize_part(n, stats[n], params, frozen, expand[n]) for n in self.families}
 
     # The posterior
 
@@ -183,27 +210,51 @@ class Product(AbstractParts):
     def embed(self, x):
         return jnp.concatenate(list(self._each(lambda family, a: family.embed(a), self._split(x)).values()), -1)
 
+    def warm(self, params, x, weights):
+        return self._each(lambda family, p, a: family.warm(p, a, weights), params, self._split(x))
+
+    def impute(self, params: dict[str, PyTree], x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
+        """Rows with the missing entries of the blocks that take them filled in under each member: `[k, n, ...]`."""
+        x = self._split(x)
+        takes: dict[str, Any] = {name: f for name, f in self.families.items() if hasattr(f, "impute")}
+        if not takes:
+            raise MissingCapabilityError(
+                "none of the blocks of the product takes missing entries; see jaxem.Incomplete and "
+                "jaxem.IncompleteColumns"
+            )
+        keys = self._keys(key) if key is not None else dict.fromkeys(self.families)
+        filled = {name: family.impute(params[name], x[name], keys[name]) for name, family in takes.items()}
+        k = jax.tree.leaves(filled)[0].shape[0]
+
+        def as_they_are(rows):
+            return jax.tree.map(lambda a: jnp.broadcast_to(a[None], (k, *a.shape)), rows)
+
+        return self._joined({name: filled[name] if name in takes else as_they_are(x[name]) for name in self.families})
+
     def sample(self, key, params, labels):
-        blocks = self._each(lambda family, k, p: family.sample(k, p, labels), self._keys(key), params)
-        if self.columns is None:
-            return blocks
-        return jnp.concatenate(list(blocks.values()), -1)[:, np.argsort(self._order)]
+        return self._joined(self._each(lambda family, k, p: family.sample(k, p, labels), self._keys(key), params))
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        self._check(x, name, lambda family: family.check_rows)
 
     def check(self, x: Any, name: str = "data") -> None:
+        self._check(x, name, lambda family: family.check)
+
+    def _check(self, x: Any, name: str, of: Callable[[AbstractFamily], Callable[[Any, str], None]]) -> None:
         if self.columns is not None:
-            check_table(x, name)
+            check_shape(x, name)
             if x.shape[1] != len(self._order):
                 raise DataError(
                     f"{name} must have {len(self._order)} columns, as `columns` of the product says, got {x.shape[1]}"
                 )
             for block, which in self.columns:
-                self.families[block].check(x[:, list(which)], f"block {block!r} ({name}[:, {list(which)}])")
+                of(self.families[block])(x[:, list(which)], f"block {block!r} ({name}[:, {list(which)}])")
             return
         if not isinstance(x, Mapping) or set(x) != set(self.families):
             got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
             raise DataError(f"{name} must be a dictionary of tables with keys {list(self.families)}, got {got}")
         for block, family in self.families.items():
-            family.check(x[block], f"block {block!r} of {name}")
+            of(family)(x[block], f"block {block!r} of {name}")
         rows = {block: jax.tree.leaves(x[block])[0].shape[0] for block in self.families}
         if len(set(rows.values())) > 1:
             raise DataError(f"{name}: the blocks must have a row for each observation, got numbers of rows {rows}")
@@ -216,6 +267,12 @@ class Product(AbstractParts):
         if self.columns is None:
             return x
         return {name: _take(x, which) for name, which in self.columns}
+
+    def _joined(self, blocks: dict[str, PyTree]) -> PyTree:
+        """The opposite of `_split`, for tables `[..., d]`."""
+        if self.columns is None:
+            return blocks
+        return jnp.concatenate(list(blocks.values()), -1)[..., np.argsort(self._order)]
 
 
 def _take(x: Array, which: tuple[int, ...]) -> Array:

@@ -68,10 +68,6 @@ class LinearRegression(AbstractFamily):
         if not 0 <= self.floor < 1:
             raise ValueError(f"floor must lie in [0, 1), got {self.floor!r}")
 
-    @property
-    def product_form(self) -> bool:
-        return False
-
     # The linear map
 
     def natural(self, params: RegressionParams) -> RegressionNatural:

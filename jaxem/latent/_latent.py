@@ -1,5 +1,6 @@
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,10 +18,8 @@ class AbstractLatent(eqx.Module):
 
     What is hidden in each state of a discrete structure (see `Nested`) has leading axes `[k, n, ...]` where an
     observation alone has `[n]`; methods return values of the shape of the leading axes. A structure that puts them last
-    says so by `row_axis`, the axis of the rows in leaves for `[k, n]`.
+    says so by `map_rows`.
     """
-
-    row_axis: ClassVar[int] = 1
 
     @property
     def lacks(self) -> tuple[str, ...]:
@@ -67,6 +66,10 @@ class AbstractLatent(eqx.Module):
     def scale(self, moments: PyTree, factor: Array) -> PyTree:
         """Moments times a factor for each of their leading axes; for structures that put others first, override."""
         return scale(moments, factor)
+
+    def map_rows(self, fn: Callable[[Array, int], Array], tree: PyTree) -> PyTree:
+        """A tree of potentials or moments for `[k, n]` with `fn(leaf, axis of the rows)` in the place of each leaf."""
+        return jax.tree.map(lambda leaf: fn(leaf, 1), tree)
 
     def entropy(self, moments: PyTree) -> Array:
         """Entropy of the distribution with these moments, for each observation, in nats."""

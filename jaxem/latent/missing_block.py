@@ -1,6 +1,8 @@
 import math
-from typing import Any, ClassVar, final
+from collections.abc import Callable
+from typing import Any, final
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
@@ -32,8 +34,6 @@ class MissingBlock(AbstractLatent):
 
     gaussian: GaussianLatent = GaussianLatent()
 
-    row_axis: ClassVar[int] = -1
-
     def expectation(self, potentials: GaussianPotentials) -> tuple[GaussianPotentials, Array]:
         hidden, filled = _filled(potentials)
         mean, covariance, value = self.gaussian.posterior(filled)
@@ -61,6 +61,9 @@ class MissingBlock(AbstractLatent):
             return jnp.where(spread == 0, 0, leaf * spread)
 
         return GaussianPotentials(*map(one, moments))
+
+    def map_rows(self, fn: Callable[[Array, int], Array], tree: GaussianPotentials) -> GaussianPotentials:
+        return jax.tree.map(lambda leaf: fn(leaf, leaf.ndim - 1), tree)
 
     def _at(self, hidden: Array, z: Array) -> GaussianPotentials:
         z = jnp.moveaxis(z, -1, 0)

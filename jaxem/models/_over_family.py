@@ -137,7 +137,8 @@ class AbstractFamilyModel(AbstractConjugateModel):
     ) -> Float[Array, "..."]:
         """The rows with their missing entries filled in: `[n, d]` by posterior means, `[num_draws, n, d]` by draws.
 
-        For models whose family is `jaxem.Incomplete`, `jaxem.IncompleteColumns` or `jaxem.Factor`. Means are the
+        For models whose family is `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, or a `jaxem.Product`
+        of such (and others); rows that are a tree of arrays come back as such. Means are the
         expected entries given those that are there, averaged over the members; they understate the spread of what is
         missing, which draws show (Rubin 1987).
 
@@ -151,20 +152,33 @@ class AbstractFamilyModel(AbstractConjugateModel):
             return self._imputed(params, data, None)
         return jax.vmap(lambda key: self._imputed(params, data, key))(jax.random.split(key, num_draws))
 
-    @eqx.filter_jit
-    def _imputed(self, params, data, key):
+    def completion(self) -> Any:
+        """The family's `impute`."""
         complete: Any = getattr(self.distribution, "impute", None)
         if complete is None:
             raise MissingCapabilityError(
                 f"{type(self).__name__} takes no missing entries, which is for models of jaxem.Incomplete(family), "
                 "jaxem.IncompleteColumns(family) or jaxem.Factor(...)"
             )
+        return complete
+
+    @eqx.filter_jit
+    def _imputed(self, params, data, key):
+        complete = self.completion()
         keys: Any = (None, None) if key is None else jax.random.split(key)
         rows, latent = self.rows(data), self.latent
         model: Any = self._scoring(params)
         potentials = model.potentials(model.natural(params), data)
         moments = latent.expectation(potentials)[0] if key is None else latent.sample(keys[0], potentials)
         share = self.choice.local(moments if self.distribution.latent is None else moments.outer)
-        completed = complete(self.own(params), rows, keys[1])
-        mixed = jnp.sum(share.reshape(completed.shape[:2])[:, :, None] * completed, 0)
-        return jnp.where(jnp.isnan(rows), mixed, rows)
+        return fill(rows, share.reshape(share.shape[:2]), complete(self.own(params), rows, keys[1]))
+
+
+def fill(rows: PyTree, share: Float[Array, "k n"], completed: PyTree) -> PyTree:
+    """Rows whose NaN are the mean of those `completed` under each member, `[k, n, ...]`, weighted by its share."""
+
+    def one(leaf, own):
+        weight = share.reshape(share.shape + (1,) * (own.ndim - 2))
+        return jnp.where(jnp.isnan(leaf), jnp.sum(weight * own, 0), leaf)
+
+    return jax.tree.map(one, rows, completed)

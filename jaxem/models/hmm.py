@@ -10,13 +10,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
-from jaxem.families import AbstractFamily, Dirichlet, Incomplete, IncompleteColumns
+from jaxem.families import AbstractFamily, Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import matmul
 from jaxem.kernels.paths import draw_path, of_path, viterbi
 from jaxem.latent import Chain, ChainTree, NestedTree
-from jaxem.models._over_family import AbstractFamilyModel
+from jaxem.models._over_family import AbstractFamilyModel, fill
 from jaxem.models._pattern import Rows, as_fixed, stationary
 from jaxem.models.mixture import Mixture
 from jaxem.models.sequences import as_sequences
@@ -173,14 +173,12 @@ class HMM(AbstractFamilyModel):
         (n, steps), seen, ended = sequences.shape, sequences.seen(), sequences.ended()
         own = self.emission.potentials(natural.emission, sequences.rows(seen))
         hidden = self.emission.latent
-        axis = 1 if hidden is None else hidden.row_axis
 
-        def by_step(leaf: Array) -> Array:
-            at = axis % leaf.ndim
+        def by_step(leaf: Array, at: int) -> Array:
             split = leaf.reshape(*leaf.shape[:at], steps, n, *leaf.shape[at + 1 :])
             return jnp.swapaxes(split, at, at + 1)
 
-        own = jax.tree.map(by_step, own)
+        own = by_step(own, 1) if hidden is None else hidden.map_rows(by_step, own)
         log_initial, log_transition = natural.log_initial, natural.log_transition
         first, moves = self._first.possible(), self._moves.possible()
         if first is not None:
@@ -440,8 +438,7 @@ class HMM(AbstractFamilyModel):
 
     @eqx.filter_jit
     def _imputed(self, params, data, key):
-        if not isinstance(self.emission, Incomplete | IncompleteColumns):
-            return super()._imputed(params, data, key)
+        complete = self.completion()
         keys = (None, None) if key is None else jax.random.split(key)
         sequences, (factors, ended) = as_sequences(data), self._states(params, data)
         if keys[0] is None:
@@ -449,14 +446,21 @@ class HMM(AbstractFamilyModel):
         else:
             path = draw_path(keys[0], *factors, ended)[0]
             share = of_path(path, self.num_states, None, jnp.ones(path.shape[1], bool), factors[0]).local
-        values, seen = sequences.values, sequences.seen()[:, :, None]
-        given = jnp.where(seen, values, jnp.nan)
-        rows = jnp.swapaxes(given, 0, 1).reshape(-1, values.shape[2])
-        completed = self.emission.impute(params.emission, rows, keys[1])
-        mixed = jnp.sum(jnp.swapaxes(share, 0, 1).reshape(completed.shape[:2])[:, :, None] * completed, 0)
-        mixed = jnp.swapaxes(mixed.reshape(*share.shape[::2], -1), 0, 1)
-        filled = jnp.where(jnp.isnan(given), mixed, given)
-        return filled if ended is None else jnp.where(ended.T[:, :, None], values, filled)
+        seen, (n, steps) = sequences.seen(), sequences.shape
+
+        def gap(leaf):
+            mask = seen.reshape(seen.shape + (1,) * (leaf.ndim - 2))
+            return jnp.swapaxes(jnp.where(mask, leaf, jnp.nan), 0, 1).reshape(-1, *leaf.shape[2:])
+
+        rows = jax.tree.map(gap, sequences.values)
+        share = jnp.swapaxes(share, 0, 1).reshape(self.num_states, -1)
+        filled = fill(rows, share, complete(params.emission, rows, keys[1]))
+
+        def back(leaf, own):
+            own = jnp.swapaxes(own.reshape(steps, n, *own.shape[1:]), 0, 1)
+            return own if ended is None else jnp.where(ended.T.reshape(n, steps, *(1,) * (leaf.ndim - 2)), leaf, own)
+
+        return jax.tree.map(back, sequences.values, filled)
 
     def check(self, data: Any, weights: Any) -> None:
         if hasattr(data, "labels"):

@@ -3,14 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose
 
-from jaxem.latent import Categorical, GammaScale, GammaScaleTree, Nested, NestedTree, Unlike, UnlikeTree
+from jaxem.latent import Categorical, GammaScale, GammaScaleTree, Nested, NestedTree, SeveralTree, Unlike
 
 ROW = jnp.array([0.3, 2.0, 5.0])
 # Two scales a row.
 SCALES = GammaScaleTree(0.1 * ROW[None], *(jnp.stack([a * ROW, b + ROW], -1)[None] for a, b in ((1, 2), (2, 1))), None)
 SCALES = SCALES._replace(rate=-SCALES.power)
 LATENT = Unlike((None, GammaScale()))
-POTENTIALS = UnlikeTree(jnp.stack([-ROW, jnp.zeros(3)]), ((), SCALES))
+POTENTIALS = SeveralTree(jnp.stack([-ROW, jnp.zeros(3)]), ((), SCALES))
 
 
 def test_each_member_has_its_own():

@@ -1,0 +1,202 @@
+"""Products whose blocks hide variables of their own, or are not linear."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import special, stats
+
+import jaxem
+from jaxem.families import Gaussian, Incomplete, IncompleteColumns, PoissonRegression, Product, StudentT
+from jaxem.testing import check_model
+from tests import chains
+
+N = 150
+FAMILY = Product(
+    {
+        "kind": IncompleteColumns(jaxem.Categorical(3)),
+        "size": Incomplete(Gaussian()),
+        "tail": StudentT(),
+        "visits": jaxem.Poisson(),
+    },
+    columns={"size": [3, 0], "visits": [1], "kind": [4], "tail": [2]},
+)
+
+
+@lru_cache
+def cell():
+    """Two clusters of mixed columns with missing entries and outliers: model, start, rows, weights."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(12)
+        label = np.arange(N) % 2
+        size = rng.standard_normal((N, 2)) @ np.array([[1.0, 0.6], [0.0, 0.8]]) + 3.0 * label[:, None]
+        tail = stats.t.rvs(3, size=N, random_state=rng) + 2.0 * label
+        visits = rng.poisson(np.where(label == 0, 2.0, 6.0))
+        kind = np.where(rng.random(N) < 0.4, label, rng.integers(0, 3, N)).astype(float)
+        kind[rng.random(N) < 0.2] = np.nan
+        size[rng.random(size.shape) < 0.25] = np.nan
+        x = np.stack([size[:, 1], visits, tail, size[:, 0], kind], 1)
+        components = {
+            "kind": jaxem.CategoricalParams(jnp.array([[[0.5, 0.2, 0.3]], [[0.2, 0.5, 0.3]]])),
+            "size": jaxem.GaussianParams(
+                jnp.array([[0.2, -0.1], [2.5, 2.0]]), jnp.array([[[1.2, 0.3], [0.3, 0.9]], [[1.0, 0.2], [0.2, 1.4]]])
+            ),
+            "tail": jaxem.StudentTParams(
+                jnp.array([[0.2], [1.5]]), jnp.array([[[1.1]], [[0.8]]]), jnp.array([4.0, 5.0])
+            ),
+            "visits": jaxem.PoissonParams(jnp.array([[2.5], [5.0]])),
+        }
+        start = jaxem.MixtureParams(jnp.array([0.45, 0.55]), components)
+        return jaxem.Mixture(FAMILY, 2), start, jnp.asarray(x), jnp.ones(N)
+
+
+def densities(components, x):
+    """Log density of each row under each member, `[k, n]`, by SciPy."""
+    found = np.zeros((2, len(x)))
+    for j in range(2):
+        mean, covariance = (np.asarray(v[j]) for v in components["size"])
+        location, scale, dof = (np.ravel(v[j])[0] for v in components["tail"])
+        log_kind = np.log(components["kind"][0][j, 0])
+        for i, row in enumerate(np.asarray(x)):
+            size = row[[3, 0]]
+            there = ~np.isnan(size)
+            if there.any():
+                marginal = stats.multivariate_normal(mean[there], covariance[np.ix_(there, there)])
+                found[j, i] += marginal.logpdf(size[there])
+            found[j, i] += stats.t.logpdf(row[2], dof, location, np.sqrt(scale))
+            found[j, i] += stats.poisson.logpmf(row[1], components["visits"].rate[j, 0])
+            found[j, i] += 0 if np.isnan(row[4]) else log_kind[int(row[4])]
+    return found
+
+
+def test_density_is_the_product_of_those_of_the_blocks(double):
+    model, start, x, _ = cell()
+    own = densities(start.components, x) + np.log(np.asarray(start.weights))[:, None]
+    assert_allclose(model.log_prob(start, x), special.logsumexp(own, 0), rtol=1e-10)
+    tables = {name: x[:, list(which)] for name, which in FAMILY.columns}
+    assert_allclose(
+        jaxem.Mixture(Product(FAMILY.families), 2).log_prob(start, tables), special.logsumexp(own, 0), rtol=1e-10
+    )
+
+
+@pytest.mark.slow
+def test_it_keeps_the_contract(double):
+    model, start, x, _ = cell()
+    check_model(model, start, x[:40])
+
+
+def test_one_member_has_the_maximum_of_each_block(double):
+    _, start, x, _ = cell()
+    first = jax.tree.map(lambda leaf: leaf[0], start.components)
+    names = "size", "tail"
+    pair = Product({name: FAMILY.families[name] for name in names}, columns={"size": [1, 0], "tail": [2]})
+    rows = x[:, [0, 3, 2]]
+    settings = {"key": jax.random.key(0), "tol": 1e-13, "max_steps": 3000}
+    both = jaxem.fit(jaxem.Single(pair), rows, init={name: first[name] for name in names}, **settings)
+    for name, own in zip(names, (rows[:, [1, 0]], rows[:, 2:]), strict=True):
+        alone = jaxem.fit(jaxem.Single(FAMILY.families[name]), own, init=first[name], **settings)
+        jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=2e-5), both.params[name], alone.params)
+    assert both.status == jaxem.Status.converged
+
+
+def test_expansion_of_the_blocks_that_have_one(double):
+    rows = cell()[2][:, [2, 1]]
+    tail = StudentT(degrees_of_freedom=3.0)
+    model = jaxem.Single(Product({"tail": tail, "visits": jaxem.Poisson()}, {"tail": [0], "visits": [1]}))
+    settings = {"key": jax.random.key(0), "tol": 1e-12}
+    em = jaxem.fit(model, rows, **settings)
+    px = jaxem.fit(model, rows, algorithm=jaxem.px_em(), **settings)
+    alone = jaxem.fit(jaxem.Single(tail), rows[:, :1], algorithm=jaxem.px_em(), **settings)
+    assert_allclose(px.log_likelihood, em.log_likelihood, rtol=1e-9)
+    assert (np.diff(px.history) > -1e-9).all()
+    assert px.num_steps == alone.num_steps < em.num_steps
+    plain = jaxem.Single(Product({"a": jaxem.Poisson()}))
+    with pytest.raises(jaxem.MissingCapabilityError, match="maximize_expanded"):
+        jaxem.fit(plain, {"a": np.ones((3, 1))}, key=jax.random.key(0), algorithm=jaxem.px_em())
+
+
+def test_missing_entries_of_some_blocks_are_filled_in(double):
+    model, start, x, _ = cell()
+    rows = x.at[:, 4].set(jnp.where(jnp.isnan(x[:, 4]), 2.0, x[:, 4]))
+    filled = np.asarray(model.impute(start, x, key=jax.random.key(1)))[0]
+    assert not np.isnan(filled).any()
+    np.testing.assert_array_equal(filled[~np.isnan(x)], x[~np.isnan(x)])
+    assert set(np.unique(filled[:, 4])) == {0.0, 1.0, 2.0}
+    with pytest.raises(jaxem.MissingCapabilityError, match="no mean"):
+        model.impute(start, x)
+    # Without missing categories: regressions on the other column under each member.
+    family = Product(FAMILY.families | {"kind": jaxem.Categorical(3)}, FAMILY.columns)
+    filled = np.asarray(jaxem.Mixture(family, 2).impute(start, rows))
+    own = densities(start.components, rows) + np.log(np.asarray(start.weights))[:, None]
+    share = np.exp(own - special.logsumexp(own, 0))
+    gap = np.isnan(rows[:, 0]) & ~np.isnan(rows[:, 3])
+    mean, covariance = (np.asarray(v) for v in start.components["size"])
+    slope = covariance[:, 1, 0] / covariance[:, 0, 0]
+    expected = mean[:, 1:] + slope[:, None] * (np.asarray(rows)[None, :, 3] - mean[:, :1])
+    assert gap.any()
+    assert_allclose(filled[gap, 0], np.sum(share * expected, 0)[gap], rtol=1e-9)
+
+
+def test_states_of_a_chain_emit_them(double):
+    _, start, x, _ = cell()
+    initial, transition = np.array([0.3, 0.7]), np.array([[0.8, 0.2], [0.4, 0.6]])
+    params = jaxem.HMMParams(jnp.asarray(initial), jnp.asarray(transition), start.components)
+    hmm = jaxem.HMM(FAMILY, 2)
+    steps = 5
+    local = densities(start.components, x[:steps]).T.copy()
+    local[2] = 0
+    observed = jnp.asarray([[True, True, False, True, True]])
+    data = jaxem.Sequences(x[None, :steps], None, observed)
+    _, log = chains.enumerate_paths(np.log(initial), np.log(transition), local, steps)
+    assert_allclose(hmm.log_prob(params, data)[0], special.logsumexp(log), rtol=1e-10)
+    filled = np.asarray(hmm.impute(params, jaxem.Sequences(x[None, :steps]), key=jax.random.key(2)))
+    assert filled.shape == (1, 1, steps, 5)
+    assert not np.isnan(filled).any()
+    fit = jaxem.fit(hmm, x.reshape(5, 30, 5), key=jax.random.key(0), restarts=2, max_steps=20, tol=1e-9)
+    assert (np.diff(fit.history) > -1e-9).all()
+
+
+def test_blocks_without_sufficient_statistics(double):
+    rng = np.random.default_rng(4)
+    design = np.stack([np.ones(60), rng.standard_normal(60)], 1)
+    counts = rng.poisson(np.exp(design @ [0.5, 0.8])).astype(float)
+    family = Product({"counts": PoissonRegression(), "size": Gaussian("diagonal")})
+    model = jaxem.Single(family)
+    assert not model.linear
+    rows = {"counts": jaxem.Responses(design, counts), "size": rng.standard_normal((60, 2))}
+    fit = jaxem.fit(model, rows, key=jax.random.key(0), tol=1e-13)
+    alone = jaxem.fit(jaxem.Single(PoissonRegression()), rows["counts"], key=jax.random.key(0), tol=1e-13)
+    assert_allclose(fit.params["counts"].coefficients, alone.params.coefficients, rtol=1e-5)
+    assert_allclose(fit.params["size"].mean, rows["size"].mean(0), atol=1e-6)
+    assert_allclose(fit.params["size"].covariance, rows["size"].var(0), rtol=1e-5)
+
+
+def test_members_that_are_unlike_may_miss_entries(double):
+    _, start, x, _ = cell()
+    size = start.components["size"]
+    rows, variances = x[:, [3, 0]], jnp.diagonal(size.covariance, axis1=1, axis2=2)
+    gaps = jaxem.OneOf(a=Incomplete(Gaussian()), b=Incomplete(Gaussian("diagonal")))
+    params = {
+        "a": jaxem.GaussianParams(size.mean[:1], size.covariance[:1]),
+        "b": jaxem.GaussianParams(size.mean[1:], variances[1:]),
+    }
+    model = jaxem.Mixture(gaps, 2)
+    found = model.log_prob(jaxem.MixtureParams(jnp.array([0.4, 0.6]), params), rows)
+    each = [
+        jaxem.Single(family).log_prob(jax.tree.map(lambda leaf: leaf[0], params[name]), rows)
+        for name, family in gaps.parts.items()
+    ]
+    assert_allclose(found, np.logaddexp(np.log(0.4) + each[0], np.log(0.6) + each[1]), rtol=1e-10)
+
+
+def test_a_gap_where_none_may_be_names_its_block():
+    x = np.asarray(cell()[2]).copy()
+    FAMILY.check(x)
+    x[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"block 'visits' \(data\[:, \[1\]\]\): row 7, column 0 has value nan"):
+        FAMILY.check(x)
+    with pytest.raises(jaxem.MissingCapabilityError, match="none of the blocks"):
+        Product({"a": jaxem.Poisson()}).impute({}, {"a": x})
