@@ -7,7 +7,7 @@ import pytest
 
 import jaxem
 from tests import engine, published_regressions
-from tests.problems import london_times
+from tests.problems import galaxies, london_times
 from tests.published import (
     LONDON_TIMES_AFTER_1500,
     LONDON_TIMES_ERRORS,
@@ -39,6 +39,16 @@ def test_the_best_of_random_starts_is_the_published_maximum(case):
     assert abs(float(fit.log_likelihood) - case.log_likelihood) < max(1e-6, case.accuracy)
     best = np.asarray(fit.restarts.objective)[np.asarray(jaxem.status_name(fit.restarts.status)) == "converged"]
     assert best.max() <= float(fit.objective) + 1e-9
+
+
+@pytest.mark.slow
+def test_a_published_maximum_of_galaxies_is_a_local_one():
+    """Of four normal distributions; McLachlan and Peel (2000) have -202.52, where most starts end."""
+    x = galaxies(corrected=True).x
+    fit = jaxem.fit(jaxem.GaussianMixture(4), x, key=jax.random.key(0), restarts=64, tol=1e-11, max_steps=20_000)
+    found = np.asarray(fit.restarts.objective)
+    assert np.sum(np.abs(found + 202.5161) < 5e-5) > 32
+    assert abs(found.max() + 197.71031124) < 1e-6
 
 
 def london_start(problem):

@@ -66,6 +66,20 @@ def test_stackloss(regressions, dof):
 
 
 @pytest.mark.slow
+def test_few_degrees_of_freedom_have_several_modes(regressions):
+    """-51.5212 is a second mode at half a degree of freedom; starts are regressions through four of the rows."""
+    case = heavy.stackloss()
+    x, y, rng = np.asarray(case.x.x), np.asarray(case.x.y), np.random.default_rng(0)
+    rows = [rng.choice(len(y), 4, replace=False) for _ in range(64)]
+    lines = np.array([np.linalg.lstsq(x[own], y[own])[0] for own in rows])
+    starts = jaxem.TRegressionParams(lines, np.full(64, 1.0), np.full(64, 0.5))
+    model = jaxem.Single(jaxem.TRegression(), frozen=("degrees_of_freedom",))
+    fit = jaxem.fit(model, case.x, key=jax.random.key(0), init=starts, tol=1e-12, max_steps=20_000)
+    assert_allclose(fit.log_likelihood, regressions[0.5].objective, atol=1e-6)
+    assert np.sum(np.abs(fit.restarts.objective + 51.5212) < 5e-5) > 3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["em", "px_em", "ecm", "ecme"])
 def test_stackloss_with_free_degrees_of_freedom(name):
     """1.0767012, -49.567677 by direct maximisation."""
