@@ -96,6 +96,24 @@ def test_it_is_an_optimum_and_a_lower_bound(documents):
         assert log_bound(log_words[:3], counts[:3], alpha, gamma * rng.uniform(0.8, 1.2, 3), other) < float(value[0])
 
 
+def test_topics_that_are_alike_take_a_tenth_of_the_published_rounds():
+    """The published equations are not there after a thousand rounds, the latent is after a hundred."""
+    rng = np.random.default_rng(3)
+    log_words = np.log(0.9 / 12 + 0.1 * rng.dirichlet(np.ones(12), size=(4, 3)).transpose(0, 2, 1))
+    counts, alpha = rng.poisson(8.0, (4, 12)) + 1.0, np.full((4, 3), 0.5)
+    latent, potentials = MeanField(steps=100, tol=1e-10), tree(log_words, counts, alpha)
+    _, bounds = jax.jit(latent.expectation)(potentials)
+    for document, gamma, bound in zip(
+        zip(log_words, counts, alpha, strict=True), jax.jit(latent.optimum)(potentials), bounds, strict=True
+    ):
+        published, _, below = coordinate_ascent(*document, rounds=1000)
+        assert bound > below + 1e-9
+        phi = np.exp(document[0] + digamma(gamma))
+        again = document[2] + (document[1][:, None] * phi / phi.sum(1, keepdims=True)).sum(0)
+        assert_allclose(gamma, again, atol=1e-9)
+        assert np.abs(published - gamma).max() > 1e-3
+
+
 def test_the_derivative_of_the_bound_is_the_moments(documents):
     potentials = tree(*documents)
     moments, _ = expectation(potentials)
