@@ -78,6 +78,7 @@ class State(NamedTuple):
     stats: PyTree
     objective: Array
     judged: Array  # the objective that the next gain is counted from
+    rise: Array  # the largest gain of one step since then
     status: Any
     num_steps: Array  # evaluations of the EM map, rejected ones included
     fresh: Array  # `params` have not been evaluated yet
@@ -131,6 +132,7 @@ def begin(problem: Problem, params: PyTree, key: PRNGKeyArray, history: int = 1)
     return State(
         params,
         jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
+        lowest,
         lowest,
         lowest,
         jax.tree.map(jnp.asarray, Status.running),
@@ -288,6 +290,8 @@ def step(problem: Problem, state: State) -> State:
     # Neither a value thrown far away nor a loss that nobody would trust may make a fall pass for rounding.
     size = jnp.minimum(jnp.abs(objective), jnp.abs(state.judged)) / problem.total_weight
     noise = 8 * eps * (size + 1) + 4 * jnp.minimum(loss, jnp.sqrt(eps))
+    # What an extrapolation lost and the next step found again adds up to nothing, and yet is no standstill.
+    rise = jnp.where(fresh, state.rise, jnp.maximum(state.rise, (objective - state.objective) / problem.total_weight))
     finite = jnp.isfinite(objective) & _all_finite(params) & _all_finite(stats)
     untrusted, degenerate = loss > jnp.sqrt(eps), problem.model.degenerate(params)
     inaccurate = untrusted & (problem.model.accurate() is not None)
@@ -297,9 +301,9 @@ def step(problem: Problem, state: State) -> State:
     lost = ~finite | inaccurate | collapsed | fell
     retry = lost & ~move.plain & ~fresh
 
-    decoded = problem.model.decode
+    decoded, gained = problem.model.decode, jnp.where(rise > noise, jnp.maximum(gain, rise), gain)
     judged, t_state = problem.termination(
-        Step(decoded(state.params), decoded(move.mapped), objective, gain, num_steps, noise),
+        Step(decoded(state.params), decoded(move.mapped), objective, gained, num_steps, noise),
         problem.tol,
         state.t_state,
     )
@@ -328,6 +332,7 @@ def step(problem: Problem, state: State) -> State:
         stats,
         objective,
         jnp.where(settled, objective, state.judged),
+        jnp.where(settled, -jnp.inf, rise),
         status,
         num_steps,
         jnp.zeros((), bool),

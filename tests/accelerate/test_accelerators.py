@@ -1,14 +1,17 @@
 """Accelerators on the slow Poisson mixture of London's death notices, and under conditions where they must not fail."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array
 
 import jaxem
+from jaxem.accelerate import AbstractAccelerator
 from tests import engine, problems
 
 ALGORITHMS = {
@@ -64,6 +67,41 @@ def test_the_fixed_point_is_that_of_em(name):
 
 
 @pytest.mark.slow
+class _Back(NamedTuple):
+    phase: Array
+    before: Array
+
+
+class _RoundAndRound(AbstractAccelerator):
+    """An EM step, back to where it came from, and the same step once more."""
+
+    def init(self, free):
+        return _Back(jnp.zeros((), jnp.int32), free)
+
+    def __call__(self, here, mapped, state):
+        back = state.phase == 1
+        before = jnp.where(state.phase == 0, here, state.before)
+        return jnp.where(back, before, mapped), _Back((state.phase + 1) % 3, before)
+
+    def plain(self, state):
+        return state.phase == 1
+
+    def settled(self, state):
+        return state.phase != 2
+
+    def rejected(self, state):
+        return state.before, state
+
+
+def test_what_is_lost_and_found_again_is_no_convergence():
+    x, w, start = london()
+    algorithm = jaxem.Algorithm(accelerator=_RoundAndRound())
+    fit = engine.solve(jaxem.Mixture(jaxem.Poisson(), 2), start, x, w, algorithm=algorithm, tol=1e-12, max_steps=3)
+    np.testing.assert_allclose(fit.history[3], fit.history[1], rtol=1e-12)
+    assert fit.history[2] < fit.history[1]
+    assert engine.name(fit) == "max_steps_reached"
+
+
 def test_lanes_do_not_touch_each_other():
     """One lane by itself and among others, one of which cannot be evaluated."""
     model, start, x, w, _ = engine.case("poisson")
