@@ -52,6 +52,23 @@ MAXIMA = (
     _published("london-times-2", problems.london_times, value="-1989.94585988"),
 )
 
+# In the sign that mclust gives it, at the maximum.
+BIC = {
+    "faithful-full-2": -2322.19174,
+    "faithful-tied-2": -2325.21994,
+    "faithful-tied-3": -2314.29568,
+    "iris-full-2": -574.01783,
+    "iris-full-3": -580.83891,
+    "iris-tied-2": -688.09722,
+    "iris-tied-3": -632.96333,
+    "iris-VEV-2": -561.72846,
+    "iris-VEV-3": -562.55071,
+    "iris-diagonal-2": -857.55149,
+    "iris-diagonal-3": -743.99744,
+    "galaxies-mass-full-3": -441.612210,
+    "galaxies-mass-full-4": -443.381439,
+}
+
 LONDON_TIMES_WEIGHT = 0.3598853969849348
 LONDON_TIMES_RATES = (1.2560951012243379, 2.6634043566324726)
 LONDON_TIMES_AFTER_1500 = (-1989.9458601408285, 0.3600250921611, 1.256337900747, 2.663574957686)

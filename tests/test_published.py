@@ -9,6 +9,7 @@ import jaxem
 from tests import engine, published_regressions
 from tests.problems import galaxies, london_times
 from tests.published import (
+    BIC,
     LONDON_TIMES_AFTER_1500,
     LONDON_TIMES_ERRORS,
     LONDON_TIMES_INFORMATION,
@@ -37,6 +38,8 @@ def test_the_best_of_random_starts_is_the_published_maximum(case):
     fit = jaxem.fit(model, problem.x, key=jax.random.key(0), restarts=64, tol=1e-11, max_steps=20_000)
     assert jaxem.status_name(fit.status) == "converged"
     assert abs(float(fit.log_likelihood) - case.log_likelihood) < max(1e-6, case.accuracy)
+    if case.name in BIC:
+        np.testing.assert_allclose(jaxem.bic(model, fit.params, problem.x), -BIC[case.name], atol=1e-5)
     best = np.asarray(fit.restarts.objective)[np.asarray(jaxem.status_name(fit.restarts.status)) == "converged"]
     assert best.max() <= float(fit.objective) + 1e-9
 

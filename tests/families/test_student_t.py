@@ -65,6 +65,15 @@ def test_stackloss(regressions, dof):
     assert_allclose(fit.params.degrees_of_freedom, dof)
 
 
+def test_stackloss_with_normal_errors():
+    case = heavy.stackloss()
+    start = jaxem.RegressionParams(case.start.coefficients, case.start.variance)
+    fit = engine.solve(jaxem.Single(jaxem.LinearRegression()), start, case.x, tol=1e-12)
+    assert_allclose(fit.objective, -52.287796, atol=1e-6)
+    limit = case.start._replace(degrees_of_freedom=jnp.asarray(1e6))
+    assert_allclose(jnp.sum(case.model.log_prob(limit, case.x)), fit.objective, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_few_degrees_of_freedom_have_several_modes(regressions):
     """-51.5212 is a second mode at half a degree of freedom; starts are regressions through four of the rows."""

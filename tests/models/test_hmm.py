@@ -102,6 +102,11 @@ def test_states_of_earthquakes(k, initial):
         np.testing.assert_allclose(fit.params.initial @ fit.params.transition, fit.params.initial, atol=1e-12)
     if (k, initial) == (3, "free"):
         np.testing.assert_allclose(np.sort(fit.params.initial), [0, 0, 1], atol=1e-8)
+    if (k, initial) == (2, "stationary"):
+        order = np.argsort(fit.params.emission.rate[:, 0])
+        np.testing.assert_allclose(fit.params.emission.rate[order, 0], [15.4723, 26.1254], atol=1e-3)
+        moves = fit.params.transition[np.ix_(order, order)]
+        np.testing.assert_allclose(moves, [[0.9340, 0.0660], [0.1285, 0.8715]], atol=1e-4)
     if (k, initial) == (3, "stationary"):
         order = np.argsort(fit.params.emission.rate[:, 0])
         np.testing.assert_allclose(fit.params.emission.rate[order, 0], [13.1457, 19.7211, 29.7144], atol=1e-3)
