@@ -290,7 +290,6 @@ def step(problem: Problem, state: State) -> State:
     # Neither a value thrown far away nor a loss that nobody would trust may make a fall pass for rounding.
     size = jnp.minimum(jnp.abs(objective), jnp.abs(state.judged)) / problem.total_weight
     noise = 8 * eps * (size + 1) + 4 * jnp.minimum(loss, jnp.sqrt(eps))
-    # What an extrapolation lost and the next step found again adds up to nothing, and yet is no standstill.
     rise = jnp.where(fresh, state.rise, jnp.maximum(state.rise, (objective - state.objective) / problem.total_weight))
     finite = jnp.isfinite(objective) & _all_finite(params) & _all_finite(stats)
     untrusted, degenerate = loss > jnp.sqrt(eps), problem.model.degenerate(params)
@@ -301,9 +300,9 @@ def step(problem: Problem, state: State) -> State:
     lost = ~finite | inaccurate | collapsed | fell
     retry = lost & ~move.plain & ~fresh
 
-    decoded, gained = problem.model.decode, jnp.where(rise > noise, jnp.maximum(gain, rise), gain)
+    decoded = problem.model.decode
     judged, t_state = problem.termination(
-        Step(decoded(state.params), decoded(move.mapped), objective, gained, num_steps, noise),
+        Step(decoded(state.params), decoded(move.mapped), objective, gain, num_steps, noise, rise),
         problem.tol,
         state.t_state,
     )

@@ -15,7 +15,8 @@ from jaxem._status import Status
 class Step(NamedTuple):
     """One accepted iteration, as a termination sees it.
 
-    `gain` is per unit of weight, and `noise` what rounding can make of it.
+    `gain` is per unit of weight, and `noise` what rounding can make of it. Where several steps are judged together
+    `rise` is the largest gain of one of them.
     """
 
     previous: PyTree
@@ -24,6 +25,12 @@ class Step(NamedTuple):
     gain: Array
     num_steps: Array
     noise: Array
+    rise: Array
+
+    def level(self, tol: Array) -> Array:
+        """Whether no step regained more than `tol` of what another had lost: that adds up to nothing, and yet is no
+        standstill. Accelerators overshoot so."""
+        return (self.rise <= self.gain) | (self.rise <= jnp.maximum(tol, self.noise))
 
 
 class AbstractTermination(eqx.Module):
@@ -52,7 +59,7 @@ class Gain(AbstractTermination):
     """
 
     def __call__(self, step, tol, state):
-        return (step.gain <= tol) & (step.gain >= -step.noise), state
+        return (step.gain <= tol) & (step.gain >= -step.noise) & step.level(tol), state
 
 
 @final
@@ -75,7 +82,7 @@ class Aitken(AbstractTermination):
         remaining = step.gain * rate / (1 - rate)
         known = jnp.isfinite(state) & (rate < 1)
         done = (step.gain <= 0) | (known & (remaining <= tol))
-        return done & (step.gain >= -step.noise), step.gain
+        return done & (step.gain >= -step.noise) & step.level(tol), step.gain
 
 
 @final

@@ -6,9 +6,10 @@ from tests import engine
 from tests.engine import name, solve
 
 
-def seen(gain, previous=0.0, params=1.0, noise=1e-12):
+def seen(gain, previous=0.0, params=1.0, noise=1e-12, rise=None):
     as_params = lambda v: {"a": jnp.asarray([v, v])}  # noqa: E731
-    return Step(as_params(previous), as_params(params), *(jnp.asarray(v) for v in (-3.0, gain, 5, noise)))
+    numbers = -3.0, gain, 5, noise, gain if rise is None else rise
+    return Step(as_params(previous), as_params(params), *map(jnp.asarray, numbers))
 
 
 def verdicts(termination, gains, tol, **options):
@@ -27,6 +28,14 @@ def test_a_loss_is_no_small_gain():
     assert verdicts(Gain(), [-1e-3, -2e-12], 1e-6) == [False, False]
     assert verdicts(Aitken(), [1.0, -1e-3], 1e-6) == [False, False]
     assert verdicts(Gain(), [np.nan], 1e-6) == verdicts(Aitken(), [np.nan, np.nan][:1], 1e-6) == [False]
+
+
+def test_what_was_lost_and_found_again_is_no_standstill():
+    for termination in (Gain(), Aitken()):
+        assert verdicts(termination, [1.0, 0.0], 1e-6, rise=1e-3)[1:] == [False]
+        assert verdicts(termination, [1.0, 0.0], 1e-6, rise=1e-7)[1:] == [True]
+        assert verdicts(termination, [1.0, 0.0], 1e-6, rise=1e-3, noise=1e-2)[1:] == [True]
+        assert verdicts(termination, [1.0, -1e-5], 1e-3, rise=1e-4)[1:] == [False]
 
 
 def test_aitken_knows_the_limit_of_a_geometric_sequence():

@@ -48,6 +48,23 @@ class AbstractFamily(eqx.Module):
             "jaxem.em()"
         )
 
+    @property
+    def expands(self) -> bool:
+        """Whether `maximize_expanded` is defined."""
+        return type(self).maximize_expanded is not AbstractFamily.maximize_expanded
+
+    def impute(self, params: PyTree, x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
+        """Rows with their missing entries filled in under each member, `[k, n, ...]`: by means, or drawn by a `key`."""
+        raise MissingCapabilityError(
+            f"{type(self).__name__} takes no missing entries, which is for jaxem.Incomplete(family), "
+            "jaxem.IncompleteColumns(family), jaxem.Factor(...), or a jaxem.Product with a block of these"
+        )
+
+    @property
+    def imputes(self) -> bool:
+        """Whether `impute` is defined."""
+        return type(self).impute is not AbstractFamily.impute
+
     def coefficients(self, natural: PyTree) -> Float[Array, "k p"]:
         """Natural parameters as rows of coefficients of `statistics`; linear."""
         raise NotImplementedError(f"{type(self).__name__} defines neither `coefficients` nor `potentials`")

@@ -55,6 +55,19 @@ class AbstractParts(AbstractFamily):
     def constrain(self, free):
         return self._each(lambda family, u: family.constrain(u), free)
 
+    def blocks(self, free):
+        parts = self._each(lambda family, u: family.blocks(u), free)
+        counts = [len(blocks) for blocks, _ in parts.values()]
+
+        def undo(arrays):
+            rest, found = list(arrays), {}
+            for name, count in zip(parts, counts, strict=True):
+                found[name] = parts[name][1](rest[:count])
+                rest = rest[count:]
+            return found
+
+        return [array for blocks, _ in parts.values() for array in blocks], undo
+
     def encode(self, params):
         return self._each(lambda family, p: family.encode(p), params)
 

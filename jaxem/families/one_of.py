@@ -91,19 +91,6 @@ class OneOf(AbstractParts):
     def maximize(self, stats, params, frozen=()):
         return {name: self.maximize_part(name, stats[name][0], params, frozen) for name in self.names}
 
-    def blocks(self, free):
-        parts = self._each(lambda family, u: family.blocks(u), free)
-        counts = [len(blocks) for blocks, _ in parts.values()]
-
-        def undo(arrays):
-            rest, found = list(arrays), {}
-            for name, count in zip(self.names, counts, strict=True):
-                found[name] = parts[name][1](rest[:count])
-                rest = rest[count:]
-            return found
-
-        return [array for blocks, _ in parts.values() for array in blocks], undo
-
     def bind(self, x, weights, reduce):
         return self.with_parts(self._each(lambda family: family.bind(x, weights, reduce)))
 
@@ -126,6 +113,10 @@ class OneOf(AbstractParts):
 
     def sample(self, key, params, labels):
         raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        for family in self.families:
+            family.check_rows(x, name)
 
     def check(self, x: Any, name: str = "data") -> None:
         for family in self.families:

@@ -6,6 +6,7 @@ from jaxtyping import PyTree
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._family import AbstractFamily
+from jaxem.families._table import check_table
 from jaxem.families.responses import Responses
 
 
@@ -61,6 +62,8 @@ class PointMass(AbstractFamily):
     def check(self, x: Any, name: str = "data") -> None:
         if isinstance(x, dict):
             raise DataError(f"{name} must be a table or jaxem.Responses, got a dictionary")
+        if not isinstance(x, Responses):
+            check_table(x, name)
 
 
 def _rows(x: PyTree) -> int:

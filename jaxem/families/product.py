@@ -1,5 +1,5 @@
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import reduce as fold
 from typing import Any, final
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_shape
@@ -128,14 +128,13 @@ class Product(AbstractParts):
             coefficients = [family.coefficients(natural[name]) for name, family in joint.items()]
             statistics = [family.statistics(x[name]) for name, family in joint.items()]
             terms.append(matmul(jnp.concatenate(coefficients, -1), jnp.concatenate(statistics, 0)))
-        if self.latent is None:
+        hidden = [(family.latent, own[name]) for name, family in self.families.items() if family.latent is not None]
+        if not hidden:
             return fold(jnp.add, terms)
-        if not terms:
-            latent, potentials = next(iter(zip(self.latent.members, own.values(), strict=True)))
-            assert latent is not None
-            like = jax.eval_shape(latent.log_normalizer, potentials)
-            terms.append(jnp.zeros(like.shape, like.dtype))
-        return SeveralTree(fold(jnp.add, terms), tuple(() if n in plain else own[n] for n in self.families))
+        latent, potentials = hidden[0]
+        like = jax.eval_shape(latent.log_normalizer, potentials)
+        member = fold(jnp.add, terms, jnp.zeros(like.shape, like.dtype))
+        return SeveralTree(member, tuple(() if name in plain else own[name] for name in self.families))
 
     def log_base(self, x: PyTree) -> Float[Array, " n"]:
         return fold(jnp.add, self._each(lambda family, a: family.log_base(a), self._split(x)).values())
@@ -151,11 +150,13 @@ class Product(AbstractParts):
         self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
     ) -> dict[str, PyTree]:
         """The blocks that say how to expand their parameters do; the others are maximised as they are."""
-        plain = AbstractFamily.maximize_expanded
-        expand = {name: type(f).maximize_expanded is not plain for name, f in self.families.items()}
-        if not any(expand.values()):
+        if not self.expands:
             return super().maximize_expanded(stats, params, frozen)
-        return {n: self.maximize_part(n, stats[n], params, frozen, expand[n]) for n in self.families}
+        return {n: self.maximize_part(n, stats[n], params, frozen, f.expands) for n, f in self.families.items()}
+
+    @property
+    def expands(self) -> bool:
+        return any(family.expands for family in self.families.values())
 
     # The posterior
 
@@ -214,33 +215,33 @@ class Product(AbstractParts):
         return self._each(lambda family, p, a: family.warm(p, a, weights), params, self._split(x))
 
     def impute(self, params: dict[str, PyTree], x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
-        """Rows with the missing entries of the blocks that take them filled in under each member: `[k, n, ...]`."""
+        """As of any family; blocks that take no missing entries stay as they are."""
+        if not self.imputes:
+            return super().impute(params, x, key)
         x = self._split(x)
-        takes: dict[str, Any] = {name: f for name, f in self.families.items() if hasattr(f, "impute")}
-        if not takes:
-            raise MissingCapabilityError(
-                "none of the blocks of the product takes missing entries; see jaxem.Incomplete and "
-                "jaxem.IncompleteColumns"
-            )
         keys = self._keys(key) if key is not None else dict.fromkeys(self.families)
-        filled = {name: family.impute(params[name], x[name], keys[name]) for name, family in takes.items()}
+        filled = {n: f.impute(params[n], x[n], keys[n]) for n, f in self.families.items() if f.imputes}
         k = jax.tree.leaves(filled)[0].shape[0]
 
         def as_they_are(rows):
             return jax.tree.map(lambda a: jnp.broadcast_to(a[None], (k, *a.shape)), rows)
 
-        return self._joined({name: filled[name] if name in takes else as_they_are(x[name]) for name in self.families})
+        return self._joined({name: filled[name] if name in filled else as_they_are(x[name]) for name in self.families})
+
+    @property
+    def imputes(self) -> bool:
+        return any(family.imputes for family in self.families.values())
 
     def sample(self, key, params, labels):
         return self._joined(self._each(lambda family, k, p: family.sample(k, p, labels), self._keys(key), params))
 
     def check_rows(self, x: Any, name: str = "data") -> None:
-        self._check(x, name, lambda family: family.check_rows)
+        self._check(x, name, "check_rows")
 
     def check(self, x: Any, name: str = "data") -> None:
-        self._check(x, name, lambda family: family.check)
+        self._check(x, name, "check")
 
-    def _check(self, x: Any, name: str, of: Callable[[AbstractFamily], Callable[[Any, str], None]]) -> None:
+    def _check(self, x: Any, name: str, method: str) -> None:
         if self.columns is not None:
             check_shape(x, name)
             if x.shape[1] != len(self._order):
@@ -248,13 +249,13 @@ class Product(AbstractParts):
                     f"{name} must have {len(self._order)} columns, as `columns` of the product says, got {x.shape[1]}"
                 )
             for block, which in self.columns:
-                of(self.families[block])(x[:, list(which)], f"block {block!r} ({name}[:, {list(which)}])")
+                getattr(self.families[block], method)(x[:, list(which)], f"block {block!r} ({name}[:, {list(which)}])")
             return
         if not isinstance(x, Mapping) or set(x) != set(self.families):
             got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
             raise DataError(f"{name} must be a dictionary of tables with keys {list(self.families)}, got {got}")
         for block, family in self.families.items():
-            of(family)(x[block], f"block {block!r} of {name}")
+            getattr(family, method)(x[block], f"block {block!r} of {name}")
         rows = {block: jax.tree.leaves(x[block])[0].shape[0] for block in self.families}
         if len(set(rows.values())) > 1:
             raise DataError(f"{name}: the blocks must have a row for each observation, got numbers of rows {rows}")

@@ -22,19 +22,19 @@ class SeveralTree(NamedTuple):
 class AbstractSeveral(AbstractLatent):
     """Several structures for `Nested`, each with leaves of its own; `None` in the place of one that hides nothing."""
 
-    members: eqx.AbstractVar[tuple[AbstractLatent | None, ...]]
+    structures: eqx.AbstractVar[tuple[AbstractLatent | None, ...]]
 
     @abstractmethod
-    def gather(self, like: Array, values: Sequence[Array | None]) -> Array:
+    def combine(self, like: Array, values: Sequence[Array | None]) -> Array:
         """The value of each observation, of the shape of `like`, from those of the structures."""
 
     @abstractmethod
-    def part(self, factor: Array, j: int) -> Array:
+    def factor_of(self, factor: Array, j: int) -> Array:
         """Of a factor for all observations, what the leading axes of structure `j` take."""
 
     @property
     def lacks(self):
-        return tuple(name for latent in self.members if latent is not None for name in latent.lacks)
+        return tuple(name for latent in self.structures if latent is not None for name in latent.lacks)
 
     def expectation(self, potentials: SeveralTree) -> tuple[SeveralTree, Array]:
         return self._joined(potentials, self._each(lambda latent, own: latent.expectation(own), potentials.hidden))
@@ -43,33 +43,34 @@ class AbstractSeveral(AbstractLatent):
         return self._joined(potentials, self._each(lambda latent, own: latent.mode(own), potentials.hidden))
 
     def sample(self, key: PRNGKeyArray, potentials: SeveralTree) -> SeveralTree:
-        keys = list(jax.random.split(key, len(self.members)))
+        keys = list(jax.random.split(key, len(self.structures)))
         drawn = self._each(lambda latent, key, own: latent.sample(key, own), keys, potentials.hidden)
-        return SeveralTree(jnp.ones_like(potentials.member), _filled(drawn))
+        return SeveralTree(jnp.ones_like(potentials.member), _trees(drawn))
 
     def pair(self, potentials: SeveralTree, moments: SeveralTree) -> Array:
         there = moments.member != 0
         own = jnp.where(there, jnp.where(there, potentials.member, 0) * moments.member, 0)
         values = self._each(lambda latent, a, b: latent.pair(a, b), potentials.hidden, moments.hidden)
-        return own + self.gather(own, values)
+        return own + self.combine(own, values)
 
     def scale(self, moments: SeveralTree, factor: Array) -> SeveralTree:
-        factors = [self.part(factor, j) for j in range(len(self.members))]
+        factors = [self.factor_of(factor, j) for j in range(len(self.structures))]
         hidden = self._each(lambda latent, own, factor: latent.scale(own, factor), moments.hidden, factors)
-        return SeveralTree(super().scale(moments.member, factor), _filled(hidden))
+        return SeveralTree(super().scale(moments.member, factor), _trees(hidden))
 
     def map_rows(self, fn: Callable[[Array, int], Array], tree: SeveralTree) -> SeveralTree:
         hidden = self._each(lambda latent, own: latent.map_rows(fn, own), tree.hidden)
-        return SeveralTree(fn(tree.member, 1), _filled(hidden))
+        return SeveralTree(fn(tree.member, 1), _trees(hidden))
 
     def _each(self, fn: Callable[..., Any], *trees: Sequence[Any]) -> list[Any]:
-        return [None if latent is None else fn(latent, *own) for latent, *own in zip(self.members, *trees, strict=True)]
+        pairs = zip(self.structures, *trees, strict=True)
+        return [None if latent is None else fn(latent, *own) for latent, *own in pairs]
 
     def _joined(self, potentials: SeveralTree, found: Sequence[Any]) -> tuple[SeveralTree, Array]:
-        moments = SeveralTree(jnp.ones_like(potentials.member), tuple(() if one is None else one[0] for one in found))
-        values = self.gather(potentials.member, [None if one is None else one[1] for one in found])
-        return moments, potentials.member + values
+        moments = [None if one is None else one[0] for one in found]
+        values = self.combine(potentials.member, [None if one is None else one[1] for one in found])
+        return SeveralTree(jnp.ones_like(potentials.member), _trees(moments)), potentials.member + values
 
 
-def _filled(found: Sequence[Any]) -> tuple[PyTree, ...]:
+def _trees(found: Sequence[Any]) -> tuple[PyTree, ...]:
     return tuple(() if one is None else one for one in found)

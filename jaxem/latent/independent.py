@@ -15,7 +15,7 @@ class Independent(AbstractSeveral):
 
     **Arguments:**
 
-    - `members`: the structures; `None` for what hides nothing.
+    - `structures`: one for each; `None` for what hides nothing.
 
     **Example**
 
@@ -29,10 +29,10 @@ class Independent(AbstractSeveral):
     True
     """
 
-    members: tuple[AbstractLatent | None, ...]
+    structures: tuple[AbstractLatent | None, ...]
 
-    def gather(self, like, values):
+    def combine(self, like, values):
         return sum((value for value in values if value is not None), jnp.zeros_like(like))
 
-    def part(self, factor, j):
+    def factor_of(self, factor, j):
         return factor

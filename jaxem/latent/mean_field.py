@@ -158,7 +158,7 @@ def _ascend(steps: int, tol: float, document: MeanFieldTree) -> Float[Array, " K
 
     def going(carry):
         turn, _, _, moving = carry
-        return (turn < steps) & moving
+        return (turn + 1 < steps) & moving
 
     start = alpha + mean
     first, _ = improved(start)

@@ -15,7 +15,7 @@ class Unlike(AbstractSeveral):
 
     **Arguments:**
 
-    - `members`: the structure of each member, `None` for those that hide nothing.
+    - `structures`: that of each member, `None` for those that hide nothing.
 
     **Example**
 
@@ -24,10 +24,10 @@ class Unlike(AbstractSeveral):
     ()
     """
 
-    members: tuple[AbstractLatent | None, ...]
+    structures: tuple[AbstractLatent | None, ...]
 
-    def gather(self, like, values):
+    def combine(self, like, values):
         return jnp.concatenate([jnp.zeros_like(like[:1]) if value is None else value for value in values], 0)
 
-    def part(self, factor, j):
+    def factor_of(self, factor, j):
         return factor[j : j + 1]

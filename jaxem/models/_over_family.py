@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractConjugateModel, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.latent import AbstractChoice, AbstractLatent, Categorical, Nested
@@ -135,12 +134,12 @@ class AbstractFamilyModel(AbstractConjugateModel):
     def impute(
         self, params: PyTree, data: PyTree, *, key: PRNGKeyArray | None = None, num_draws: int = 1
     ) -> Float[Array, "..."]:
-        """The rows with their missing entries filled in: `[n, d]` by posterior means, `[num_draws, n, d]` by draws.
+        """The data with their missing entries filled in, by posterior means or, with a `key`, by draws.
 
-        For models whose family is `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, or a `jaxem.Product`
-        of such (and others); rows that are a tree of arrays come back as such. Means are the
-        expected entries given those that are there, averaged over the members; they understate the spread of what is
-        missing, which draws show (Rubin 1987).
+        Of the shape of the data, which may be a tree of arrays; draws have a leading axis `num_draws`. For models whose
+        family is `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, or a `jaxem.Product` with blocks of
+        these, whose other blocks stay as they are. Means are the expected entries given those that are there, averaged
+        over the members; they understate the spread of what is missing, which draws show (Rubin 1987).
 
         **Arguments:**
 
@@ -152,26 +151,15 @@ class AbstractFamilyModel(AbstractConjugateModel):
             return self._imputed(params, data, None)
         return jax.vmap(lambda key: self._imputed(params, data, key))(jax.random.split(key, num_draws))
 
-    def completion(self) -> Any:
-        """The family's `impute`."""
-        complete: Any = getattr(self.distribution, "impute", None)
-        if complete is None:
-            raise MissingCapabilityError(
-                f"{type(self).__name__} takes no missing entries, which is for models of jaxem.Incomplete(family), "
-                "jaxem.IncompleteColumns(family) or jaxem.Factor(...)"
-            )
-        return complete
-
     @eqx.filter_jit
     def _imputed(self, params, data, key):
-        complete = self.completion()
         keys: Any = (None, None) if key is None else jax.random.split(key)
         rows, latent = self.rows(data), self.latent
         model: Any = self._scoring(params)
         potentials = model.potentials(model.natural(params), data)
         moments = latent.expectation(potentials)[0] if key is None else latent.sample(keys[0], potentials)
         share = self.choice.local(moments if self.distribution.latent is None else moments.outer)
-        return fill(rows, share.reshape(share.shape[:2]), complete(self.own(params), rows, keys[1]))
+        return fill(rows, share.reshape(share.shape[:2]), self.distribution.impute(self.own(params), rows, keys[1]))
 
 
 def fill(rows: PyTree, share: Float[Array, "k n"], completed: PyTree) -> PyTree:

@@ -58,9 +58,10 @@ class HMM(AbstractFamilyModel):
 
     Data are `[n, T, d]`, or `Sequences` where lengths differ or steps were not observed; weights are those of
     sequences. Steps whose row is NaN throughout count as not observed, single missing entries are for families that
-    take them (`jaxem.Incomplete`, `jaxem.IncompleteColumns`). `log_prob` is that of whole sequences, and the tolerance
-    of a fit is a gain for each sequence. A state that no step comes from any more cannot be reached: the fit has status
-    `degenerate_component`.
+    take them: `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, and a `jaxem.Product` of these, whose
+    other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that of whole sequences, and the
+    tolerance of a fit is a gain for each sequence. A state that no step comes from any more cannot be reached: the fit
+    has status `degenerate_component`.
 
     Baum, Petrie, Soules and Weiss (1970); Zucchini, MacDonald and Langrock (2016).
 
@@ -438,7 +439,6 @@ class HMM(AbstractFamilyModel):
 
     @eqx.filter_jit
     def _imputed(self, params, data, key):
-        complete = self.completion()
         keys = (None, None) if key is None else jax.random.split(key)
         sequences, (factors, ended) = as_sequences(data), self._states(params, data)
         if keys[0] is None:
@@ -454,7 +454,7 @@ class HMM(AbstractFamilyModel):
 
         rows = jax.tree.map(gap, sequences.values)
         share = jnp.swapaxes(share, 0, 1).reshape(self.num_states, -1)
-        filled = fill(rows, share, complete(params.emission, rows, keys[1]))
+        filled = fill(rows, share, self.emission.impute(params.emission, rows, keys[1]))
 
         def back(leaf, own):
             own = jnp.swapaxes(own.reshape(steps, n, *own.shape[1:]), 0, 1)

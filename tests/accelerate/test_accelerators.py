@@ -66,7 +66,6 @@ def test_the_fixed_point_is_that_of_em(name):
     np.testing.assert_allclose(fit.params.components.mean, plain.params.components.mean, rtol=0, atol=1e-4)
 
 
-@pytest.mark.slow
 class _Back(NamedTuple):
     phase: Array
     before: Array
@@ -102,6 +101,7 @@ def test_what_is_lost_and_found_again_is_no_convergence():
     assert engine.name(fit) == "max_steps_reached"
 
 
+@pytest.mark.slow
 def test_lanes_do_not_touch_each_other():
     """One lane by itself and among others, one of which cannot be evaluated."""
     model, start, x, w, _ = engine.case("poisson")

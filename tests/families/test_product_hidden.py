@@ -174,6 +174,109 @@ def test_blocks_without_sufficient_statistics(double):
     assert_allclose(fit.params["size"].covariance, rows["size"].var(0), rtol=1e-5)
 
 
+def test_a_common_coefficient_is_a_block_of_its_own(double):
+    rng = np.random.default_rng(4)
+    design = np.stack([np.ones(60), rng.standard_normal(60)], 1)
+    counts = rng.poisson(np.exp(np.where(np.arange(60) % 2, 2.0, 0.0) + 0.4 * design[:, 1])).astype(float)
+    family = Product({"counts": PoissonRegression(common=(1,)), "size": Incomplete(Gaussian("diagonal"))})
+    size = rng.standard_normal((60, 2)) + 3.0 * (np.arange(60) % 2)[:, None]
+    size[::5, 0] = np.nan
+    rows = {"counts": jaxem.Responses(design, counts), "size": size}
+    fit = jaxem.fit(jaxem.Mixture(family, 2), rows, key=jax.random.key(0), restarts=2, max_steps=200)
+    assert jaxem.status_name(fit.status) == "converged"
+    assert (np.diff(fit.history) > -1e-9).all()
+    slopes = fit.params.components["counts"].coefficients[:, 1]
+    assert_allclose(slopes[0], slopes[1])
+
+
+def test_a_product_in_a_product_can_do_what_its_blocks_can(double):
+    x = cell()[2]
+    inner = Product({"kind": IncompleteColumns(jaxem.Categorical(3)), "visits": jaxem.Poisson()})
+    plain = Product({"visits": jaxem.Poisson()})
+    rows = {"tail": x[:, 2:3], "rest": {"kind": x[:, 4:], "visits": x[:, 1:2]}}
+    family = Product({"tail": StudentT(degrees_of_freedom=3.0), "rest": inner})
+    assert family.imputes
+    assert family.expands
+    assert not inner.expands
+    assert not plain.imputes
+    fit = jaxem.fit(jaxem.Single(family), rows, key=jax.random.key(0), algorithm=jaxem.px_em(), tol=1e-10)
+    flat = Product({"tail": family.families["tail"], **inner.families})
+    other = {"tail": x[:, 2:3], "kind": x[:, 4:], "visits": x[:, 1:2]}
+    same = jaxem.fit(jaxem.Single(flat), other, key=jax.random.key(0), algorithm=jaxem.px_em(), tol=1e-10)
+    assert_allclose(fit.log_likelihood, same.log_likelihood, rtol=1e-10)
+    filled = jaxem.Single(family).impute(fit.params, rows, key=jax.random.key(1), num_draws=2)
+    assert filled["rest"]["kind"].shape == (2, N, 1)
+    assert not np.isnan(filled["rest"]["kind"]).any()
+    without = jaxem.Single(Product({"size": Incomplete(Gaussian()), "rest": plain}))
+    given = {"size": x[:, [3, 0]], "rest": {"visits": x[:, 1:2]}}
+    params = {
+        "size": jaxem.GaussianParams(jnp.zeros(2), jnp.eye(2)),
+        "rest": {"visits": jaxem.PoissonParams(jnp.ones(1))},
+    }
+    filled = without.impute(params, given)
+    assert_allclose(filled["size"], np.where(np.isnan(given["size"]), 0, given["size"]))
+    np.testing.assert_array_equal(filled["rest"]["visits"], given["rest"]["visits"])
+
+
+def test_frozen_paths_and_the_rotation_of_factors_reach_the_blocks(double):
+    family = Product({"scores": jaxem.Factor(2), "rest": Product({"visits": jaxem.Poisson()})})
+    params = {
+        "scores": jaxem.FactorParams(jnp.zeros((1, 4)), jnp.ones((1, 4, 2)), jnp.ones((1, 4))),
+        "rest": {"visits": jaxem.PoissonParams(jnp.ones((1, 1)))},
+    }
+    assert family.redundant(params) == 1
+    assert family.redundant(params, ("scores.loading",)) == family.redundant(params, ("scores",)) == 0
+    own = jax.tree.map(lambda leaf: leaf[0], params)
+    assert jaxem.Single(family).num_parameters(own) == 4 + 8 + 4 + 1 - 1
+    frozen = jaxem.Single(family, frozen=("rest.visits.rate", "scores.loading"))
+    assert frozen.num_parameters(own) == 8
+
+
+def test_steps_that_were_not_observed(double):
+    """Dictionaries of tables and unequal lengths; blocks that take no missing entries stay empty there."""
+    _, start, x, _ = cell()
+    names = "size", "visits"
+    family = Product({name: FAMILY.families[name] for name in names})
+    hmm = jaxem.HMM(family, 2)
+    parts = [{"size": x[a:b, [3, 0]], "visits": x[a:b, 1:2]} for a, b in ((0, 6), (6, 10))]
+    data = jaxem.Sequences.of(parts, observed=[np.arange(6) != 2, np.ones(4, bool)])
+    moves = jnp.array([[0.8, 0.2], [0.4, 0.6]])
+    params = jaxem.HMMParams(jnp.array([0.3, 0.7]), moves, {name: start.components[name] for name in names})
+    filled = hmm.impute(params, data)
+    assert filled["size"].shape == data.values["size"].shape
+    assert not np.isnan(filled["size"][:, :4]).any()
+    assert np.isnan(filled["visits"][0, 2]).all()
+    np.testing.assert_array_equal(np.isnan(filled["visits"][..., 0]).sum(), 1)
+    state = hmm.posterior(params, data)[0, 2]
+    assert_allclose(filled["size"][0, 2], state @ params.emission["size"].mean, rtol=1e-9)
+
+
+def test_a_point_mass_beside_what_is_hidden(double):
+    family = Product({"zero": jaxem.PointMass(0.0), "size": Incomplete(Gaussian())})
+    _, start, x, _ = cell()
+    params = jaxem.MixtureParams(start.weights, {"zero": (), "size": start.components["size"]})
+    rows = {"zero": np.zeros((N, 1)), "size": x[:, [3, 0]]}
+    alone = jaxem.Mixture(Incomplete(Gaussian()), 2)
+    expected = alone.log_prob(jaxem.MixtureParams(start.weights, start.components["size"]), rows["size"])
+    assert_allclose(jaxem.Mixture(family, 2).log_prob(params, rows), expected, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_variational_bayes_of_blocks_with_missing_entries(double):
+    x = cell()[2]
+    prior = jaxem.NormalInverseWishart(np.zeros(2), 0.1, np.eye(2), 4.0)
+    family = Product({"size": Incomplete(Gaussian(prior=prior)), "visits": jaxem.Poisson(jaxem.Gamma(2.0, 0.5))})
+    rows = {"size": x[:, [3, 0]], "visits": x[:, 1:2]}
+    both = jaxem.fit(jaxem.Single(family), rows, key=jax.random.key(0), algorithm=jaxem.vbem(), tol=1e-10)
+    bounds = [
+        jaxem.fit(jaxem.Single(own), rows[name], key=jax.random.key(0), algorithm=jaxem.vbem(), tol=1e-10).objective
+        for name, own in family.families.items()
+    ]
+    assert_allclose(both.objective, sum(bounds), rtol=1e-8)
+    draws = jaxem.fit(jaxem.Single(family), rows, key=jax.random.key(0), algorithm=jaxem.gibbs(50, burn_in=20)).draws
+    assert_allclose(draws["visits"].rate.mean(), both.params["visits"].rate[0], rtol=0.05)
+
+
 def test_members_that_are_unlike_may_miss_entries(double):
     _, start, x, _ = cell()
     size = start.components["size"]
@@ -198,5 +301,7 @@ def test_a_gap_where_none_may_be_names_its_block():
     x[7, 1] = np.nan
     with pytest.raises(ValueError, match=r"block 'visits' \(data\[:, \[1\]\]\): row 7, column 0 has value nan"):
         FAMILY.check(x)
-    with pytest.raises(jaxem.MissingCapabilityError, match="none of the blocks"):
+    with pytest.raises(jaxem.MissingCapabilityError, match="Product takes no missing entries"):
         Product({"a": jaxem.Poisson()}).impute({}, {"a": x})
+    with pytest.raises(ValueError, match=r"row 7, column 0 has value nan"):
+        Product({"a": jaxem.PointMass(0.0)}).check({"a": x[:, 1:2]})
