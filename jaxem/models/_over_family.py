@@ -131,9 +131,7 @@ class AbstractFamilyModel(AbstractConjugateModel):
         redundant = 0 if frozen is None else self.distribution.redundant(jax.eval_shape(self.own, params), frozen)
         return super().num_parameters(params) - redundant
 
-    def impute(
-        self, params: PyTree, data: PyTree, *, key: PRNGKeyArray | None = None, num_draws: int = 1
-    ) -> Float[Array, "..."]:
+    def impute(self, params: PyTree, data: PyTree, *, key: PRNGKeyArray | None = None, num_draws: int = 1) -> PyTree:
         """The data with their missing entries filled in, by posterior means or, with a `key`, by draws.
 
         Of the shape of the data, which may be a tree of arrays; draws have a leading axis `num_draws`. For models whose
