@@ -1,5 +1,6 @@
 """Runs contenders in processes of their own and interleaves their repetitions."""
 
+import contextlib
 import json
 import os
 import statistics
@@ -20,8 +21,12 @@ class Missing(Exception):
 
 
 def environment(dtype: str) -> dict[str, str]:
-    """The worker's environment: the precision of its process, no compilation cache, no grab of a whole GPU."""
-    env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    """The worker's environment: the precision of its process, no compilation cache, no grab of a whole GPU.
+
+    Python's own cache of bytecode is allowed: an installed package has it.
+    """
+    kept_out = "JAX_COMPILATION_CACHE_DIR", "PYTHONDONTWRITEBYTECODE"
+    env = {name: value for name, value in os.environ.items() if name not in kept_out}
     env["JAX_ENABLE_X64"] = "1" if dtype == "float64" else "0"
     env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -127,6 +132,9 @@ def fresh(
     """
     results: dict[str, list[dict]] = {label: [] for label in entries}
     missing: list[str] = []
+    for entry in entries.values():  # imports, so that everyone finds his bytecode
+        with Worker(*entry) as worker, contextlib.suppress(Missing):
+            worker.wait_until_ready()
     for _ in range(repetitions):
         for label, entry in entries.items():
             if label not in results:
