@@ -135,9 +135,10 @@ class Pool:
                 take = min(len(free), len(waiting) - position)
                 source = np.full(size, -1, np.int32)
                 source[free[:take]] = np.arange(position, position + take)
-                if lanes is None:
-                    lanes = _ended(block)
-                lanes = _refill(lanes, block, source)
+                if lanes is None and take == size:
+                    lanes = block
+                else:
+                    lanes = _refill(_ended(block) if lanes is None else lanes, block, source)
                 owner[free[:take]] = waiting[position : position + take]
                 last[free[:take]] = [sum(len(h) for h in histories.get(i, [])) - 1 for i in owner[free[:take]]]
                 position += take
@@ -200,13 +201,14 @@ def fresh_blocks(
         yield [i for i in numbers.tolist() if i < total], _begin(problem, params, keys, history)
 
 
-def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, size: int, steps: int) -> State:
-    """Begins to compile the programs that runs from fresh starts will call; returns a blank state."""
+def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, size: int, total: int, steps: int) -> State:
+    """Begins to compile the programs that `total` runs from fresh starts will call; returns a blank state."""
     numbers = np.zeros(size, np.int32)
     params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
     lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
-    _refill.begin_compiling(lanes, lanes, numbers)
     _advance.begin_compiling(problem, lanes, np.asarray(steps, np.int32))
+    if total > size:
+        _refill.begin_compiling(lanes, lanes, numbers)
     return blank(_take.begin_compiling(lanes, np.zeros((), np.int32)), key)
 
 

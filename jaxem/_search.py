@@ -44,7 +44,8 @@ class Search:
     def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
         """Compile what a search will call side by side, unless that has been done."""
         if worth_preparing(self.problem, draw.args, key, self.size):
-            _finish.begin_compiling(self.problem, prepare(self.problem, draw, key, self.size, ROUND_STEPS))
+            state = prepare(self.problem, draw, key, self.size, self.total, ROUND_STEPS)
+            _finish.begin_compiling(self.problem, state)
 
     def run(self, blocks: Any, problem: Problem | None = None) -> None:
         """Every start to its end; those that lack accuracy once more, on the accurate kernel."""
