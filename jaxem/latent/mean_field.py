@@ -136,34 +136,39 @@ def _ascend(steps: int, tol: float, document: MeanFieldTree) -> Float[Array, " K
         most = jnp.max(log_share)
         share = jnp.exp(jnp.maximum(log_share - most, least))
         total = matmul(table, share)
-        bound = jnp.sum(counts * (jnp.log(total) + most)) - dirichlet.divergence(gamma, alpha)
+        bound = jnp.sum(counts * (jnp.log(total) + most)) + jnp.sum((alpha - gamma) * log_share)
+        bound = bound - dirichlet.log_normalizer(gamma)
         return alpha + share * matmul(counts / total, table), bound
 
     def moving(gamma, image):
         return ~(jnp.max(jnp.abs(image - gamma)) <= enough)
 
-    def cycle(carry):
-        turn, gamma, image, _ = carry
-        second, bound = improved(image)
-        change = jnp.log(image / gamma)
-        bend = jnp.log(second / image) - change
+    def body(carry):
+        """A round, by turns from the image of `gamma` and from the extrapolation of both."""
+        turn, at, gamma, image, second, bound, far, _ = carry
+        new, reached = improved(at)
+        change, bend = jnp.log(image / gamma), jnp.log(new / image) - jnp.log(image / gamma)
         curved = jnp.any(bend != 0)
         step = jnp.sqrt(jnp.sum(change**2) / jnp.where(curved, jnp.sum(bend**2), 1))
         step = jnp.where(curved, jnp.maximum(step, 1), 1)
-        far = gamma * jnp.exp(2 * step * change + step**2 * bend)
-        beyond, reached = improved(far)
-        better = (reached >= bound) & jnp.all(jnp.isfinite(beyond))
-        new, next_ = jnp.where(better, far, image), jnp.where(better, beyond, second)
-        return turn + 2, new, next_, moving(image, second) & moving(new, next_)
+        beyond = gamma * jnp.exp(2 * step * change + step**2 * bend)
+        better = (reached >= bound) & jnp.all(jnp.isfinite(new))
+        gamma = jnp.where(far, jnp.where(better, at, image), gamma)
+        image = jnp.where(far, jnp.where(better, new, second), image)
+        on = jnp.where(far, moving(gamma, image), moving(at, new))
+        second, bound = jnp.where(far, second, new), jnp.where(far, bound, reached)
+        return turn + 1, jnp.where(far, image, beyond), gamma, image, second, bound, ~far, on
 
     def going(carry):
-        turn, _, _, moving = carry
-        return (turn + 1 < steps) & moving
+        turn, *_, on = carry
+        return (turn < steps) & on
 
-    start = alpha + mean
-    first, _ = improved(start)
-    begun = jnp.ones((), jnp.int32), start, first, jnp.all(jnp.isfinite(start)) & moving(start, first)
-    return jax.lax.while_loop(going, cycle, begun)[2]
+    # The start is as good as any extrapolation.
+    start, yes = alpha + mean, jnp.ones((), bool)
+    lowest = jnp.full((), -jnp.inf, counts.dtype)
+    begun = jnp.zeros((), jnp.int32), start, start, start, start, lowest, yes, jnp.all(jnp.isfinite(start))
+    _, _, _, image, second, _, far, _ = jax.lax.while_loop(going, body, begun)
+    return jnp.where(far, second, image)
 
 
 @_optimum.defjvp

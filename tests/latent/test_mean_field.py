@@ -119,7 +119,7 @@ def test_the_derivative_of_the_bound_is_the_moments(documents):
     moments, _ = expectation(potentials)
     gradient = jax.jit(jax.grad(lambda p: LATENT.expectation(p)[1].sum()))(potentials)
     for name, a, b in zip(moments._fields, gradient, moments, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-13, err_msg=name)
+        np.testing.assert_allclose(a, b, rtol=1e-11, err_msg=name)  # two programs, each to the tolerance
     # And they are the derivative of the numbers, by differences.
     rng = np.random.default_rng(2)
     direction = jax.tree.map(lambda a: 0.1 * rng.standard_normal(a.shape) * (np.asarray(a) != 0), potentials)
