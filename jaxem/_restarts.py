@@ -14,6 +14,7 @@ from jaxem._loop import Problem, State, begin, resume, run
 from jaxem._programs import blank, program
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.kernels.chunks import num_rows
+from jaxem.kernels.linalg import trailing
 
 _COMPILATION_FLOPS = 2e11  # what a few seconds of compiling would have bought
 
@@ -82,7 +83,7 @@ def _begin(problem: Problem, params: PyTree, keys: PRNGKeyArray, history: int) -
 def _refill(lanes: State, block: State, source: Array) -> State:
     """Lanes in which `source >= 0` become that entry of `block`."""
     return jax.tree.map(
-        lambda old, new: jnp.where(_right(source >= 0, old), new[jnp.maximum(source, 0)], old), lanes, block
+        lambda old, new: jnp.where(trailing(source >= 0, old), new[jnp.maximum(source, 0)], old), lanes, block
     )
 
 
@@ -227,7 +228,3 @@ def _ended(block: State) -> State:
     """Lanes with nothing to do."""
     code = status_code(block.status)
     return block._replace(status=status_from_code(np.full(code.shape, status_code(Status.eliminated), code.dtype)))
-
-
-def _right(mask: Array, like: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (like.ndim - 1))

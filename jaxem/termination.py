@@ -27,10 +27,11 @@ class Step(NamedTuple):
     noise: Array
     rise: Array
 
-    def level(self, tol: Array) -> Array:
-        """Whether no step regained more than `tol` of what another had lost: that adds up to nothing, and yet is no
-        standstill. Accelerators overshoot so."""
-        return (self.rise <= self.gain) | (self.rise <= jnp.maximum(tol, self.noise))
+    def steady(self, tol: Array) -> Array:
+        """Whether nothing was lost, and no step regained more than `tol` of what another had lost: that adds up to
+        nothing, and yet is no standstill. Accelerators overshoot so."""
+        level = (self.rise <= self.gain) | (self.rise <= jnp.maximum(tol, self.noise))
+        return level & (self.gain >= -self.noise)
 
 
 class AbstractTermination(eqx.Module):
@@ -59,7 +60,7 @@ class Gain(AbstractTermination):
     """
 
     def __call__(self, step, tol, state):
-        return (step.gain <= tol) & (step.gain >= -step.noise) & step.level(tol), state
+        return (step.gain <= tol) & step.steady(tol), state
 
 
 @final
@@ -82,7 +83,7 @@ class Aitken(AbstractTermination):
         remaining = step.gain * rate / (1 - rate)
         known = jnp.isfinite(state) & (rate < 1)
         done = (step.gain <= 0) | (known & (remaining <= tol))
-        return done & (step.gain >= -step.noise) & step.level(tol), step.gain
+        return done & step.steady(tol), step.gain
 
 
 @final

@@ -13,7 +13,7 @@ from jaxem._model import inner
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table
-from jaxem.families.covariance import STRUCTURES, AbstractCovariance, AbstractVariances, by_member
+from jaxem.families.covariance import STRUCTURES, AbstractCovariance, AbstractVariances
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import linalg
 
@@ -171,7 +171,7 @@ class Gaussian(AbstractFamily):
             return GaussianParams(mean, params.covariance)
         about = s.outer(offset, centre_counts.reshape(-1, 1) * offset - 2 * total)
         if s.shared:
-            about = jnp.sum(jnp.where(by_member(empty, about), 0, about), 0)
+            about = jnp.sum(jnp.where(linalg.trailing(empty, about), 0, about), 0)
         covariance = s.estimate(scatter + about, counts, empty, params.covariance, self.floor, d)
         return GaussianParams(mean, covariance)
 

@@ -48,6 +48,11 @@ def from_eigen(vectors: Array, values: Array) -> Array:
     return symmetrize(matmul(vectors * values[..., None, :], transpose(vectors)))
 
 
+def trailing(a: Array, like: Array) -> Array:
+    """`a` with axes of length 1 behind its own, as many axes as `like` has, to broadcast against it."""
+    return a.reshape(a.shape + (1,) * (like.ndim - a.ndim))
+
+
 def outer(a: Array, b: Array) -> Array:
     """Outer product of the last axes."""
     return a[..., :, None] * b[..., None, :]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
+from jaxem.kernels.linalg import trailing
 
 
 class AbstractLatent(eqx.Module):
@@ -101,7 +102,7 @@ def scale(moments: PyTree, factor: Array) -> PyTree:
     """Moments times a factor for each of their leading axes; a factor of 0 wins over what is not finite."""
 
     def one(leaf: Any) -> Array:
-        spread = jnp.broadcast_to(factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim)), leaf.shape)
+        spread = jnp.broadcast_to(trailing(factor, leaf), leaf.shape)
         return jnp.where(spread == 0, jnp.zeros_like(leaf), leaf * spread)
 
     return jax.tree.map(one, moments)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._model import AbstractConjugateModel, unreduced
 from jaxem.families import AbstractFamily
+from jaxem.kernels.linalg import trailing
 from jaxem.latent import AbstractChoice, AbstractLatent, Categorical, Nested
 
 
@@ -164,7 +165,6 @@ def fill(rows: PyTree, share: Float[Array, "k n"], completed: PyTree) -> PyTree:
     """Rows whose NaN are the mean of those `completed` under each member, `[k, n, ...]`, weighted by its share."""
 
     def one(leaf, own):
-        weight = share.reshape(share.shape + (1,) * (own.ndim - 2))
-        return jnp.where(jnp.isnan(leaf), jnp.sum(weight * own, 0), leaf)
+        return jnp.where(jnp.isnan(leaf), jnp.sum(trailing(share, own) * own, 0), leaf)
 
     return jax.tree.map(one, rows, completed)

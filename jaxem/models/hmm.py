@@ -13,7 +13,7 @@ from jaxem._model import unreduced
 from jaxem.families import AbstractFamily, Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.forward_backward import filter_log, forward_backward
-from jaxem.kernels.linalg import matmul
+from jaxem.kernels.linalg import matmul, trailing
 from jaxem.kernels.paths import draw_path, of_path, viterbi
 from jaxem.latent import Chain, ChainTree, NestedTree
 from jaxem.models._over_family import AbstractFamilyModel, fill
@@ -449,8 +449,7 @@ class HMM(AbstractFamilyModel):
         seen, (n, steps) = sequences.seen(), sequences.shape
 
         def gap(leaf):
-            mask = seen.reshape(seen.shape + (1,) * (leaf.ndim - 2))
-            return jnp.swapaxes(jnp.where(mask, leaf, jnp.nan), 0, 1).reshape(-1, *leaf.shape[2:])
+            return jnp.swapaxes(jnp.where(trailing(seen, leaf), leaf, jnp.nan), 0, 1).reshape(-1, *leaf.shape[2:])
 
         rows = jax.tree.map(gap, sequences.values)
         share = jnp.swapaxes(share, 0, 1).reshape(self.num_states, -1)
@@ -458,7 +457,7 @@ class HMM(AbstractFamilyModel):
 
         def back(leaf, own):
             own = jnp.swapaxes(own.reshape(steps, n, *own.shape[1:]), 0, 1)
-            return own if ended is None else jnp.where(ended.T.reshape(n, steps, *(1,) * (leaf.ndim - 2)), leaf, own)
+            return own if ended is None else jnp.where(trailing(ended.T, leaf), leaf, own)
 
         return jax.tree.map(back, sequences.values, filled)
 

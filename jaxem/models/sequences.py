@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxem._errors import DataError
+from jaxem.kernels.linalg import trailing
 
 
 class Sequences(NamedTuple):
@@ -96,8 +97,7 @@ class Sequences(NamedTuple):
         def table(leaf: Array) -> Array:
             rows = jnp.swapaxes(jnp.asarray(leaf), 0, 1).reshape(n * steps, *leaf.shape[2:])
             fill = jnp.where(some, rows[index], jnp.full_like(rows[0], 0.5))
-            mask = flat.reshape(flat.shape + (1,) * (rows.ndim - 1))
-            return jnp.where(mask, rows, fill[None])
+            return jnp.where(trailing(flat, rows), rows, fill[None])
 
         return jax.tree.map(table, self.values)
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from jaxem.families.covariance._structure import AbstractCovariance as AbstractCovariance
-from jaxem.families.covariance._structure import by_member as by_member
 from jaxem.families.covariance._variances import AbstractVariances as AbstractVariances
 from jaxem.families.covariance.diagonal import Diagonal
 from jaxem.families.covariance.equal_shape import EqualShape

@@ -11,6 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxem.kernels.linalg import trailing
+
 
 class AbstractCovariance(eqx.Module):
     """What the Gaussian family asks of a covariance structure."""
@@ -82,7 +84,7 @@ class AbstractCovariance(eqx.Module):
         if self.shared:
             return self.clip(self.divide(scatter, counts, d), floor)
         found = self.divide(scatter, jnp.where(empty, 1, counts), d)
-        return self.clip(jnp.where(by_member(empty, found), previous, found), floor)
+        return self.clip(jnp.where(trailing(empty, found), previous, found), floor)
 
     def conform(self, covariance: Array) -> Array:
         """Covariances of this structure near any of this shape."""
@@ -90,7 +92,7 @@ class AbstractCovariance(eqx.Module):
 
     def mend(self, covariance: Array, poor: Array, pooled: Array) -> Array:
         """With `pooled` in the place of those that are `poor`."""
-        return jnp.where(poor if self.shared else by_member(poor, covariance), pooled, covariance)
+        return jnp.where(poor if self.shared else trailing(poor, covariance), pooled, covariance)
 
     @abstractmethod
     def rescale(self, covariance: Array, scale: Array) -> Array:
@@ -160,8 +162,3 @@ class AbstractCovariance(eqx.Module):
 def least_variance(variances: Array, floor: float) -> Array:
     """The floor, and never less than what the arithmetic can resolve beside the largest variance."""
     return jnp.maximum(floor, 8 * jnp.finfo(variances.dtype).eps * variances)
-
-
-def by_member(mask: Array, like: Array) -> Array:
-    """A mask of members that broadcasts against `like`."""
-    return mask.reshape(mask.shape + (1,) * (like.ndim - 1))

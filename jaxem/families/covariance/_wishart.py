@@ -54,16 +54,12 @@ def draw(key: PRNGKeyArray, scale: Array, dof: Array) -> tuple[Array, Array]:
 
 def scalar_divergence(scale: Array, dof: Array, prior_scale: Array, prior_dof: Array) -> Array:
     """`divergence` of variances; `dof` broadcasts over trailing axes of `scale`."""
-    a, b = (jnp.broadcast_to(_trailing(v, scale), scale.shape) / 2 for v in (dof, prior_dof))
+    a, b = (jnp.broadcast_to(linalg.trailing(v, scale), scale.shape) / 2 for v in (dof, prior_dof))
     return jnp.sum(gamma_divergence(a, b) + b * ratio_divergence((prior_scale / b) / (scale / a)))
 
 
 def scalar_draw(key: PRNGKeyArray, scale: Array, dof: Array) -> tuple[Array, Array]:
     """One variance for each entry of `scale`, and its square root."""
-    a = jnp.broadcast_to(_trailing(dof, scale), scale.shape) / 2
+    a = jnp.broadcast_to(linalg.trailing(dof, scale), scale.shape) / 2
     log = jnp.log(scale / 2) - jax.random.loggamma(key, a, a.shape, a.dtype)
     return jnp.exp(log), jnp.exp(log / 2)
-
-
-def _trailing(dof, scale):
-    return dof.reshape(dof.shape + (1,) * (scale.ndim - dof.ndim))

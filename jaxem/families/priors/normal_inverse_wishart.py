@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem.families.covariance import AbstractCovariance
 from jaxem.families.priors._prior import AbstractPrior, require_positive
+from jaxem.kernels.linalg import trailing
 from jaxem.kernels.special import ratio_divergence
 
 
@@ -49,8 +50,7 @@ class NormalInverseWishart(AbstractPrior):
     @property
     def covariance(self) -> Array:
         """`scale / degrees_of_freedom`, the inverse of the expected precision; there at any degrees of freedom."""
-        dof = self.degrees_of_freedom
-        return self.scale / dof.reshape(dof.shape + (1,) * (self.scale.ndim - dof.ndim))
+        return self.scale / trailing(self.degrees_of_freedom, self.scale)
 
     def update(
         self, structure: AbstractCovariance, counts: Float[Array, " k"], total: Float[Array, "k d"], scatter: Array
