@@ -60,6 +60,7 @@ def fit(
     - `model`: a model, such as `jaxem.GaussianMixture(3)`.
     - `data`: a table `[n, d]` (NumPy, JAX, or anything that NumPy converts), or what the model takes. Integers are
         converted to floats; float64 is computed in only if `jax_enable_x64` is set (a `PrecisionWarning` says so).
+        NumPy arrays are copied, but on a CPU those aligned to 64 bytes, as `numpy.load(..., mmap_mode="r")` gives them.
     - `key`: a JAX random key. The same key gives the same answer, at any batch size.
     - `restarts`: how many starts.
     - `init`: parameters (one set, or a stack of them along a leading axis), an `AbstractInit`, or the name of a
@@ -101,7 +102,7 @@ def fit(
     model.check(jax.tree.map(np.asarray, converted), given)
     if labels is not None:
         converted = converted._replace(labels=converted.labels.astype(np.int32))
-    device_data = jax.tree.map(jnp.asarray, converted)
+    device_data = jax.tree.map(_on_device, converted)
     w = jnp.ones(n, dtype) if given is None else jnp.asarray(given)
 
     if isinstance(init, str):
@@ -115,7 +116,7 @@ def fit(
     algorithm = algorithm or default_algorithm(model)
     plain = model
     model = algorithm.m_step.lift(model)
-    shapes = _shapes(model, key, device_data, w)
+    problem = _problem(model, algorithm, termination, device_data, w, tol, max_steps)
     starts = None
     if init is not None:
         starts, count = as_starts(init, _shapes(plain, key, device_data, w), dtype)
@@ -123,9 +124,9 @@ def fit(
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
 
+    shapes = _shapes(problem.model, key, device_data, w)
     size = _lanes(model, shapes, n, restarts, batch_size)
-    rows = rows_per_chunk(model, shapes, n, size)
-    problem = _problem(model, algorithm, termination, device_data, w, rows, tol, max_steps)
+    problem = dataclasses.replace(problem, rows=rows_per_chunk(model, shapes, n, size))
     rehearse(model, algorithm, lambda: step(problem, begin(problem, problem.model.init(key, device_data, w), key)))
     draw = (
         partial(_draw, problem, key) if starts is None else partial(_encode, problem, key, starts, model is not plain)
@@ -140,15 +141,29 @@ def fit(
     return search.result(throw)
 
 
-def _shapes(model: AbstractModel, key: PRNGKeyArray, data: PyTree, weights: Array) -> PyTree:
-    """Shapes of the parameters; traced once for each kind of model and data, unlike `eqx.filter_eval_shape`."""
-    arrays, rest = eqx.partition((model, key, data, weights), eqx.is_array)
+def _on_device(leaf: Any) -> Array:
+    """Without a copy where JAX can do without: nothing that a fit returns refers to the data."""
+    return jax.device_put(leaf, may_alias=True)
+
+
+def _shapes(*args: Any) -> PyTree:
+    """Shapes of the parameters that `_init` returns."""
+    return _traced_init.eval_shape(*_static_and_arrays(args))
+
+
+def _init(*args: Any) -> PyTree:
+    """`model.init(key, data, weights)`, traced once for each kind of model and data, whoever asks."""
+    return _traced_init(*_static_and_arrays(args))
+
+
+def _static_and_arrays(args: PyTree) -> tuple[Any, PyTree]:
+    arrays, rest = eqx.partition(args, eqx.is_array)
     leaves, structure = jax.tree.flatten(rest)
-    return _init.eval_shape((tuple(leaves), structure), arrays)
+    return (tuple(leaves), structure), arrays
 
 
 @partial(jax.jit, static_argnums=0)
-def _init(static: Any, arrays: PyTree) -> PyTree:
+def _traced_init(static: Any, arrays: PyTree) -> PyTree:
     leaves, structure = static
     model, key, data, weights = eqx.combine(arrays, jax.tree.unflatten(structure, leaves))
     return model.init(key, data, weights)
@@ -161,11 +176,10 @@ def _bind(
     termination: AbstractTermination | None,
     data: PyTree,
     weights: Array,
-    rows: int,
 ) -> Problem:
     """All but what is at hand: a program would copy the data that it returns."""
     bound = model.bind(data, weights)
-    made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination, rows=rows)
+    made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination)
     return dataclasses.replace(made, data=None, weights=None)  # pyright: ignore[reportArgumentType]
 
 
@@ -175,11 +189,10 @@ def _problem(
     termination: AbstractTermination | None,
     data: PyTree,
     weights: Array,
-    rows: int,
     tol: float,
     max_steps: int,
 ) -> Problem:
-    bound = _bind(model, algorithm, termination, data, weights, rows)
+    bound = _bind(model, algorithm, termination, data, weights)
     limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
     return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
 
@@ -187,7 +200,7 @@ def _problem(
 @program(quickly=True)
 def _draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
     seeds, noise = _keys(key, numbers)
-    params = jax.vmap(lambda seed: problem.model.init(seed, problem.data, problem.weights))(seeds)
+    params = jax.vmap(lambda seed: _init(problem.model, seed, problem.data, problem.weights))(seeds)
     return _of_set_type(params), noise
 
 

@@ -94,10 +94,19 @@ class State(NamedTuple):
 
 
 def evaluate(
-    problem: Problem, model: AbstractModel, e_step: AbstractEStep, params: PyTree, e_state: PyTree, key: PRNGKeyArray
+    problem: Problem,
+    model: AbstractModel,
+    e_step: AbstractEStep,
+    params: PyTree,
+    e_state: PyTree,
+    natural: PyTree = None,
 ):
-    """`expect(data, weights, key) -> (statistics, value)` at `params`, summed over the rows given."""
-    naturals, natural = e_step.naturals(model, params, e_state), model.natural(params)
+    """`expect(data, weights, key) -> (statistics, value)` at `params`, summed over the rows given.
+
+    `natural` is `model.natural(params)`, where that is at hand.
+    """
+    naturals = e_step.naturals(model, params, e_state)
+    natural = model.natural(params) if natural is None else natural
 
     def expect(data, weights, key):
         own = local(natural, (data, weights))
@@ -126,7 +135,7 @@ def begin(problem: Problem, params: PyTree, key: PRNGKeyArray, history: int = 1)
     algorithm.check(model)
     dtype = problem.weights.dtype
     e_state = algorithm.e_step.init(model, params)
-    expect = evaluate(problem, model.at(params), algorithm.e_step, params, e_state, key)
+    expect = evaluate(problem, model.at(params), algorithm.e_step, params, e_state)
     shapes, _ = jax.eval_shape(expect, problem.data, problem.weights, key)
     lowest = jnp.full((), -jnp.inf, dtype)
     return State(
@@ -267,11 +276,12 @@ def step(problem: Problem, state: State) -> State:
     num_steps = jnp.where(fresh, state.num_steps, state.num_steps + 1)
     key = _keys(state.key, num_steps)[0]
     model = problem.model.at(params)
-    expect = evaluate(problem, model, e_step, params, e_state, key)
+    natural = model.natural(params)
+    expect = evaluate(problem, model, e_step, params, e_state, natural)
     stats, value, u_state = update(
         expect,
         lambda stats: model.translate(stats, problem.model.at(state.params)),
-        model.natural(params),
+        natural,
         state.stats,
         fresh,
         problem.data,
@@ -282,7 +292,7 @@ def step(problem: Problem, state: State) -> State:
     )
     objective = value + problem.base + problem.model.log_prior(params).astype(value.dtype)
 
-    loss = problem.model.loss(params).astype(value.dtype)
+    loss = problem.model.loss(params, natural).astype(value.dtype)
     eps = jnp.finfo(value.dtype).eps
     settled = e_step.settled(e_state) & update.settled(u_state) & algorithm.m_step.settled(m_state) & move.settled
     gain = (objective - state.judged) / problem.total_weight
@@ -343,9 +353,15 @@ def step(problem: Problem, state: State) -> State:
         _where(fresh, state.r_state, recorded),
         _where(fresh | ~known, state.t_state, t_state),
         state.key,
-        state.history.at[num_steps % state.history.shape[0]].set(objective),
+        _noted(state.history, num_steps, objective),
     )
     return _with_doubt(_where(~lost, new, _rejected(problem, state, move, status, num_steps, retry)))
+
+
+def _noted(history: Array, num_steps: Array, objective: Array) -> Array:
+    """The ring with the objective after so many steps: a selection, which is fused with others, and no scatter."""
+    size = history.shape[0]
+    return jnp.where(jnp.arange(size, dtype=num_steps.dtype) == num_steps % size, objective, history)
 
 
 def _rejected(problem: Problem, state: State, move: _Move, status: Array, num_steps: Array, retry: Array) -> State:
@@ -358,7 +374,7 @@ def _rejected(problem: Problem, state: State, move: _Move, status: Array, num_st
         num_steps=num_steps,
         fresh=jnp.ones((), bool),
         e_state=algorithm.e_step.reset(problem.model, state.params, state.e_state),
-        history=state.history.at[num_steps % state.history.shape[0]].set(state.objective),
+        history=_noted(state.history, num_steps, state.objective),
     )
     if algorithm.accelerator is not None:
         target, restarted = algorithm.accelerator.rejected(move.a_state)

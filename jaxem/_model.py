@@ -128,8 +128,11 @@ class AbstractModel(eqx.Module):
         """Statistics that `source`, this model about another origin, collected, as seen from here."""
         return stats
 
-    def loss(self, params: PyTree) -> Array:
-        """Estimated relative error that rounding leaves in the statistics of this kernel at `params`."""
+    def loss(self, params: PyTree, natural: PyTree = None) -> Array:
+        """Estimated relative error that rounding leaves in the statistics of this kernel at `params`.
+
+        `natural` is `self.natural(params)`, where that is at hand.
+        """
         return jnp.zeros((), dtype=jnp.result_type(float))
 
     def accurate(self) -> "AbstractModel | None":

@@ -1,4 +1,4 @@
-"""Compiled programs of the host entries: what they are compiled for, and several of them side by side."""
+"""Compiled programs of the host entries: what they are compiled for, and that ahead of their first call."""
 
 import os
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class Program:
         Returns what it will return, with `jax.ShapeDtypeStruct` for arrays.
         """
         lowered = self._compiled.lower(*args)
-        self._pending.append(_threads().submit(lowered.compile))
+        self._pending.append(_thread().submit(lowered.compile))
         _, arrays, rest = lowered.lowered.out_info
         return eqx.combine(arrays, rest.value)
 
@@ -92,8 +92,9 @@ _SEEN: set[int] = set()
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, thread_name_prefix="jaxem-compile")
+def _thread() -> ThreadPoolExecutor:
+    # XLA has threads of its own for the parts of a program. Two programs at once took no less time, and more memory.
+    return ThreadPoolExecutor(1, thread_name_prefix="jaxem-compile")
 
 
 @cache

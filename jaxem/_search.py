@@ -42,7 +42,7 @@ class Search:
         self.done = self.rounds = self.steps = 0
 
     def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
-        """Compile what a search will call side by side, unless that has been done."""
+        """Begin to compile all that a search will call, unless that has been done."""
         if worth_preparing(self.problem, draw.args, key, self.size):
             state = prepare(self.problem, draw, key, self.size, self.total, ROUND_STEPS)
             _finish.begin_compiling(self.problem, state)

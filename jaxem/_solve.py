@@ -149,7 +149,7 @@ def finish(problem: Problem, state: State) -> Fit:
     prior = model.log_prior(encoded).astype(problem.weights.dtype)
 
     def value(e_step):
-        expect = evaluate(problem, at, e_step, encoded, state.e_state, state.key)
+        expect = evaluate(problem, at, e_step, encoded, state.e_state)
         return expect(problem.data, problem.weights, state.key)[1] + problem.base
 
     # Rules that draw latents report the log-likelihood too, and can where there is no exact E-step.
@@ -162,7 +162,7 @@ def finish(problem: Problem, state: State) -> Fit:
     if lowered is not None:
         plain: Any = model.model  # pyright: ignore[reportAttributeAccessIssue]
         score = dataclasses.replace(problem, model=plain)
-        expect = evaluate(score, plain.at(lowered), Expectation(), lowered, (), state.key)
+        expect = evaluate(score, plain.at(lowered), Expectation(), lowered, ())
         log_likelihood = expect(problem.data, problem.weights, state.key)[1] + problem.base
         posterior, final = final, plain.decode(lowered)
     size = state.history.shape[0]

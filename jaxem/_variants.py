@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-import optax
-
 from jaxem._algorithm import Algorithm
 from jaxem.accelerate import AbstractAccelerator, Anderson, Parabolic, QuasiNewton, Squarem
 from jaxem.e_step import Alpha, Annealed, Mode, MonteCarlo, Sample
@@ -236,7 +234,7 @@ def gem(transformation: Any = None, steps: int = 20) -> Algorithm:
     >>> jaxem.gem(optax.sgd(0.1), steps=10).monotone
     True
     """
-    return Algorithm(m_step=Optax(optax.adam(0.05) if transformation is None else transformation, steps))
+    return Algorithm(m_step=Optax(transformation or _adam(), steps))
 
 
 def conjugate_gradient_em() -> Algorithm:
@@ -360,8 +358,14 @@ def gradient_ascent(transformation: Any = None, rows: int | None = None) -> Algo
     >>> import jaxem, optax
     >>> algorithm = jaxem.gradient_ascent(optax.adam(0.1))
     """
-    rule = GradientAscent(optax.adam(0.05) if transformation is None else transformation)
+    rule = GradientAscent(transformation or _adam())
     return Algorithm(m_step=rule) if rows is None else Algorithm(update=Stepwise(rows, power=0.0), m_step=rule)
+
+
+def _adam() -> Any:
+    import optax  # slow to import
+
+    return optax.adam(0.05)
 
 
 def _accelerated(algorithm: Algorithm | None, accelerator: AbstractAccelerator) -> Algorithm:

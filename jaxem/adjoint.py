@@ -6,7 +6,6 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
@@ -26,7 +25,7 @@ def em_map(problem: Problem, params: PyTree, state: State) -> PyTree:
     model, e_step = problem.model.at(params), problem.algorithm.e_step
     # At the fixed point an extrapolated step is a plain one.
     e_state = e_step.reset(problem.model, params, state.e_state)
-    expect = evaluate(problem, model, e_step, params, e_state, state.key)
+    expect = evaluate(problem, model, e_step, params, e_state)
     stats, _ = expect(problem.data, problem.weights, state.key)
     return propose(problem, state._replace(params=params, stats=stats, e_state=e_state), (state.key, state.key))[0]
 
@@ -58,6 +57,8 @@ class Implicit(AbstractAdjoint):
         final = _run_constant(problem, state)
         solver = self.linear_solver
         if solver is None and sum(leaf.size for leaf in jax.tree.leaves(final.params)) > self.dense_limit:
+            import lineax as lx  # slow to import
+
             solver = lx.GMRES(rtol=1e-6, atol=1e-9)
         return final._replace(params=_attach(problem, final, solver))
 
@@ -88,6 +89,8 @@ def _(primals, tangents):
         columns = jax.vmap(lambda unit: ravel_pytree(residual(unravel(unit)))[0])(jnp.eye(flat.size, dtype=flat.dtype))
         moved = unravel(jnp.linalg.solve(columns.T, flat))
     else:
+        import lineax as lx
+
         operator = lx.FunctionLinearOperator(residual, jax.eval_shape(lambda: params))
         moved = lx.linear_solve(operator, driven, solver).value
     return final.params, eqx.combine(moved, jax.tree.map(jnp.zeros_like, frozen))

@@ -70,7 +70,7 @@ def test_given_starts_run_in_their_order(reference, x):
 def _starts(x, count):
     from jaxem import _fit
 
-    problem = _fit._problem(MODEL, jaxem.em(), None, jnp.asarray(x), jnp.ones(len(x)), len(x), 0.0, 0)
+    problem = _fit._problem(MODEL, jaxem.em(), None, jnp.asarray(x), jnp.ones(len(x)), 0.0, 0)
     params, keys = _fit._draw(problem, KEY, np.arange(count, dtype=np.int32))
     return jax.vmap(problem.model.decode)(params), keys
 

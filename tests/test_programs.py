@@ -37,7 +37,7 @@ def test_a_prepared_program_is_not_compiled_again(quickly, compiled):
 
 def test_a_compilation_that_fails_is_not_reported_to_another_call():
     program = Program(lambda x: x + 1)
-    failed = _programs._threads().submit(lambda: 1 // 0)
+    failed = _programs._thread().submit(lambda: 1 // 0)
     program._pending.append(failed)
     assert program(jnp.zeros(())) == 1
     assert isinstance(failed.exception(), ZeroDivisionError)

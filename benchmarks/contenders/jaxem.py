@@ -94,7 +94,7 @@ class Memory:
 
     def repetition(self) -> dict:
         before = _memory.resident()
-        x = np.load(self.spec["path"])
+        x = np.load(self.spec["path"], mmap_mode=self.spec.get("mmap_mode"))
         loaded = _memory.resident()
         began = time.perf_counter()
         fit = jaxem.fit(

@@ -10,6 +10,7 @@ from benchmarks._report import Section
 
 NAME = "memory"
 ALLOWANCE = 600  # MB beyond the data
+MAPPED = "jaxem, file memory-mapped"
 
 
 def save(path: Path, n: int, d: int, k: int) -> None:
@@ -32,6 +33,7 @@ def run(quick: bool, repetitions: int) -> Section:
         spec = {"path": str(path), "k": k, "max_steps": 3, "dtype": "float32"}
         entries = {
             "jaxem": ("jaxem", "memory", spec),
+            MAPPED: ("jaxem", "memory", {**spec, "mmap_mode": "r"}),
             "scikit-learn": ("scikit_learn", "memory", {**spec, "max_steps": 1}),
         }
         results, missing = _harness.fresh(entries, 1)
@@ -40,16 +42,17 @@ def run(quick: bool, repetitions: int) -> Section:
         device = f"{result['device']:.0f}" if "device" in result else "-"
         memory = [result["before"], result["loaded"], result["peak"], result["peak"] - result["before"]]
         rows.append([label, *(f"{value:.0f}" for value in memory), device, f"{result['seconds']:.1f}"])
-    ours = results["jaxem"][0]
-    claims = [
-        ("jaxem, peak of the whole process, MB", ours["peak"], "<=", data + ALLOWANCE),
-        ("jaxem, peak above imports, MB", ours["peak"] - ours["before"], "<=", data + ALLOWANCE),
-    ]
+    claims = []
+    for label in ("jaxem", MAPPED):
+        ours = results[label][0]
+        claims.append((f"{label}: peak of the whole process, MB", ours["peak"], "<=", data + ALLOWANCE))
+        claims.append((f"{label}: peak above imports, MB", ours["peak"] - ours["before"], "<=", data + ALLOWANCE))
     return Section(
         NAME,
         "Peak memory",
         f"Full covariances, n={n:,}, d={d}, k={k}, float32: data of {data:.0f} MB; {spec['max_steps']} iterations "
-        "from a start drawn from the data (scikit-learn: one, from random rows). Resident memory of the process in MB.",
+        "from a start drawn from the data (scikit-learn: one, from random rows). Resident memory of the process in MB. "
+        "An array that NumPy has read is held twice, since it need not be aligned as JAX wants it; a mapped one once.",
         ["contender", "after imports", "with data", "peak", "peak - imports", "device peak", "fit, s"],
         rows,
         claims,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.accelerate._accelerator import AbstractAccelerator
+from jaxem.kernels.extrapolation import squared_step
 
 
 class SquaremState(NamedTuple):
@@ -54,9 +55,7 @@ class Squarem(AbstractAccelerator):
         phase = state.phase
         r = state.first - state.start
         v = (mapped - here) - r
-        size = jnp.sqrt(jnp.sum(v**2))
-        wanted = jnp.sqrt(jnp.sum(r**2)) / jnp.where(size > 0, size, 1)
-        length = jnp.where(size > 0, jnp.clip(wanted, 1, state.bound), 1)
+        length = jnp.minimum(squared_step(r, v), state.bound)
         far = (phase == 1) & (length > 1)
         target = jnp.where(far, state.start + 2 * length * r + length**2 * v, mapped)
         grown = (phase == 1) & (length >= state.bound)

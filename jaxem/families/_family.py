@@ -236,7 +236,7 @@ class AbstractFamily(eqx.Module):
     def translate(self, stats: PyTree, source: Any) -> PyTree:
         return stats
 
-    def loss(self, params: PyTree) -> Array:
+    def loss(self, params: PyTree, natural: PyTree = None) -> Array:
         return jnp.zeros((), dtype=jnp.result_type(float))
 
     def accurate(self) -> "AbstractFamily | None":

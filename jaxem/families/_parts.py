@@ -83,8 +83,9 @@ class AbstractParts(AbstractFamily):
     def at(self, params):
         return self.with_parts(self._each(lambda family, p: family.at(p), params))
 
-    def loss(self, params):
-        return fold(jnp.maximum, self._scalars(lambda family, p: family.loss(p), params))
+    def loss(self, params, natural=None):
+        natural = dict.fromkeys(self.parts) if natural is None else natural
+        return fold(jnp.maximum, self._scalars(lambda family, p, eta: family.loss(p, eta), params, natural))
 
     def degenerate(self, params):
         return fold(jnp.logical_or, self._each(lambda family, p: family.degenerate(p), params).values())
@@ -105,9 +106,9 @@ class AbstractParts(AbstractFamily):
     def _keys(self, key):
         return dict(zip(self.parts, jax.random.split(key, len(self.parts)), strict=True))
 
-    def _scalars(self, fn: Callable[..., Array], params: dict[str, PyTree]) -> list[Array]:
+    def _scalars(self, fn: Callable[..., Array], params: dict[str, PyTree], *trees: dict[str, PyTree]) -> list[Array]:
         dtype = jax.tree.leaves(params)[0].dtype
-        return [value.astype(dtype) for value in self._each(fn, params).values()]
+        return [value.astype(dtype) for value in self._each(fn, params, *trees).values()]
 
 
 def _within(name: str, frozen: tuple[str, ...]) -> tuple[str, ...]:

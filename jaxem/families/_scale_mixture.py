@@ -91,8 +91,8 @@ class AbstractScaleMixture(AbstractScaled):
     def translate(self, stats, source):
         return stats._replace(normal=self.base.translate(stats.normal, source.base))
 
-    def loss(self, params):
-        return self.base.loss(self.of_base(params))
+    def loss(self, params, natural=None):
+        return self.base.loss(self.of_base(params), None if natural is None else natural.normal)
 
     def accurate(self):
         base = self.base.accurate()

@@ -98,8 +98,8 @@ class AbstractWrapped(AbstractFamily):
     def translate(self, stats, source):
         return self.family.translate(stats, source.family)
 
-    def loss(self, params):
-        return self.family.loss(params)
+    def loss(self, params, natural=None):
+        return self.family.loss(params, natural)
 
     def accurate(self):
         family = self.family.accurate()

@@ -297,7 +297,7 @@ class Factor(AbstractFamily):
             cross=stats.cross + move[..., None] * stats.shift,
         )
 
-    def loss(self, params):
+    def loss(self, params, natural=None):
         """Relative rounding error of the noise variances, from the terms that cancel."""
         noise = self._columns(params.noise_variance, params.mean)
         terms = jnp.sum(params.loading**2, -1) + noise

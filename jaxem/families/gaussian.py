@@ -326,11 +326,15 @@ class Gaussian(AbstractFamily):
         inverse = s.whiten(self._anchor.factor, (total + counts * move)[..., None])[..., 0]
         return GaussianNatural(stats.log_det, stats.offset, inverse, s.uncolour(self._anchor.factor, scatter))
 
-    def loss(self, params):
+    def loss(self, params, natural: Any = None):
         """Relative rounding error of the covariances, from the terms that cancel, and from the data themselves."""
         s, (mean, covariance) = self._structure, params
         eps = jnp.finfo(mean.dtype).eps
-        terms = s.cancellation(covariance, jnp.zeros_like(mean) if self._anchored else mean)
+        if natural is None or self._anchored:
+            precision = s.precision(s.factor(covariance), None)
+        else:
+            precision = -2 * natural.quadratic
+        terms = s.cancellation(precision, covariance, jnp.zeros_like(mean) if self._anchored else mean)
         terms = jnp.sqrt(terms) if self._anchored else terms
         frame = self._frame or Columns(jnp.zeros_like(mean[0]), jnp.ones_like(mean[0]))
         spacing = (

@@ -129,7 +129,7 @@ class IncompleteColumns(AbstractWrapped):
     def translate(self, stats, source):
         return self._each(lambda family, s, other: family.translate(s, other), stats, source._stacked)
 
-    def loss(self, params):
+    def loss(self, params, natural=None):
         return jnp.max(self._each(lambda family, p: family.loss(p), _split(params)))
 
     # Data

@@ -64,6 +64,10 @@ class OneOf(AbstractParts):
     def shared(self) -> tuple[str, ...]:
         return tuple(name for name in self.parameters if "." in name)  # their leading axis is not that of members
 
+    def loss(self, params, natural=None):
+        own = None if natural is None else {name: own for name, (own, _) in natural.items()}
+        return super().loss(params, own)
+
     def natural(self, params):
         own = self._each(lambda family, p: family.natural(p), params)
         one = jnp.ones(1, next(leaf.dtype for leaf in jax.tree.leaves(params)))

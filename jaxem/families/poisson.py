@@ -162,7 +162,7 @@ class Poisson(AbstractFamily):
         moved = stats.log_rate * log_ratio(old, new) + counts * deviance(old, new)
         return PoissonNatural(stats.constant, stats.log_rate + counts * (old - new), stats.anchor - jnp.sum(moved, -1))
 
-    def loss(self, params):
+    def loss(self, params, natural=None):
         """Rounding error of the potentials of a typical row, which is the relative error of its responsibilities."""
         rate, eps = params.rate, jnp.finfo(params.rate.dtype).eps
         if self._anchored:

@@ -167,7 +167,7 @@ class LinearRegression(AbstractFamily):
         squared = ratio**2 * stats.squared + jnp.sum(move * (2 * linear + pushed), -1)
         return RegressionNatural(stats.log_det, squared, linear + pushed, stats.quadratic)
 
-    def loss(self, params):
+    def loss(self, params, natural=None):
         """As for a Gaussian: what rounding of the residuals adds to a variance."""
         if self._design is None:
             return jnp.zeros((), params.variance.dtype)

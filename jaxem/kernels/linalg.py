@@ -61,7 +61,7 @@ def outer(a: Array, b: Array) -> Array:
 @jax.custom_jvp
 def cholesky(a: Array) -> Array:
     """Lower Cholesky factor; NaN where there is none."""
-    return _one_by_one_on_cpu(jnp.linalg.cholesky, a)
+    return _one_by_one_on_cpu(_cholesky, a)
 
 
 @cholesky.defjvp
@@ -97,17 +97,33 @@ def _one_by_one_on_cpu(fn: Callable, a: Array) -> Any:
     and derivatives are matrix products here.
     """
 
-    @custom_vmap
     def in_turn(a):
-        found = jax.lax.map(fn, a.reshape(-1, *a.shape[-2:]))
+        return jax.lax.map(fn, a)
+
+    return jax.lax.platform_dependent(a, cpu=lambda a: _on_one_axis(in_turn, a), default=fn)
+
+
+def _on_one_axis(fn: Callable, a: Array) -> Any:
+    """`fn` of the matrices in `[..., d, d]` as `[m, d, d]`, the axes of `vmap` included.
+
+    Under a plain `vmap` slices at the counter of a loop would turn into gathers and scatters.
+    """
+
+    @custom_vmap
+    def flat(a):
+        found = fn(a.reshape(-1, *a.shape[-2:]))
         return jax.tree.map(lambda leaf: leaf.reshape(*a.shape[:-2], *leaf.shape[1:]), found)
 
-    @in_turn.def_vmap
+    @flat.def_vmap
     def _(axis_size, in_batched, a):
-        found = in_turn(a)
+        found = flat(a)
         return found, jax.tree.map(lambda _: True, found)
 
-    return jax.lax.platform_dependent(a, cpu=in_turn, default=fn)
+    return flat(a)
+
+
+def _cholesky(a: Array) -> Array:
+    return jax.lax.linalg.cholesky(a, symmetrize_input=False)
 
 
 def _eigh(a: Array) -> tuple[Array, Array]:
@@ -118,7 +134,7 @@ def _eigh(a: Array) -> tuple[Array, Array]:
 @jax.custom_jvp
 def inverse_lower(factor: Array) -> Array:
     """Inverse of a lower triangular matrix."""
-    return _inverse_by_rows(factor) if factor.shape[-1] <= _LOOPED else _inverse_by_blocks(factor)
+    return _on_one_axis(_inverse_by_rows, factor) if factor.shape[-1] <= _LOOPED else _inverse_by_blocks(factor)
 
 
 @inverse_lower.defjvp
@@ -129,16 +145,16 @@ def _(primals, tangents):
 
 def _inverse_by_rows(factor: Array) -> Array:
     """Forward substitution in a loop: as fast as products of blocks for small matrices, and quicker to compile."""
-    eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)
+    d = factor.shape[-1]
 
     def add(i, inverse):
-        row = jax.lax.dynamic_index_in_dim(factor, i, factor.ndim - 2, keepdims=False)
-        unit = jnp.broadcast_to(jax.lax.dynamic_index_in_dim(eye, i, keepdims=False), row.shape)
-        pivot = jnp.sum(row * unit, -1, keepdims=True)
-        found = (unit - jnp.sum(row[..., :, None] * inverse, -2)) / pivot
-        return jax.lax.dynamic_update_index_in_dim(inverse, found, i, factor.ndim - 2)
+        row = jax.lax.dynamic_slice_in_dim(factor, i, 1, 1)
+        pivot = jax.lax.dynamic_slice_in_dim(row, i, 1, 2)
+        unit = (jnp.arange(d) == i).astype(factor.dtype)
+        found = (jnp.broadcast_to(unit, row.shape) - matmul(row, inverse)) / pivot
+        return jax.lax.dynamic_update_slice_in_dim(inverse, found, i, 1)
 
-    return jax.lax.fori_loop(0, factor.shape[-1], add, jnp.zeros_like(factor))
+    return jax.lax.fori_loop(0, d, add, jnp.zeros_like(factor))
 
 
 def _inverse_by_blocks(factor: Array) -> Array:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jaxem._errors import MissingCapabilityError
 from jaxem.kernels import dirichlet
 from jaxem.kernels.chunks import local
+from jaxem.kernels.extrapolation import squared_step
 from jaxem.kernels.linalg import cholesky, diagonal_matrix, einsum, inverse_lower, matmul, transpose
 from jaxem.latent._latent import AbstractLatent
 
@@ -149,9 +150,7 @@ def _ascend(steps: int, tol: float, document: MeanFieldTree) -> Float[Array, " K
         turn, at, gamma, image, second, bound, far, _ = carry
         new, reached = improved(at)
         change, bend = jnp.log(image / gamma), jnp.log(new / image) - jnp.log(image / gamma)
-        curved = jnp.any(bend != 0)
-        step = jnp.sqrt(jnp.sum(change**2) / jnp.where(curved, jnp.sum(bend**2), 1))
-        step = jnp.where(curved, jnp.maximum(step, 1), 1)
+        step = squared_step(change, bend)
         beyond = gamma * jnp.exp(2 * step * change + step**2 * bend)
         better = (reached >= bound) & jnp.all(jnp.isfinite(new))
         gamma = jnp.where(far, jnp.where(better, at, image), gamma)

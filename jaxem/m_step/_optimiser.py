@@ -1,8 +1,11 @@
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
-import optax
 from jaxtyping import Array, PyTree
+
+if TYPE_CHECKING:
+    import optax
 
 
 class Optimiser:
@@ -11,7 +14,9 @@ class Optimiser:
     Optax mixes integers with floating-point numbers, which JAX refuses where promotion is strict.
     """
 
-    def __init__(self, transformation: optax.GradientTransformation):
+    def __init__(self, transformation: "optax.GradientTransformation"):
+        import optax  # slow to import
+
         self._inner = optax.with_extra_args_support(transformation)
 
     def init(self, free: PyTree) -> PyTree:

@@ -1,16 +1,18 @@
 """Maximisation of the log-likelihood without EM, on equal terms with it."""
 
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxem._coordinates import coordinates
 from jaxem.m_step._ascent import ascend
 from jaxem.m_step._m_step import AbstractMStep
 from jaxem.m_step._optimiser import Optimiser
+
+if TYPE_CHECKING:
+    import optax
 
 
 @final
@@ -67,7 +69,7 @@ class GradientAscent(AbstractMStep):
     False
     """
 
-    transformation: optax.GradientTransformation = eqx.field(static=True)
+    transformation: "optax.GradientTransformation" = eqx.field(static=True)
 
     ascends: ClassVar[bool] = False
 

@@ -1,14 +1,16 @@
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxem._coordinates import coordinates
 from jaxem.m_step._ascent import not_below
 from jaxem.m_step._m_step import AbstractMStep
 from jaxem.m_step._optimiser import Optimiser
+
+if TYPE_CHECKING:
+    import optax
 
 
 @final
@@ -38,7 +40,7 @@ class Optax(AbstractMStep):
     True
     """
 
-    transformation: optax.GradientTransformation = eqx.field(static=True)
+    transformation: "optax.GradientTransformation" = eqx.field(static=True)
     steps: int = eqx.field(static=True, default=20)
     halvings: int = eqx.field(static=True, default=30)
 

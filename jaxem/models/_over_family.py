@@ -117,8 +117,8 @@ class AbstractFamilyModel(AbstractConjugateModel):
     def translate(self, stats, source: Any):
         return self.put(stats, self.distribution.translate(self.own(stats), source.distribution))
 
-    def loss(self, params):
-        return self.distribution.loss(self.own(params))
+    def loss(self, params, natural=None):
+        return self.distribution.loss(self.own(params), None if natural is None else self.own(natural))
 
     def accurate(self):
         family = self.distribution.accurate()

@@ -88,6 +88,9 @@ class Single(AbstractFamilyModel):
     def translate(self, stats, source: Any):
         return self.family.translate(stats, source.family)
 
+    def loss(self, params, natural=None):
+        return self.family.loss(self._many(params), natural)
+
     def floats_per_row(self, params, lanes=1):
         shared, own = self.family.floats_per_row(jax.eval_shape(self._many, params))
         return shared + lanes * (2 + own)

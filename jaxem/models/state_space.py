@@ -409,7 +409,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         parts = zip(self._regressions, stats[1:], moves, strict=True)
         return StateSpaceNatural(stats.present, *(r.translate(own, move) for r, own, move in parts))
 
-    def loss(self, params):
+    def loss(self, params, natural=None):
         """Rounding error of the observations' noise, in which their squares cancel unless residuals are taken."""
         eps = jnp.finfo(params.initial_mean.dtype).eps
         structure = STRUCTURES[self.observation_covariance]()

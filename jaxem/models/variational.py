@@ -108,7 +108,7 @@ class Variational(AbstractLinearModel):
     def translate(self, stats, source: Any):
         return self.model.translate(stats, source.model)
 
-    def loss(self, params):
+    def loss(self, params, natural=None):
         return self.model.loss(self.lower(params))
 
     def accurate(self):

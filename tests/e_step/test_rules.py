@@ -23,7 +23,7 @@ def collect(case, rule, weights):
 
     @jax.jit
     def run(params, weights):
-        expect = _loop.evaluate(problem, case.model, rule, params, (), jax.random.key(0))
+        expect = _loop.evaluate(problem, case.model, rule, params, ())
         return expect(case.x, weights, jax.random.key(0))
 
     stats, value = run(case.start, weights)

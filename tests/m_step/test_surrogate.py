@@ -21,7 +21,7 @@ def quantities(case, accurate):
     problem = _loop.Problem.make(model, algorithm, case.x, case.weights, tol=0.0, max_steps=1, rows=128)
 
     def value(params):
-        expect = _loop.evaluate(problem, model.at(params), algorithm.e_step, params, (), jax.random.key(0))
+        expect = _loop.evaluate(problem, model.at(params), algorithm.e_step, params, ())
         return expect(case.x, case.weights, jax.random.key(0))
 
     @jax.jit

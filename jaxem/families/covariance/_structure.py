@@ -111,7 +111,7 @@ class AbstractCovariance(eqx.Module):
         """Marginal variances, broadcastable against `[k, d]`."""
 
     @abstractmethod
-    def cancellation(self, covariance: Array, mean: Array) -> Array:
+    def cancellation(self, precision: Array, covariance: Array, mean: Array) -> Array:
         """How much larger than 1 the terms are whose sum is the squared distance of a typical row to the mean."""
 
     @abstractmethod

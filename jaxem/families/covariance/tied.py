@@ -65,10 +65,9 @@ class Tied(AbstractCovariance):
     def variances(self, covariance, d):
         return self.full.variances(covariance[None], d)
 
-    def cancellation(self, covariance, mean):
-        precision = jnp.abs(self.precision(self.factor(covariance), None))
+    def cancellation(self, precision, covariance, mean):
         size = jnp.abs(mean) + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
-        return jnp.sum(size * self.apply(precision, size), -1)
+        return jnp.sum(size * self.apply(jnp.abs(precision), size), -1)
 
     def identity(self, k, variances):
         return jnp.diag(variances)
