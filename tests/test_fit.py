@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxem
-from jaxem import _restarts
+from jaxem import _fit, _restarts
 from tests.problems import old_faithful, overlapping_gaussians
 
 MODEL = jaxem.GaussianMixture(3)
@@ -67,9 +67,17 @@ def test_given_starts_run_in_their_order(reference, x):
     np.testing.assert_allclose(fit.restarts.objective, reference.restarts.objective, rtol=1e-9)
 
 
-def _starts(x, count):
-    from jaxem import _fit
+def test_aligned_data_are_not_copied(reference, x, tmp_path):
+    """Those of a mapped file are, as `numpy.load` says."""
+    np.save(tmp_path / "x.npy", np.asarray(x))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    if jax.default_backend() == "cpu":
+        assert _fit._on_device(np.asarray(mapped)).unsafe_buffer_pointer() == mapped.ctypes.data
+    fit = jaxem.fit(MODEL, mapped, key=KEY, restarts=20, tol=1e-8)
+    np.testing.assert_array_equal(fit.restarts.objective, reference.restarts.objective)
 
+
+def _starts(x, count):
     problem = _fit._problem(MODEL, jaxem.em(), None, jnp.asarray(x), jnp.ones(len(x)), 0.0, 0)
     params, keys = _fit._draw(problem, KEY, np.arange(count, dtype=np.int32))
     return jax.vmap(problem.model.decode)(params), keys

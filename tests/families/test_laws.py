@@ -77,6 +77,7 @@ def report(name, params, x, r):
             "log_prior": (family.log_prior(encoded), with_prior.log_prior(encoded)),
             "there_and_back": family.decode(family.constrain(family.unconstrain(encoded))),
             "loss": family.loss(encoded),
+            "loss_at_hand": family.loss(encoded, natural),
         }
         if family.product_form:
             _, through = jax.vjp(family.coefficients, natural)
@@ -197,6 +198,7 @@ def test_coordinates_there_and_back(name, dtype):
 def test_loss_is_small_here(name, dtype):
     for _, out in each(name, dtype):
         assert 0 <= out["loss"] < 1e4 * jnp.finfo(dtype).eps
+        assert_allclose(out["loss_at_hand"], out["loss"], rtol=100 * jnp.finfo(dtype).eps)
 
 
 @names
