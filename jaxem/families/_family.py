@@ -106,6 +106,10 @@ class AbstractFamily(eqx.Module):
         """The part of the log density of every row under every member that depends on the parameters, `[k, n]`."""
         return matmul(self.coefficients(natural), self.statistics(x))
 
+    def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
+        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1."""
+        return None
+
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         """The part of the log density that does not depend on the parameters."""
         return jnp.zeros(x.shape[0], x.dtype)

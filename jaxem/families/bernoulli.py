@@ -61,6 +61,9 @@ class Bernoulli(AbstractFamily):
         x = self._flipped(x).T
         return jnp.concatenate([jnp.ones_like(x[:1]), x], 0)
 
+    def add_constant(self, natural: BernoulliNatural, constant: Float[Array, " k"]) -> BernoulliNatural:
+        return natural._replace(constant=natural.constant + constant)
+
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         possible = jnp.all((x == 0) | (x == 1), -1)
         return jnp.where(possible, jnp.zeros(x.shape[0], x.dtype), -jnp.inf)

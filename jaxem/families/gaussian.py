@@ -141,6 +141,9 @@ class Gaussian(AbstractFamily):
             return constant[:, None] + linalg.matmul(natural.linear, x) + common
         return super().potentials(natural, x)
 
+    def add_constant(self, natural: GaussianNatural, constant: Float[Array, " k"]) -> GaussianNatural:
+        return natural._replace(log_det=natural.log_det + constant)
+
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         d = x.shape[1]
         constant = -d / 2 * math.log(2 * math.pi)

@@ -81,6 +81,9 @@ class Poisson(AbstractFamily):
         at_anchor = natural.anchor[:, None] * jnp.sum(deviance(x, anchor), 1)
         return natural.constant[:, None] + linear - at_anchor
 
+    def add_constant(self, natural: PoissonNatural, constant: Float[Array, " k"]) -> PoissonNatural:
+        return natural._replace(constant=natural.constant + constant)
+
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         base = -jnp.sum(stirling(x), -1)
         if not self._anchored:

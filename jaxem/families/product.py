@@ -136,6 +136,15 @@ class Product(AbstractParts):
         member = fold(jnp.add, terms, jnp.zeros(like.shape, like.dtype))
         return SeveralTree(member, tuple(() if name in plain else own[name] for name in self.families))
 
+    def add_constant(self, natural, constant):
+        if self.latent is not None:
+            return None
+        for name, family in self.families.items():
+            taken = family.add_constant(natural[name], constant)
+            if taken is not None:
+                return natural | {name: taken}
+        return None
+
     def log_base(self, x: PyTree) -> Float[Array, " n"]:
         return fold(jnp.add, self._each(lambda family, a: family.log_base(a), self._split(x)).values())
 

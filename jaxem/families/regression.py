@@ -86,6 +86,9 @@ class LinearRegression(AbstractFamily):
             + linalg.matmul(linalg.pack_symmetric(natural.quadratic), linalg.products(covariates))
         )
 
+    def add_constant(self, natural: RegressionNatural, constant: Float[Array, " k"]) -> RegressionNatural:
+        return natural._replace(log_det=natural.log_det + constant)
+
     def log_base(self, x: Any) -> Float[Array, " n"]:
         scale = jnp.ones((), x.x.dtype) if self._design is None else self._design.scale
         return jnp.full(x.y.shape, -math.log(2 * math.pi) / 2 - jnp.log(scale), x.x.dtype)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxem._errors import DataError
 from jaxem.families import AbstractFamily
+from jaxem.kernels.chunks import num_rows
 from jaxem.latent import NestedTree
 from jaxem.models._over_family import AbstractFamilyModel
 from jaxem.models.labelled import Labelled
@@ -24,11 +25,17 @@ class AbstractMixture(AbstractFamilyModel):
     def distribution(self) -> AbstractFamily:
         return self.family
 
-    def joint(self, log_weights: Float[Array, "k n"], members: PyTree, data: PyTree) -> PyTree:
-        """Potentials of components of these log weights, the members' natural parameters and labels, if any."""
-        own = self.family.potentials(members, self.rows(data))
-        nested = self.family.latent is not None
-        outer = log_weights if nested else log_weights + own
+    def joint(self, log_weights: Array, members: PyTree, data: PyTree) -> PyTree:
+        """Potentials of components of these log weights, `[k]` or those of each row `[k, n]`, the members' natural
+        parameters, and labels, if any.
+        """
+        rows, nested, taken = self.rows(data), self.family.latent is not None, None
+        if log_weights.ndim == 1:
+            # A coefficient that is there anyway saves a pass over the potentials, and another over their moments.
+            taken = self.family.add_constant(members, log_weights)
+            log_weights = jnp.broadcast_to(log_weights[:, None], (self.num_components, num_rows(rows)))
+        own = self.family.potentials(members if taken is None else taken, rows)
+        outer = own if taken is not None else log_weights if nested else log_weights + own
         if isinstance(data, Labelled):
             outer = jnp.where(data.allowed(self.num_components), outer, jnp.full_like(outer, -jnp.inf))
         return NestedTree(outer, own) if nested else outer

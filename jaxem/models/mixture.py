@@ -10,7 +10,6 @@ from jaxem._errors import MissingCapabilityError
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
 from jaxem.families._counts import clamped_log
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.kernels.chunks import num_rows
 from jaxem.models._mixture import AbstractMixture
 from jaxem.models.labelled import Labelled
 
@@ -79,8 +78,7 @@ class Mixture(AbstractMixture):
         return MixtureNatural(clamped_log(params.weights), self.family.natural(params.components))
 
     def potentials(self, natural: MixtureNatural, data: PyTree) -> PyTree:
-        shape = (self.num_components, num_rows(self.rows(data)))
-        return self.joint(jnp.broadcast_to(natural.log_weights[:, None], shape), natural.components, data)
+        return self.joint(natural.log_weights, natural.components, data)
 
     def maximize(self, stats: MixtureNatural, params: MixtureParams) -> MixtureParams:
         weights = params.weights

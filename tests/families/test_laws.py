@@ -66,11 +66,13 @@ def report(name, params, x, r):
         natural = family.natural(encoded)
         potentials, pull = jax.vjp(lambda eta, family=family: family.potentials(eta, x), natural)
         (stats,) = pull(r)
+        taken = family.add_constant(natural, jnp.arange(potentials.shape[0], dtype=potentials.dtype))
         with_prior = informed[kernel][0]
         out[kernel] = {
             "log_density": potentials + family.log_base(x)[None],
             "potentials": potentials,
             "natural": natural,
+            "added": family.potentials(taken, x) if taken is not None else (),
             "stats": stats,
             "estimate": family.decode(family.maximize(stats, encoded)),
             "mode": family.decode(with_prior.maximize(stats, encoded)),
@@ -129,6 +131,16 @@ def test_potentials_are_linear_and_statistics_their_transpose(name, dtype):
         assert_allclose(sum(jax.tree.leaves(paired)), expected, rtol=1e-4 if dtype == jnp.float32 else 1e-11)
         if "transposed" in out:
             same(out["stats"], out["transposed"], **tolerance(dtype))
+
+
+@names
+def test_a_constant_is_added_to_all_rows(name, dtype):
+    for _, out in each(name, dtype):
+        if name == "categorical":  # its coefficients are all of indicators
+            assert out["added"] == ()
+        else:
+            added = out["added"] - out["potentials"]
+            assert_allclose(added, np.broadcast_to(np.arange(len(added))[:, None], added.shape), **tolerance(dtype))
 
 
 @names
