@@ -107,9 +107,11 @@ def evaluate(
     """
     naturals = e_step.naturals(model, params, e_state)
     natural = model.natural(params) if natural is None else natural
+    # Once for all chunks, and so is the way back of their statistics.
+    prepared, pull = jax.vjp(model.prepare, natural)
 
     def expect(data, weights, key):
-        own = local(natural, (data, weights))
+        own = local(prepared, (data, weights))
 
         def one(chunk, w, index):
             def posterior(potentials):
@@ -119,7 +121,8 @@ def evaluate(
             return stats, weighted_sum(w, value)
 
         rows = problem.chunk(params) if num_rows(data) == num_rows(problem.data) else problem.rows
-        return problem.reduce(sum_chunks(one, data, weights, rows))
+        stats, value = problem.reduce(sum_chunks(one, data, weights, rows))
+        return pull(stats)[0], value
 
     return expect
 

@@ -1,5 +1,5 @@
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,6 +12,12 @@ from jaxem._errors import MissingCapabilityError
 from jaxem._model import Reduce
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import AbstractLatent
+
+
+class Coefficients(NamedTuple):
+    """Natural parameters as the rows of a matrix, whose product with the statistics of the data are the potentials."""
+
+    rows: Float[Array, "k p"]
 
 
 class AbstractFamily(eqx.Module):
@@ -102,9 +108,14 @@ class AbstractFamily(eqx.Module):
         """What is hidden of a row whose member is known; `None` if nothing is."""
         return None
 
+    def prepare(self, natural: PyTree) -> PyTree:
+        """What `potentials` takes as well as `natural`, and need not work out for each block of rows; linear."""
+        return Coefficients(self.coefficients(natural)) if self.product_form else natural
+
     def potentials(self, natural: PyTree, x: PyTree) -> PyTree:
         """The part of the log density of every row under every member that depends on the parameters, `[k, n]`."""
-        return matmul(self.coefficients(natural), self.statistics(x))
+        rows = natural.rows if isinstance(natural, Coefficients) else self.coefficients(natural)
+        return matmul(rows, self.statistics(x))
 
     def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
         """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
-from jaxem.families._family import AbstractFamily
+from jaxem.families._family import AbstractFamily, Coefficients
 from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_shape
 from jaxem.kernels.linalg import matmul
@@ -119,6 +119,8 @@ class Product(AbstractParts):
         return jnp.concatenate(list(self._each(lambda family, a: family.statistics(a), self._split(x)).values()), 0)
 
     def potentials(self, natural: dict[str, PyTree], x: PyTree) -> PyTree:
+        if isinstance(natural, Coefficients):
+            return super().potentials(natural, x)
         x = self._split(x)
         plain = {name: family for name, family in self.families.items() if family.latent is None}
         joint = {name: family for name, family in plain.items() if family.product_form}

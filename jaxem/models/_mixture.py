@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxem._errors import DataError
 from jaxem.families import AbstractFamily
-from jaxem.kernels.chunks import num_rows
 from jaxem.latent import NestedTree
 from jaxem.models._over_family import AbstractFamilyModel
 from jaxem.models.labelled import Labelled
@@ -25,20 +24,18 @@ class AbstractMixture(AbstractFamilyModel):
     def distribution(self) -> AbstractFamily:
         return self.family
 
-    def joint(self, log_weights: Array, members: PyTree, data: PyTree) -> PyTree:
-        """Potentials of components of these log weights, `[k]` or those of each row `[k, n]`, the members' natural
-        parameters, and labels, if any.
-        """
-        rows, nested, taken = self.rows(data), self.family.latent is not None, None
-        if log_weights.ndim == 1:
-            # A coefficient that is there anyway saves a pass over the potentials, and another over their moments.
-            taken = self.family.add_constant(members, log_weights)
-            log_weights = jnp.broadcast_to(log_weights[:, None], (self.num_components, num_rows(rows)))
-        own = self.family.potentials(members if taken is None else taken, rows)
-        outer = own if taken is not None else log_weights if nested else log_weights + own
-        if isinstance(data, Labelled):
-            outer = jnp.where(data.allowed(self.num_components), outer, jnp.full_like(outer, -jnp.inf))
-        return NestedTree(outer, own) if nested else outer
+    def joint(self, log_weights: Float[Array, "k n"], members: PyTree, data: PyTree) -> PyTree:
+        """Potentials of components of these log weights, the members' natural parameters and labels, if any."""
+        own = self.family.potentials(members, self.rows(data))
+        if self.family.latent is None:
+            return self.allowed(log_weights + own, data)
+        return NestedTree(self.allowed(log_weights, data), own)
+
+    def allowed(self, potentials: Float[Array, "k n"], data: PyTree) -> Float[Array, "k n"]:
+        """Potentials of the components that the labels allow, if there are any; minus infinity for the others."""
+        if not isinstance(data, Labelled):
+            return potentials
+        return jnp.where(data.allowed(self.num_components), potentials, jnp.full_like(potentials, -jnp.inf))
 
     @eqx.filter_jit
     def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n k"]:

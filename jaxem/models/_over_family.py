@@ -93,6 +93,9 @@ class AbstractFamilyModel(AbstractConjugateModel):
             return plain
         return self.put(plain, self.distribution.maximize_expanded(self.own(stats), self.own(params), frozen))
 
+    def prepare(self, natural):
+        return self.put(natural, self.distribution.prepare(self.own(natural)))
+
     def log_base(self, data):
         return self.distribution.log_base(self.rows(data))
 

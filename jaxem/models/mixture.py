@@ -10,6 +10,7 @@ from jaxem._errors import MissingCapabilityError
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
 from jaxem.families._counts import clamped_log
 from jaxem.init import AbstractInit, KMeansPlusPlus
+from jaxem.kernels.chunks import num_rows
 from jaxem.models._mixture import AbstractMixture
 from jaxem.models.labelled import Labelled
 
@@ -26,6 +27,16 @@ class MixtureNatural(NamedTuple):
 
     log_weights: Float[Array, " k"]
     components: Any
+
+
+class _Prepared(NamedTuple):
+    """What `prepare` makes of the members, which take in the log weights if they can: `None` is then left of these.
+
+    That saves a pass over the potentials, and two over their moments.
+    """
+
+    log_weights: Float[Array, " k"] | None
+    members: Any
 
 
 @final
@@ -77,8 +88,18 @@ class Mixture(AbstractMixture):
     def natural(self, params: MixtureParams) -> MixtureNatural:
         return MixtureNatural(clamped_log(params.weights), self.family.natural(params.components))
 
-    def potentials(self, natural: MixtureNatural, data: PyTree) -> PyTree:
-        return self.joint(natural.log_weights, natural.components, data)
+    def prepare(self, natural: MixtureNatural) -> "_Prepared":
+        members = self.family.add_constant(natural.components, natural.log_weights)
+        if members is None:
+            return _Prepared(natural.log_weights, self.family.prepare(natural.components))
+        return _Prepared(None, self.family.prepare(members))
+
+    def potentials(self, natural: "MixtureNatural | _Prepared", data: PyTree) -> PyTree:
+        log_weights, members = natural if isinstance(natural, _Prepared) else self.prepare(natural)
+        if log_weights is None:
+            return self.allowed(self.family.potentials(members, self.rows(data)), data)
+        shape = (self.num_components, num_rows(self.rows(data)))
+        return self.joint(jnp.broadcast_to(log_weights[:, None], shape), members, data)
 
     def maximize(self, stats: MixtureNatural, params: MixtureParams) -> MixtureParams:
         weights = params.weights

@@ -55,6 +55,9 @@ class Single(AbstractFamilyModel):
     def natural(self, params: PyTree) -> PyTree:
         return self.family.natural(self._many(params))
 
+    def prepare(self, natural):
+        return self.family.prepare(natural)
+
     def potentials(self, natural: PyTree, data: PyTree) -> PyTree:
         own = self.family.potentials(natural, data)
         if self.family.latent is None:

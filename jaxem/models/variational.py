@@ -87,6 +87,9 @@ class Variational(AbstractLinearModel):
     def latent(self):
         return self.model.latent
 
+    def prepare(self, natural):
+        return self.model.prepare(natural)
+
     def potentials(self, natural, data):
         return self.model.potentials(natural, data)
 
