@@ -109,7 +109,14 @@ class AbstractFamily(eqx.Module):
         return None
 
     def prepare(self, natural: PyTree) -> PyTree:
-        """What `potentials` takes as well as `natural`, and need not work out for each block of rows; linear."""
+        """What `potentials` takes as well as `natural`, and need not work out for each block of rows; linear.
+
+        `Coefficients`, unless `potentials` is the family's own; if that takes them too, return `self.as_rows(natural)`.
+        """
+        return self.as_rows(natural) if type(self).potentials is AbstractFamily.potentials else natural
+
+    def as_rows(self, natural: PyTree) -> PyTree:
+        """`Coefficients`, where potentials are a product of these and the statistics; otherwise `natural` itself."""
         return Coefficients(self.coefficients(natural)) if self.product_form else natural
 
     def potentials(self, natural: PyTree, x: PyTree) -> PyTree:

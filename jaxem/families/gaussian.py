@@ -127,6 +127,9 @@ class Gaussian(AbstractFamily):
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
         return self._structure.design(self._framed(x).T)
 
+    def prepare(self, natural):
+        return self.as_rows(natural)
+
     def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         s = self._structure
         if self._anchor is not None:

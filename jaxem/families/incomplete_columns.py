@@ -81,6 +81,9 @@ class IncompleteColumns(AbstractWrapped):
         each = self._each(lambda family, x: family.statistics(x[:, None]), _filled(x).T)
         return _where_seen(x, each).reshape(-1, x.shape[0])
 
+    def prepare(self, natural):
+        return self.as_rows(natural)
+
     def potentials(self, natural: PyTree, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         if self.product_form:
             return super().potentials(natural, x)

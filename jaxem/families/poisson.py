@@ -73,6 +73,9 @@ class Poisson(AbstractFamily):
     def product_form(self) -> bool:
         return self._anchor is None
 
+    def prepare(self, natural):
+        return self.as_rows(natural)
+
     def potentials(self, natural: PoissonNatural, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         if self._anchor is None:
             return super().potentials(natural, x)

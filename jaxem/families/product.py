@@ -118,6 +118,9 @@ class Product(AbstractParts):
     def statistics(self, x: PyTree) -> Float[Array, "p n"]:
         return jnp.concatenate(list(self._each(lambda family, a: family.statistics(a), self._split(x)).values()), 0)
 
+    def prepare(self, natural):
+        return self.as_rows(natural)
+
     def potentials(self, natural: dict[str, PyTree], x: PyTree) -> PyTree:
         if isinstance(natural, Coefficients):
             return super().potentials(natural, x)

@@ -60,8 +60,8 @@ def outer(a: Array, b: Array) -> Array:
 
 @jax.custom_jvp
 def cholesky(a: Array) -> Array:
-    """Lower Cholesky factor; NaN where there is none."""
-    return _one_by_one_on_cpu(_cholesky, a)
+    """Lower Cholesky factor of the symmetric part; NaN where there is none."""
+    return _one_by_one_on_cpu(_cholesky, symmetrize(a))
 
 
 @cholesky.defjvp

@@ -89,7 +89,8 @@ class Mixture(AbstractMixture):
         return MixtureNatural(clamped_log(params.weights), self.family.natural(params.components))
 
     def prepare(self, natural: MixtureNatural) -> "_Prepared":
-        members = self.family.add_constant(natural.components, natural.log_weights)
+        nested = self.family.latent is not None
+        members = None if nested else self.family.add_constant(natural.components, natural.log_weights)
         if members is None:
             return _Prepared(natural.log_weights, self.family.prepare(natural.components))
         return _Prepared(None, self.family.prepare(members))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from jaxem.kernels import linalg
 
@@ -59,6 +60,14 @@ def test_there_is_no_factor_of_what_is_not_positive():
     factor = linalg.cholesky(a)
     assert np.isnan(np.diagonal(factor[0])).all()
     np.testing.assert_array_equal(factor[1], [[2, 0], [0, 1]])
+
+
+def test_the_factor_is_that_of_the_symmetric_part(definite, rng):
+    """Entry by entry too, or derivatives in the entries would not be those of the values."""
+    skew = np.triu(rng.standard_normal(definite.shape), 1)
+    lopsided = definite + jnp.asarray(skew - skew.swapaxes(-1, -2))
+    np.testing.assert_allclose(linalg.cholesky(lopsided), linalg.cholesky(definite), rtol=1e-12, atol=1e-12)
+    check_grads(linalg.cholesky, (lopsided,), order=1, rtol=1e-5)
 
 
 def test_derivatives_of_eigenvalues_and_vectors(definite, rng):

@@ -28,6 +28,20 @@ def test_densities_and_posteriors_are_enumeration(model):
     )
 
 
+class OwnPotentials(jaxem.Bernoulli):  # pyright: ignore[reportGeneralTypeIssues]
+    """Coefficients and statistics, and potentials that know of natural parameters only."""
+
+    def potentials(self, natural, x):
+        return self.coefficients(natural) @ self.statistics(x)
+
+
+def test_a_family_may_have_potentials_of_its_own():
+    x = jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    params = jaxem.MixtureParams(jnp.array([0.3, 0.7]), jaxem.BernoulliParams(jnp.array([[0.2, 0.9], [0.6, 0.5]])))
+    found, expected = (jaxem.Mixture(family, 2).log_prob(params, x) for family in (OwnPotentials(), jaxem.Bernoulli()))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_numpy_arrays_will_do():
     case = engine.case("poisson")
     a = case.model.log_likelihood(jax.tree.map(np.asarray, case.start), np.asarray(case.x))
