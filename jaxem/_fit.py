@@ -60,7 +60,7 @@ def fit(
     - `model`: a model, such as `jaxem.GaussianMixture(3)`.
     - `data`: a table `[n, d]` (NumPy, JAX, or anything that NumPy converts), or what the model takes. Integers are
         converted to floats; float64 is computed in only if `jax_enable_x64` is set (a `PrecisionWarning` says so).
-        NumPy arrays are copied, but on a CPU those aligned to 64 bytes, as `numpy.load(..., mmap_mode="r")` gives them.
+        NumPy arrays are copied, except, on a CPU, those aligned to 64 bytes, as of `numpy.load(..., mmap_mode="r")`.
     - `key`: a JAX random key. The same key gives the same answer, at any batch size.
     - `restarts`: how many starts.
     - `init`: parameters (one set, or a stack of them along a leading axis), an `AbstractInit`, or the name of a
@@ -127,7 +127,7 @@ def fit(
     shapes = _shapes(problem.model, key, device_data, w)
     size = _lanes(model, shapes, n, restarts, batch_size)
     problem = dataclasses.replace(problem, rows=rows_per_chunk(model, shapes, n, size))
-    rehearse(model, algorithm, lambda: step(problem, begin(problem, problem.model.init(key, device_data, w), key)))
+    rehearse(model, algorithm, lambda: step(problem, begin(problem, _init(problem.model, key, device_data, w), key)))
     draw = (
         partial(_draw, problem, key) if starts is None else partial(_encode, problem, key, starts, model is not plain)
     )

@@ -177,7 +177,7 @@ class AbstractModel(eqx.Module):
         """Weighted sum of `log_prob`, in row chunks; a row of weight 0 does not count whatever its density."""
         n = num_rows(data)
         model = self._scoring(params)
-        natural = model.natural(params)
+        natural = model.prepare(model.natural(params))
 
         def one(chunk, w, index):
             value = model.latent.log_normalizer(model.potentials(natural, chunk))

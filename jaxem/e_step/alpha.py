@@ -69,7 +69,7 @@ class Alpha(AbstractEStep):
         return AlphaState(params, zero, jnp.zeros((), jnp.int32), zero, zero)
 
     def naturals(self, model, params, state):
-        return model.natural(state.other), state.c
+        return model.prepare(model.natural(state.other)), state.c
 
     def posterior(self, model, potentials, naturals, data, key):
         natural, c = naturals

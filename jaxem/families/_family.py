@@ -125,7 +125,10 @@ class AbstractFamily(eqx.Module):
         return matmul(rows, self.statistics(x))
 
     def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
-        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1."""
+        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1.
+
+        Asked only of families that hide nothing.
+        """
         return None
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:

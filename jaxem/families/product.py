@@ -142,8 +142,6 @@ class Product(AbstractParts):
         return SeveralTree(member, tuple(() if name in plain else own[name] for name in self.families))
 
     def add_constant(self, natural, constant):
-        if self.latent is not None:
-            return None
         for name, family in self.families.items():
             taken = family.add_constant(natural[name], constant)
             if taken is not None:

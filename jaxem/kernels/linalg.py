@@ -1,6 +1,7 @@
 """Small dense linear algebra, batched over leading axes, at full precision on every device."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -97,10 +98,8 @@ def _one_by_one_on_cpu(fn: Callable, a: Array) -> Any:
     and derivatives are matrix products here.
     """
 
-    def in_turn(a):
-        return jax.lax.map(fn, a)
-
-    return jax.lax.platform_dependent(a, cpu=lambda a: _on_one_axis(in_turn, a), default=fn)
+    in_turn = partial(jax.lax.map, fn)
+    return jax.lax.platform_dependent(a, cpu=partial(_on_one_axis, in_turn), default=fn)
 
 
 def _on_one_axis(fn: Callable, a: Array) -> Any:

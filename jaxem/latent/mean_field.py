@@ -149,7 +149,8 @@ def _ascend(steps: int, tol: float, document: MeanFieldTree) -> Float[Array, " K
         """A round, by turns from the image of `gamma` and from the extrapolation of both."""
         turn, at, gamma, image, second, bound, far, _ = carry
         new, reached = improved(at)
-        change, bend = jnp.log(image / gamma), jnp.log(new / image) - jnp.log(image / gamma)
+        change = jnp.log(image / gamma)
+        bend = jnp.log(new / image) - change
         step = squared_step(change, bend)
         beyond = gamma * jnp.exp(2 * step * change + step**2 * bend)
         better = (reached >= bound) & jnp.all(jnp.isfinite(new))

@@ -36,7 +36,7 @@ class Surrogate(eqx.Module):
         if model.linear:
             return self._with_prior(inner(model.natural(params), self.stats), params)
         naturals = self.e_step.naturals(model, self.reference, self.e_state)
-        reference, natural = model.natural(self.reference), model.natural(params)
+        reference, natural = (model.prepare(model.natural(p)) for p in (self.reference, params))
 
         def one(chunk, w, index):
             key = jax.random.fold_in(self.key, index)
@@ -58,7 +58,7 @@ class Surrogate(eqx.Module):
                 f"{type(self.e_step).__name__}; use jaxem.e_step.Expectation()"
             )
         model = self.model
-        natural = local(model.natural(params), (self.data, self.weights))
+        natural = local(model.prepare(model.natural(params)), (self.data, self.weights))
 
         def one(chunk, w, index):
             value = model.latent.log_normalizer(model.potentials(natural, chunk))

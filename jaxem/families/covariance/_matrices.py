@@ -77,10 +77,6 @@ class AbstractMatrices(AbstractCovariance):
     def variances(self, covariance, d):
         return jnp.diagonal(covariance, axis1=-2, axis2=-1)
 
-    def cancellation(self, precision, covariance, mean):
-        size = jnp.abs(mean) + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
-        return jnp.sum(size * self.apply(jnp.abs(precision), size), -1)
-
     def identity(self, k, variances):
         return jnp.broadcast_to(jnp.diag(variances), (k, variances.shape[0], variances.shape[0]))
 

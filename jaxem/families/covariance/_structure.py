@@ -110,9 +110,10 @@ class AbstractCovariance(eqx.Module):
     def variances(self, covariance: Array, d: int) -> Array:
         """Marginal variances, broadcastable against `[k, d]`."""
 
-    @abstractmethod
     def cancellation(self, precision: Array, covariance: Array, mean: Array) -> Array:
         """How much larger than 1 the terms are whose sum is the squared distance of a typical row to the mean."""
+        size = jnp.abs(mean) + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
+        return jnp.sum(size * self.apply(jnp.abs(precision), size), -1)
 
     @abstractmethod
     def identity(self, k: int, variances: Array) -> Array:

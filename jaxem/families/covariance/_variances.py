@@ -21,6 +21,9 @@ class AbstractVariances(AbstractCovariance):
     def precision(self, factor, about):
         return (1 / factor if about is None else about / factor) ** 2
 
+    def cancellation(self, precision, covariance, mean):
+        return jnp.sum(self.apply(precision, mean**2) + 1, -1)
+
     def clip(self, covariance, floor):
         return jnp.maximum(covariance, floor)
 

@@ -47,9 +47,6 @@ class Diagonal(AbstractVariances):
     def variances(self, covariance, d):
         return covariance
 
-    def cancellation(self, precision, covariance, mean):
-        return jnp.sum(mean**2 * precision + 1, -1)
-
     def identity(self, k, variances):
         return jnp.broadcast_to(variances, (k, variances.shape[0]))
 

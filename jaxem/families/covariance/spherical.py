@@ -49,9 +49,6 @@ class Spherical(AbstractVariances):
     def variances(self, covariance, d):
         return covariance[:, None]
 
-    def cancellation(self, precision, covariance, mean):
-        return jnp.sum(mean**2 * precision[:, None] + 1, -1)
-
     def identity(self, k, variances):
         return jnp.broadcast_to(jnp.mean(variances), (k,))
 

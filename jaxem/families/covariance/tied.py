@@ -65,10 +65,6 @@ class Tied(AbstractCovariance):
     def variances(self, covariance, d):
         return self.full.variances(covariance[None], d)
 
-    def cancellation(self, precision, covariance, mean):
-        size = jnp.abs(mean) + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
-        return jnp.sum(size * self.apply(jnp.abs(precision), size), -1)
-
     def identity(self, k, variances):
         return jnp.diag(variances)
 
