@@ -6,6 +6,8 @@ of them is asked for, so that `jaxem --help` need not wait.
 
 from typing import TYPE_CHECKING
 
+from jaxem import _fork as _fork  # listens from here on
+
 if TYPE_CHECKING:
     from jaxem._public import *  # noqa: F403
 else:

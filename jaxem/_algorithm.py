@@ -7,9 +7,9 @@ import equinox as eqx
 from jaxem._errors import MissingCapabilityError
 from jaxem.accelerate import AbstractAccelerator
 from jaxem.e_step import AbstractEStep, Expectation, MonteCarlo
-from jaxem.m_step import AbstractMStep, Maximize, Newton
+from jaxem.m_step import AbstractMStep, Draw, Maximize, Newton
 from jaxem.record import AbstractRecord, Last
-from jaxem.termination import AbstractTermination, FixedSteps, Gain
+from jaxem.termination import AbstractTermination, Aitken, FixedSteps
 from jaxem.update import AbstractUpdate, Full
 
 
@@ -64,13 +64,18 @@ class Algorithm(eqx.Module):
         return self.accelerator is not None or self.e_step.extrapolates
 
     @property
+    def draws(self) -> bool:
+        """Whether random numbers are drawn, so that runs from one start differ."""
+        return self.e_step.needs == "sample" or isinstance(self.m_step, Draw) or not isinstance(self.update, Full)
+
+    @property
     def rung(self) -> int:
         """How far up the ladder a model must have climbed."""
         return max(self.m_step.rung, 2 if self.update.additive else 0)
 
     def termination(self) -> AbstractTermination:
         """How a run of this algorithm stops unless told otherwise."""
-        return Gain() if self.monotone or self.e_step.stops else FixedSteps()
+        return Aitken() if self.monotone or self.e_step.stops else FixedSteps()
 
     def check(self, model: Any) -> None:
         """Raise `MissingCapabilityError` for a model that lacks what the rules need."""

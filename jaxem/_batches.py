@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from jaxem._check import as_data, as_weights, float_dtype
+from jaxem._convert import as_data, as_weights, float_dtype
+from jaxem._door import require_no_fork, without_absent
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem.kernels.chunks import num_rows
@@ -115,7 +116,8 @@ class Reader:
 
     def _checked(self, batch: Any) -> tuple[PyTree, np.ndarray]:
         rows, weights = batch if type(batch) is tuple and len(batch) == 2 else (batch, None)
-        x = jax.tree.map(np.asarray, as_data(rows))
+        require_no_fork()
+        x = jax.tree.map(np.asarray, as_data(rows, warn=self.first is None))
         if any(leaf.ndim == 0 for leaf in jax.tree.leaves(x)):
             raise DataError("data has no rows")
         n, dtype = num_rows(x), float_dtype(x)
@@ -128,6 +130,7 @@ class Reader:
         without = weights is not None and self.first is not None and not np.any(np.asarray(weights) != 0)
         w = np.zeros(n, dtype) if without else as_weights(weights, n, dtype)
         w = np.ones(n, dtype) if w is None else w
+        x = without_absent(x, w) if w.any() else x
         if self.first is None:
             self.model.check(x, w)
             self.first = jax.tree.map(np.array, x)

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import PyTree
 
 from jaxem import _bijections as bijections
-from jaxem._model import covers, leaf_name
+from jaxem._paths import covers, leaf_name
 
 
 class Constraints(tuple):

@@ -1,7 +1,6 @@
 """`fit`: the host entry."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
-from jaxem._check import as_data, as_starts, as_weights, float_dtype, positive
+from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
+from jaxem._convert import float_dtype
+from jaxem._door import for_fit
 from jaxem._errors import DataError
 from jaxem._loop import Problem, begin, enter, rehearse, step
 from jaxem._model import AbstractModel
@@ -23,7 +23,7 @@ from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem._solve import Fit
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
-from jaxem.models import Labelled
+from jaxem.models.labelled import with_labels
 from jaxem.termination import AbstractTermination
 
 _CPU_LANES = 32
@@ -58,8 +58,9 @@ def fit(
     **Arguments:**
 
     - `model`: a model, such as `jaxem.GaussianMixture(3)`.
-    - `data`: a table `[n, d]` (NumPy, JAX, or anything that NumPy converts), or what the model takes. Integers are
-        converted to floats; float64 is computed in only if `jax_enable_x64` is set (a `PrecisionWarning` says so).
+    - `data`: a table `[n, d]` (NumPy, JAX, pandas, polars, or anything that NumPy converts), or what the model takes.
+        Integers are converted to floats, entries that are masked are missing ones; float64 is computed in only if
+        `jax_enable_x64` is set (a `PrecisionWarning` says so).
         NumPy arrays are copied, except, on a CPU, those aligned to 64 bytes, as of `numpy.load(..., mmap_mode="r")`.
     - `key`: a JAX random key. The same key gives the same answer, at any batch size.
     - `restarts`: how many starts.
@@ -67,11 +68,13 @@ def fit(
         method: `"kmeans++"` (the default for mixtures), `"points"`, `"random"`, `"short_runs"`.
     - `algorithm`: a variant of EM; by default `jaxem.em()`, or `jaxem.em_gradient()` for a model without a closed-form
         M-step.
-    - `weights`: a weight for each row, `[n]`; weight `k` is the same as `k` copies.
+    - `weights`: a weight for each row, `[n]`; weight `k` is the same as `k` copies, and 0 as no row.
     - `labels`: integers `[n]`: the component of the rows where it is known, -1 where it is not.
-    - `tol`: tolerance of the termination: by default the gain in objective per unit of weight, in nats.
+    - `tol`: tolerance of the termination: by default how much more objective per unit of weight there is to gain, in
+        nats.
     - `max_steps`: the most iterations of a run.
-    - `termination`: see `jaxem.termination`.
+    - `termination`: see `jaxem.termination`; by default `Aitken()`, which extrapolates the gains to their limit, or
+        `FixedSteps()` for an algorithm whose objective may fall.
     - `progress`: called with a `jaxem.Progress` after every round; `True` prints a line to standard error.
     - `batch_size`: lanes that run at once; chosen by device and size.
     - `racing`: a `jaxem.Racing`, to stop starts early that are behind.
@@ -90,20 +93,17 @@ def fit(
     >>> jaxem.status_name(fit.status), fit.params.components.mean.shape
     ('converged', (2, 2))
     """
-    restarts = positive("restarts", restarts)
-    max_steps = positive("max_steps", max_steps, least=0)
-    if math.isnan(tol):
-        raise DataError("tol is not a number")
-    converted = as_data(data)
-    n, dtype = num_rows(converted), float_dtype(converted)
-    given = as_weights(weights, n, dtype)
-    if labels is not None:
-        converted = Labelled(converted, np.asarray(labels))  # pyright: ignore[reportArgumentType]
-    model.check(jax.tree.map(np.asarray, converted), given)
-    if labels is not None:
-        converted = converted._replace(labels=converted.labels.astype(np.int32))
-    device_data = jax.tree.map(_on_device, converted)
-    w = jnp.ones(n, dtype) if given is None else jnp.asarray(given)
+    restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
+    tol = as_tolerance(tol)
+    require_key(key)
+    require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
+    require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
+    require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
+    require_kind("racing", racing, Racing, "jaxem.Racing()")
+    admitted = for_fit(model, data if labels is None else with_labels(data, labels), weights)
+    n, dtype = num_rows(admitted.data), float_dtype(admitted.data)
+    device_data = jax.tree.map(_on_device, admitted.data)
+    w = jnp.ones(n, dtype) if admitted.weights is None else jnp.asarray(admitted.weights)
 
     if isinstance(init, str):
         if init not in METHODS:
@@ -118,8 +118,13 @@ def fit(
     model = algorithm.m_step.lift(model)
     problem = _problem(model, algorithm, termination, device_data, w, tol, max_steps)
     starts = None
+    if init is None and restarts > 1 and plain.fixed_start and not algorithm.draws:
+        raise DataError(
+            f"restarts={restarts}, but {type(plain).__name__} has one fixed start, so that all would be the same: "
+            "leave restarts out, or give the model a function that draws its start"
+        )
     if init is not None:
-        starts, count = as_starts(init, _shapes(plain, key, device_data, w), dtype)
+        starts, count = as_starts(init, _shapes(plain, key, device_data, w), plain, dtype)
         if restarts not in (1, count):
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
@@ -229,7 +234,7 @@ def _keys(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray
 
 def _lanes(model: AbstractModel, shapes: PyTree, n: int, restarts: int, batch_size: int | None) -> int:
     if batch_size is not None:
-        return min(positive("batch_size", batch_size), restarts)
+        return min(as_count("batch_size", batch_size), restarts)
     most = _CPU_LANES if jax.default_backend() == "cpu" else _DEVICE_LANES
     each = model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
     return max(min(most, restarts, _LANE_FLOATS // each), 1)

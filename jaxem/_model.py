@@ -2,17 +2,19 @@
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from jaxem._door import question
 from jaxem._errors import MissingCapabilityError
-from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
+from jaxem._paths import covers, leaf_name
+from jaxem.kernels.chunks import chunk_rows, local, not_finite, num_rows, sum_chunks
 from jaxem.latent import AbstractLatent
 
 Reduce = Callable[[PyTree], PyTree]
@@ -158,21 +160,21 @@ class AbstractModel(eqx.Module):
         """How many numbers an E-step of `lanes` runs holds for each observation; sets the size of the row chunks."""
         return lanes * max(sum(leaf.size for leaf in jax.tree.leaves(params)), 1)
 
-    @eqx.filter_jit
+    @question
     def expectation(self, params: PyTree, data: PyTree) -> tuple[PyTree, Array]:
         """Posterior moments of the latents and log density of each observation, all rows at once."""
         model = self._scoring(params)
         moments, value = model.latent.expectation(model.potentials(model.natural(params), data))
         return moments, value + model.log_base(data).astype(value.dtype)
 
-    @eqx.filter_jit
+    @question
     def log_prob(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:
         """Log density of each observation, with the latents summed out; shape `[n]`, in nats."""
         model = self._scoring(params)
         value = model.latent.log_normalizer(model.potentials(model.natural(params), data))
         return value + model.log_base(data).astype(value.dtype)
 
-    @eqx.filter_jit
+    @question
     def log_likelihood(self, params: PyTree, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
         """Weighted sum of `log_prob`, in row chunks; a row of weight 0 does not count whatever its density."""
         n = num_rows(data)
@@ -197,8 +199,37 @@ class AbstractModel(eqx.Module):
         used = jax.tree.map(lambda leaf, free: leaf.size if free else 0, free, self.trainable(free))
         return sum(jax.tree.leaves(used))
 
+    @property
+    def fixed_start(self) -> bool:
+        """Whether `init` returns the same for every key."""
+        return False
+
+    # The door of data
+
+    @property
+    def domains(self) -> Mapping[str, str]:
+        """Where parameters lie, by name: `"positive"`, `"nonnegative"`, `"unit"`, `"simplex"`, `"definite"`.
+
+        Those that are not named are real.
+        """
+        return {}
+
     def check(self, data: Any, weights: Any) -> None:
-        """Raise an error for data that the model cannot take; called once by `fit`, on the host."""
+        """Raise `DataError` for data that the model cannot be fitted to; called on the host, by `fit`.
+
+        Rows of weight 0 are copies of one of positive weight.
+        """
+        self.check_rows(data)
+
+    def check_rows(self, data: Any) -> None:
+        """Raise `DataError` for data that have no density; called on the host, by all that takes data."""
+
+    def check_shape(self, params: PyTree, data: PyTree) -> None:
+        """Raise `DataError` for data of another shape than those that `params` are for; also called under a trace."""
+
+    def unusable(self, data: PyTree) -> Bool[Array, " n"]:
+        """The observations that hold numbers which this model can make nothing of, whatever the parameters."""
+        return not_finite(data)
 
     def _scoring(self, params):
         return (self.accurate() or self).at(params)
@@ -286,16 +317,6 @@ class AbstractConjugateModel(AbstractLinearModel):
     def decode_posterior(self, posterior: PyTree) -> PyTree:
         """A posterior in the user's coordinates."""
         return posterior
-
-
-def leaf_name(path: tuple[Any, ...]) -> str:
-    """The path of a leaf as a dotted name."""
-    return ".".join(str(getattr(entry, "name", getattr(entry, "key", getattr(entry, "idx", "")))) for entry in path)
-
-
-def covers(prefix: str, name: str) -> bool:
-    """Whether `prefix` names the leaf `name`, or a tree that it belongs to."""
-    return name == prefix or name.startswith(f"{prefix}.")
 
 
 def inner(natural: PyTree, stats: PyTree) -> Array:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
+from jaxem._arguments import as_count, as_tolerance, require_key, require_kind
+from jaxem._door import for_question, without_unusable
 from jaxem._loop import Problem, State, begin, enter, evaluate, on_accurate_kernel, rehearse, resume, step
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
@@ -80,11 +82,13 @@ def solve(
 
     - `model`: a model, such as `jaxem.GaussianMixture(3)`.
     - `params`: starting parameters.
-    - `data`: arrays with a common leading axis of observations, in a floating-point type that is also that of `params`.
+    - `data`: arrays with a common leading axis of observations, in a floating-point type that is also that of `params`
+        (integers are converted to it), or what else `jaxem.fit` takes.
     - `algorithm`: a variant of EM; by default `jaxem.em()`, or `jaxem.em_gradient()` for a model without a closed-form
         M-step.
     - `weights`: a weight for each observation, `[n]`; weight `k` is the same as `k` copies, 0 as none.
-    - `tol`: tolerance of the termination: by default the gain in objective per unit of weight, in nats. Traced.
+    - `tol`: tolerance of the termination: by default how much more objective per unit of weight there is to gain, in
+        nats. Traced.
     - `max_steps`: the most iterations. Traced.
     - `termination`: see `jaxem.termination`.
     - `adjoint`: how to differentiate the result with respect to data, weights and the model's arrays; by default
@@ -94,8 +98,10 @@ def solve(
     - `chunk_rows`: rows that an E-step holds at a time; chosen by default.
     - `axis_name`: for use inside `jax.shard_map`: the mesh axis over which the rows are split.
 
-    **Returns:** a `Fit`. Nothing is checked that would need the values of `params` or `data`: a bad start shows in
-    `status`.
+    **Returns:** a `Fit`. Under a trace nothing is checked that would need the values of `params` or `data`: a bad start
+    shows in `status`. With concrete values they are checked as by `fit`, but for what only a whole data set can lack.
+
+    **Raises:** `DataError` (a `ValueError`) for data and arguments that cannot be used.
 
     **Example**
 
@@ -107,9 +113,13 @@ def solve(
     >>> fit.params.weights.round(3).tolist()
     [0.5, 0.5]
     """
+    _check_arguments(model, algorithm, termination, adjoint, tol, max_steps, key)
     algorithm, adjoint = algorithm or default_algorithm(model), adjoint or Implicit()
+    data, weights, params = for_question(model, params, data, weights, promote=False)
     dtype = _float_dtype(params, data)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if jnp.result_type(leaf) != dtype else leaf, params)
     w = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
+    data = data if weights is None else without_unusable(model, data, w)
 
     reduce = unreduced if axis_name is None else lambda tree: jax.lax.psum(tree, axis_name)
 
@@ -179,6 +189,21 @@ def finish(problem: Problem, state: State) -> Fit:
         report.draws,
         posterior,
     )
+
+
+def _check_arguments(
+    model: Any, algorithm: Any, termination: Any, adjoint: Any, tol: Any, max_steps: Any, key: Any
+) -> None:
+    require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
+    require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
+    require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
+    require_kind("adjoint", adjoint, AbstractAdjoint, "jaxem.adjoint.Implicit()")
+    if not isinstance(tol, jax.Array):
+        as_tolerance(tol)
+    if not isinstance(max_steps, jax.Array):
+        as_count("max_steps", max_steps, least=0)
+    if key is not None:
+        require_key(key)
 
 
 def _float_dtype(params: PyTree, data: PyTree) -> Any:

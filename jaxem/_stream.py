@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
+from jaxem._arguments import as_count, as_starts, require_key, require_kind
 from jaxem._batches import Reader
-from jaxem._check import as_starts, positive
 from jaxem._errors import DataError, FitError, MissingCapabilityError
 from jaxem._fit import _shapes, fit
 from jaxem._loop import Problem, State, begin, enter, rehearse, resume, step
@@ -92,9 +92,12 @@ def fit_stream(
     >>> jaxem.status_name(fit.status), int(fit.num_steps), fit.params.components.mean.shape
     ('completed', 20, (2, 2))
     """
+    require_key(key)
+    require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
+    require_kind("algorithm", algorithm, Algorithm, "jaxem.stepwise_em()")
     algorithm = algorithm or stepwise_em()
     _require(model, algorithm)
-    passes, restarts = positive("passes", passes), positive("restarts", restarts)
+    passes, restarts = as_count("passes", passes), as_count("restarts", restarts)
     reader = Reader(model, batches, passes + score)
     report = _print if progress is True else progress
     total = reader.total_weight if total_weight is None else float(total_weight)
@@ -230,7 +233,7 @@ def _start(model: AbstractModel, params: PyTree, x: PyTree, w: Any, key: PRNGKey
     if params is None:
         return fit(model, x, key=key, weights=w, restarts=restarts, max_steps=_START_STEPS).params
     data, weights = jax.tree.map(jnp.asarray, (x, w))
-    starts, count = as_starts(params, _shapes(model, key, data, weights), w.dtype)
+    starts, count = as_starts(params, _shapes(model, key, data, weights), model, w.dtype, "params")
     if count != 1:
         raise DataError(f"params holds {count} sets of parameters; a stream is fitted from one")
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), starts)

@@ -1,4 +1,5 @@
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -6,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import Reduce
+from jaxem.families._table import check_width
+from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import AbstractLatent
 
@@ -95,6 +98,13 @@ class AbstractFamily(eqx.Module):
     def sample(self, key: PRNGKeyArray, params: PyTree, labels: Array) -> PyTree:
         """One row from the member that each label names."""
 
+    # The door of data
+
+    @property
+    def domains(self) -> Mapping[str, str]:
+        """Where parameters lie, by name; see `AbstractModel.domains`."""
+        return {}
+
     @abstractmethod
     def check(self, x: Any, name: str = "data") -> None:
         """Raise `DataError` for rows outside the family's support, or that cannot be fitted; called on the host."""
@@ -102,6 +112,20 @@ class AbstractFamily(eqx.Module):
     def check_rows(self, x: Any, name: str = "data") -> None:
         """Raise `DataError` for rows that have no density. `check` asks besides for what a fit needs of them."""
         self.check(x, name)
+
+    def width(self, params: PyTree) -> int | None:
+        """How many columns a table has that these parameters are for; `None` where rows are no table."""
+        return None
+
+    def check_shape(self, params: PyTree, x: PyTree, name: str = "data") -> None:
+        """Raise `DataError` for rows of another shape than those that `params` are for; also called under a trace."""
+        width = self.width(params)
+        if width is not None:
+            check_width(x, width, name)
+
+    def unusable(self, x: PyTree) -> Bool[Array, " n"]:
+        """The rows that hold numbers which the family can make nothing of; see `AbstractModel.unusable`."""
+        return not_finite(x)
 
     @property
     def latent(self) -> AbstractLatent | None:

@@ -11,7 +11,7 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._design import check_columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._frame import Frame
-from jaxem.families.responses import Responses
+from jaxem.families.responses import Responses, check_covariates, require_responses
 from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul
 
 
@@ -205,9 +205,13 @@ class AbstractGLM(AbstractFamily):
             "to draw rows from"
         )
 
-    def check(self, x: Any, name: str = "data") -> None:
-        if not isinstance(x, Responses):
-            raise DataError(f"{name} must be jaxem.Responses(x, y), got {type(x).__name__}")
+    # The door of data
+
+    def check_shape(self, params, x, name="data"):
+        check_covariates(x, params.coefficients.shape[1], name)
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        require_responses(x, name)
         shape = np.shape(x.x)
         if len(shape) not in (2, 3) or 0 in shape:
             raise DataError(
@@ -220,12 +224,16 @@ class AbstractGLM(AbstractFamily):
         for field, value in (("x", x.x), ("y", x.y), ("size", x.size)):
             if value is not None:
                 require_all(np.isfinite(value), value, f"{name}.{field}", "is not finite; drop such rows first")
+        self.check_support(np.asarray(x.y), None if x.size is None else np.asarray(x.size), name)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
+        shape = np.shape(x.x)
         if any(not 0 <= j < shape[-1] for j in self.common):
             raise DataError(f"common={self.common}, but {name}.x has {shape[-1]} columns")
         deviations = np.asarray(self.prior_deviation).size
         if self.prior_deviation is not None and deviations not in (1, shape[-1]):
             raise DataError(f"prior_deviation has {deviations} entries, but {name}.x has {shape[-1]} columns")
-        self.check_support(np.asarray(x.y), None if x.size is None else np.asarray(x.size), name)
         if self.prior_deviation is None:
             check_columns(np.asarray(x.x).reshape(-1, shape[-1]), f"{name}.x")
 

@@ -90,6 +90,11 @@ class AbstractParts(AbstractFamily):
     def degenerate(self, params):
         return fold(jnp.logical_or, self._each(lambda family, p: family.degenerate(p), params).values())
 
+    @property
+    def domains(self):
+        each = ((name, family.domains.items()) for name, family in self.parts.items())
+        return {f"{name}.{field}": kind for name, domains in each for field, kind in domains}
+
     def for_starts(self):
         return self.with_parts(self._each(lambda family: family.for_starts()))
 

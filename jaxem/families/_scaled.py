@@ -163,6 +163,16 @@ class AbstractScaled(AbstractFamily):
     def embed(self, x):
         return self.base.embed(x)
 
+    @property
+    def domains(self):
+        return {**self.base.domains, self.spread: "positive"}
+
+    def check_shape(self, params, x, name="data"):
+        self.base.check_shape(self.of_base(params), x, name)
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        self.base.check_rows(x, name)
+
     def check(self, x: Any, name: str = "data") -> None:
         self.base.check(x, name)
 

@@ -22,12 +22,20 @@ def check_shape(x: Any, name: str) -> None:
     """A table `[n, d]` that is not empty, or an error."""
     if getattr(x, "ndim", None) != 2:
         shape = getattr(x, "shape", None)
-        raise DataError(
-            f"{name} must be a table of shape [rows, columns], got shape {shape}; "
-            f"for a single column pass {name}[:, None]"
-        )
+        if shape is None:
+            hint = "; covariates and responses go into jaxem.Responses(x, y)" if type(x) is tuple else ""
+            raise DataError(f"{name} must be a table of shape [rows, columns], got {type(x).__name__}{hint}")
+        column = f"; for a single column pass {name}[:, None]" if len(shape) == 1 else ""
+        raise DataError(f"{name} must be a table of shape [rows, columns], got shape {shape}{column}")
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise DataError(f"{name} is empty: shape {x.shape}")
+
+
+def check_width(x: Any, width: int, name: str) -> None:
+    """A table of so many columns, or an error."""
+    check_shape(x, name)
+    if x.shape[1] != width:
+        raise DataError(f"{name} has {x.shape[1]} columns, but the parameters are for {width}")
 
 
 def check_gaps(x: Any, name: str) -> np.ndarray:

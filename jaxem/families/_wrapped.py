@@ -114,5 +114,14 @@ class AbstractWrapped(AbstractFamily):
     def for_starts(self):
         return self.wrap(self.family.for_starts())
 
+    # The door of data
+
+    @property
+    def domains(self):
+        return self.family.domains
+
+    def check_shape(self, params, x, name="data"):
+        self.family.check_shape(params, x, name)
+
     def mend(self, params, pooled, counts):
         return self.family.mend(params, pooled, counts)

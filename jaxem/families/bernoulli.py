@@ -145,6 +145,13 @@ class Bernoulli(AbstractFamily):
         p = params.probability[labels]
         return jax.random.bernoulli(key, p).astype(p.dtype)
 
+    @property
+    def domains(self):
+        return {"probability": "unit"}
+
+    def width(self, params):
+        return params.probability.shape[1]
+
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
         x = np.asarray(x)

@@ -135,6 +135,13 @@ class Categorical(AbstractFamily):
         p = params.probabilities[labels]
         return jax.random.categorical(key, jnp.log(p), axis=-1).astype(p.dtype)
 
+    @property
+    def domains(self):
+        return {"probabilities": "simplex"}
+
+    def width(self, params):
+        return params.probabilities.shape[1]
+
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
         x = np.asarray(x)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.covariance import AbstractVariances
 from jaxem.families.gaussian import Gaussian, GaussianNatural
-from jaxem.families.intervals import Interval, as_columns, check_intervals, check_spread
+from jaxem.families.intervals import Interval, as_columns, check_bounds, check_intervals, check_spread, no_bounds
 from jaxem.latent import TruncatedNormal, TruncatedNormalPotentials
 
 
@@ -68,6 +68,14 @@ class AbstractCensoredNormal(AbstractWrapped):
     def embed(self, x: Any):
         return self.family.embed(self.normal(x).point)
 
+    # The door of data
+
+    def check_shape(self, params, x, name="data"):
+        check_bounds(x, params.mean.shape[1], name)
+
+    def unusable(self, x):
+        return no_bounds(x)
+
     def floats_per_row(self, params):
         k, d = params.mean.shape
         return 2 * d, 12 * k * d
@@ -104,8 +112,11 @@ class CensoredNormal(AbstractCensoredNormal):
         y = self.family.sample(key, params, labels)
         return Interval(y, y)
 
-    def check(self, x: Any, name: str = "data") -> None:
+    def check_rows(self, x: Any, name: str = "data") -> None:
         check_intervals(x, name)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
         if self.family.prior is None:
             check_spread(x, name, "variance")
 
@@ -145,8 +156,11 @@ class CensoredLogNormal(AbstractCensoredNormal):
         y = jnp.exp(self.family.sample(key, params, labels))
         return Interval(y, y)
 
-    def check(self, x: Any, name: str = "data") -> None:
+    def check_rows(self, x: Any, name: str = "data") -> None:
         check_intervals(x, name, positive=True)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
         if self.family.prior is None:
             with np.errstate(divide="ignore"):
                 logs = Interval(*(np.log(np.maximum(bound, 0)) for bound in x))  # pyright: ignore[reportArgumentType]

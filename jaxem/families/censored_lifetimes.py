@@ -9,7 +9,7 @@ from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
 from jaxem.families.censored import log_bound
-from jaxem.families.intervals import Interval, as_columns, check_intervals, check_spread
+from jaxem.families.intervals import Interval, as_columns, check_bounds, check_intervals, check_spread, no_bounds
 from jaxem.families.priors import Gamma
 from jaxem.latent import TruncatedExponential, TruncatedExponentialPotentials
 
@@ -132,8 +132,23 @@ class CensoredExponential(AbstractFamily):
         y = jax.random.exponential(key, rate.shape, rate.dtype) / rate
         return Interval(y, y)
 
-    def check(self, x: Any, name: str = "data") -> None:
+    # The door of data
+
+    @property
+    def domains(self):
+        return {"rate": "positive"}
+
+    def check_shape(self, params, x, name="data"):
+        check_bounds(x, params.rate.shape[1], name)
+
+    def unusable(self, x):
+        return no_bounds(x)
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
         check_intervals(x, name, positive=True, zero=True)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
         if self.prior is not None:
             return
         for wrong, what in (
@@ -229,8 +244,23 @@ class CensoredWeibull(AbstractFamily):
         y = scale * jax.random.exponential(key, shape.shape, shape.dtype) ** (1 / shape)
         return Interval(y, y)
 
-    def check(self, x: Any, name: str = "data") -> None:
+    # The door of data
+
+    @property
+    def domains(self):
+        return {"shape": "positive", "scale": "positive"}
+
+    def check_shape(self, params, x, name="data"):
+        check_bounds(x, params.shape.shape[1], name)
+
+    def unusable(self, x):
+        return no_bounds(x)
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
         check_intervals(x, name, positive=True)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
         check_spread(Interval(np.maximum(x.lower, 0), x.upper), name, "scale and shape")  # pyright: ignore[reportArgumentType]
 
     def floats_per_row(self, params):

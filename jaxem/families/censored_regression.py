@@ -11,10 +11,11 @@ from jaxem._errors import DataError
 from jaxem.families._design import check_design
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.censored import truncated
-from jaxem.families.intervals import Interval, check_intervals
+from jaxem.families.intervals import Interval, check_intervals, no_bounds
 from jaxem.families.regression import LinearRegression, RegressionNatural, RegressionParams
-from jaxem.families.responses import Responses
+from jaxem.families.responses import Responses, check_responses, require_responses
 from jaxem.kernels import linalg
+from jaxem.kernels.chunks import not_finite
 from jaxem.latent import TruncatedNormal, TruncatedNormalPotentials
 
 
@@ -113,9 +114,13 @@ class CensoredRegression(AbstractWrapped):
     def _points(self, x: Any) -> Any:
         return Responses(x.x, self.responses(x.y).point)
 
-    def check(self, x: Any, name: str = "data") -> None:
-        if not isinstance(x, Responses):
-            raise DataError(f"{name} must be jaxem.Responses(x, y), got {type(x).__name__}")
+    # The door of data
+
+    def unusable(self, x):
+        return not_finite(x.x) | (no_bounds(x.y) if isinstance(x.y, Interval) else ~jnp.isfinite(x.y))
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        require_responses(x, name)
         y: Any = x.y
         if isinstance(y, Interval):
             if math.isfinite(self.lower) or math.isfinite(self.upper):
@@ -123,7 +128,11 @@ class CensoredRegression(AbstractWrapped):
             check_intervals(y, f"{name}.y")
             if np.ndim(y.lower) != 1:
                 raise DataError(f"{name}.y must have bounds [n], got {np.shape(y.lower)}")
-        lower, upper = (np.asarray(bound) for bound in self.responses(y))
+        check_responses(x, name)
+
+    def check(self, x: Any, name: str = "data") -> None:
+        self.check_rows(x, name)
+        lower, upper = (np.asarray(bound) for bound in self.responses(x.y))
         check_design(Responses(x.x, np.where(np.isneginf(lower), upper, lower), x.size), name)  # pyright: ignore[reportArgumentType]
         for bound, side in ((lower, "left"), (upper, "right")):
             if np.isinf(bound).all():

@@ -13,6 +13,7 @@ from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_gaps, check_incomplete
 from jaxem.kernels import linalg, small
+from jaxem.kernels.chunks import not_finite
 from jaxem.latent import GaussianLatent, GaussianPotentials
 
 _FLOORS = {"diagonal": 0.005, "isotropic": 1e-8}
@@ -368,6 +369,16 @@ class Factor(AbstractFamily):
         z = jax.random.normal(keys[0], (*mean.shape[:1], loading.shape[-1]), mean.dtype)
         apart = jnp.sqrt(noise) * jax.random.normal(keys[1], mean.shape, mean.dtype)
         return mean + jnp.sum(loading * z[:, None], -1) + apart
+
+    @property
+    def domains(self):
+        return {"noise_variance": "positive"}
+
+    def width(self, params):
+        return params.mean.shape[1]
+
+    def unusable(self, x):
+        return not_finite(x, missing=True)
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_gaps(x, name)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._constraints import by_name, mapped
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import covers, leaf_name
+from jaxem._paths import covers, leaf_name
 from jaxem.families._family import AbstractFamily
 from jaxem.kernels.chunks import num_rows
 

@@ -377,6 +377,14 @@ class Gaussian(AbstractFamily):
         noise = jax.random.normal(key, (labels.shape[0], params.mean.shape[1]), params.mean.dtype)
         return params.mean[labels] + self._structure.coloured_noise(params.covariance, labels, noise)
 
+    @property
+    def domains(self):
+        separate = isinstance(self._structure, AbstractVariances)
+        return {"covariance": "positive" if separate else "definite"}
+
+    def width(self, params):
+        return params.mean.shape[1]
+
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_table(x, name, ", or take them for missing: missing=True in the model, or jaxem.Incomplete(family)")
 

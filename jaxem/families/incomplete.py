@@ -9,6 +9,7 @@ from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.covariance import AbstractVariances
 from jaxem.families.gaussian import Gaussian, GaussianNatural, GaussianParams
 from jaxem.kernels import linalg
+from jaxem.kernels.chunks import not_finite
 from jaxem.latent import GaussianPotentials, MissingBlock
 
 
@@ -155,6 +156,9 @@ class Incomplete(AbstractWrapped):
 
     def embed(self, x):
         return self.family.embed(jnp.where(jnp.isnan(x), self._centre(x)[None], x))
+
+    def unusable(self, x):
+        return not_finite(x, missing=True)
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_gaps(x, name)

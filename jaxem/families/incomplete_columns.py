@@ -13,6 +13,7 @@ from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.bernoulli import Bernoulli
 from jaxem.families.categorical import Categorical
 from jaxem.families.poisson import Poisson
+from jaxem.kernels.chunks import not_finite
 
 
 @final
@@ -167,6 +168,9 @@ class IncompleteColumns(AbstractWrapped):
             mean = jax.tree.leaves(params)[0]
             drawn = jnp.broadcast_to(mean[:, None], (mean.shape[0], *x.shape))
         return jnp.where(jnp.isnan(x)[None], drawn, x[None])
+
+    def unusable(self, x):
+        return not_finite(x, missing=True)
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         x = check_gaps(x, name)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxem._convert import as_table, is_concrete
 from jaxem._errors import DataError
 
 
@@ -52,7 +53,7 @@ class Interval(NamedTuple):
     def limited(y: Any, lower: float = -np.inf, upper: float = np.inf) -> "Interval":
         """Values of a measurement that shows no less than `lower` and no more than `upper`: those that it shows at a
         limit, or beyond, are left- or right-censored there."""
-        y = y if isinstance(y, jax.Array) else _floats(y)
+        y = y if isinstance(y, jax.Array) else _floats(y, "y")
         xp: Any = jnp if isinstance(y, jax.Array) else np
         low, high = y <= lower, y >= upper
         least, most, infinite = (xp.asarray(value, y.dtype) for value in (lower, upper, np.inf))
@@ -97,11 +98,7 @@ def check_intervals(x: Any, name: str, *, positive: bool = False, zero: bool = F
 
     `positive` values are greater than 0, or with `zero` not less.
     """
-    if not isinstance(x, Interval):
-        raise DataError(
-            f"{name} must be a jaxem.Interval, got {type(x).__name__}: Interval.right(y, censored), or "
-            "Interval.exact(y) if nothing is censored"
-        )
+    require_interval(x, name)
     lower, upper = np.asarray(x.lower), np.asarray(x.upper)
     if lower.ndim not in (1, 2) or lower.size == 0 or lower.shape != upper.shape:
         raise DataError(
@@ -124,6 +121,34 @@ def check_intervals(x: Any, name: str, *, positive: bool = False, zero: bool = F
             raise DataError(f"{name}: row {at[0]}{column} is [{lower[at]}, {upper[at]}], with {what}")
 
 
+def check_bounds(x: Any, width: int, name: str) -> None:
+    """Raise `DataError` unless `x` is an `Interval` of so many columns; looks at shapes alone."""
+    require_interval(x, name)
+    shapes = [jnp.shape(bound) for bound in x]
+    if len(shapes[0]) not in (1, 2) or 0 in shapes[0] or shapes[0] != shapes[1]:
+        raise DataError(
+            f"{name}: bounds must be two arrays of one shape, [n] or [n, d], got {shapes[0]} and {shapes[1]}"
+        )
+    found = shapes[0][1] if len(shapes[0]) == 2 else 1
+    if found != width:
+        raise DataError(f"{name} has {found} columns, but the parameters are for {width}")
+
+
+def require_interval(x: Any, name: str) -> None:
+    """Raise `DataError` for what is no `Interval`."""
+    if not isinstance(x, Interval):
+        raise DataError(
+            f"{name} must be a jaxem.Interval, got {type(x).__name__}: Interval.right(y, censored), or "
+            "Interval.exact(y) if nothing is censored"
+        )
+
+
+def no_bounds(x: Interval) -> Bool[Array, " n"]:
+    """Which rows have a bound that is not a number."""
+    wrong = jnp.isnan(x.lower) | jnp.isnan(x.upper)
+    return jnp.any(wrong, tuple(range(1, wrong.ndim)))
+
+
 def check_spread(x: Interval, name: str, parameter: str) -> None:
     """Raise `DataError` where one value would agree with all rows, so that the likelihood has no maximum."""
     lower, upper = (np.asarray(bound).reshape(len(x.lower), -1) for bound in x)
@@ -138,9 +163,19 @@ def check_spread(x: Interval, name: str, parameter: str) -> None:
         )
 
 
-def _floats(y: Any) -> Any:
-    y = np.asarray(y)
-    return y if y.dtype.kind == "f" else y.astype(jnp.result_type(float))
+def _floats(y: Any, name: str = "y") -> Any:
+    """Values as floating-point numbers, all finite: what is not known of them is said otherwise."""
+    y = as_table(y, name)
+    if is_concrete(y):
+        y = np.asarray(y)
+        wrong = np.argwhere(~np.isfinite(y))
+        if len(wrong):
+            at = tuple(int(i) for i in wrong[0])
+            raise DataError(
+                f"{name}: row {at[0] if at else 0} has value {y[at]}, which is not finite; say what is not known by "
+                "`censored`, or by the bounds of jaxem.Interval(lower, upper)"
+            )
+    return y
 
 
 def _flags(y: Any, censored: Any) -> np.ndarray:

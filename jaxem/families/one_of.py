@@ -118,6 +118,14 @@ class OneOf(AbstractParts):
     def sample(self, key, params, labels):
         raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")
 
+    def check_shape(self, params, x, name="data"):
+        for name_of, family in self.parts.items():
+            family.check_shape(params[name_of], x, name)
+
+    def unusable(self, x):
+        found = [family.unusable(x) for family in self.families]
+        return jnp.all(jnp.stack(found), 0)
+
     def check_rows(self, x: Any, name: str = "data") -> None:
         for family in self.families:
             family.check_rows(x, name)

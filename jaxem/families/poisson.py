@@ -195,6 +195,13 @@ class Poisson(AbstractFamily):
         rate = params.rate[labels]
         return jax.random.poisson(key, rate).astype(rate.dtype)
 
+    @property
+    def domains(self):
+        return {"rate": "nonnegative"}
+
+    def width(self, params):
+        return params.rate.shape[1]
+
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
         x = np.asarray(x)

@@ -247,30 +247,42 @@ class Product(AbstractParts):
     def sample(self, key, params, labels):
         return self._joined(self._each(lambda family, k, p: family.sample(k, p, labels), self._keys(key), params))
 
+    # The door of data
+
+    def check_shape(self, params, x, name="data"):
+        for block, family, rows, own in self._blocks(x, name):
+            family.check_shape(params[block], rows, own)
+
     def check_rows(self, x: Any, name: str = "data") -> None:
-        self._check(x, name, "check_rows")
+        for _, family, rows, own in self._blocks(x, name):
+            family.check_rows(rows, own)
 
     def check(self, x: Any, name: str = "data") -> None:
-        self._check(x, name, "check")
+        for _, family, rows, own in self._blocks(x, name):
+            family.check(rows, own)
 
-    def _check(self, x: Any, name: str, method: str) -> None:
+    def unusable(self, x):
+        return fold(jnp.logical_or, self._each(lambda family, a: family.unusable(a), self._split(x)).values())
+
+    def _blocks(self, x: Any, name: str) -> list[tuple[str, AbstractFamily, Any, str]]:
+        """Each block's name, family, rows, and what these are called; raises `DataError` where they are not there."""
         if self.columns is not None:
             check_shape(x, name)
             if x.shape[1] != len(self._order):
                 raise DataError(
                     f"{name} must have {len(self._order)} columns, as `columns` of the product says, got {x.shape[1]}"
                 )
-            for block, which in self.columns:
-                getattr(self.families[block], method)(x[:, list(which)], f"block {block!r} ({name}[:, {list(which)}])")
-            return
+            return [
+                (block, self.families[block], x[:, np.asarray(which)], f"block {block!r} ({name}[:, {list(which)}])")
+                for block, which in self.columns
+            ]
         if not isinstance(x, Mapping) or set(x) != set(self.families):
             got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
             raise DataError(f"{name} must be a dictionary of tables with keys {list(self.families)}, got {got}")
-        for block, family in self.families.items():
-            getattr(family, method)(x[block], f"block {block!r} of {name}")
         rows = {block: jax.tree.leaves(x[block])[0].shape[0] for block in self.families}
         if len(set(rows.values())) > 1:
             raise DataError(f"{name}: the blocks must have a row for each observation, got numbers of rows {rows}")
+        return [(block, family, x[block], f"block {block!r} of {name}") for block, family in self.families.items()]
 
     @property
     def _order(self) -> list[int]:

@@ -10,7 +10,7 @@ from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
 from jaxem.families._design import Design, check_design
 from jaxem.families._family import AbstractFamily
-from jaxem.families.responses import Responses
+from jaxem.families.responses import Responses, check_covariates, check_responses
 from jaxem.kernels import linalg
 from jaxem.kernels.branch import refine_if
 
@@ -205,6 +205,18 @@ class LinearRegression(AbstractFamily):
             "LinearRegression says how responses follow from covariates, and has no distribution of covariates to draw "
             "rows from"
         )
+
+    # The door of data
+
+    @property
+    def domains(self):
+        return {"variance": "positive"}
+
+    def check_shape(self, params, x, name="data"):
+        check_covariates(x, params.coefficients.shape[1], name)
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        check_responses(x, name)
 
     def check(self, x: Any, name: str = "data") -> None:
         check_design(x, name)

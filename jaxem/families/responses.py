@@ -1,5 +1,6 @@
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -25,10 +26,29 @@ class Responses(NamedTuple):
     size: Float[Array, " n"] | None = None
 
 
-def check_responses(rows: Any, name: str = "data") -> None:
-    """Raise `DataError` unless `rows` are `Responses` with finite covariates and one response a row."""
+def check_covariates(rows: Any, width: int, name: str = "data") -> None:
+    """Raise `DataError` unless `rows` are `Responses` with so many covariates; looks at shapes alone."""
+    require_responses(rows, name)
+    shape = rows.x.shape
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(f"{name}.x must be a table of shape [rows, columns], got shape {shape}")
+    if shape[-1] != width:
+        raise DataError(f"{name}.x has {shape[-1]} columns, but the parameters are for {width}")
+    for field in ("y", "size"):
+        for leaf in jax.tree.leaves(getattr(rows, field)):
+            if leaf.shape != shape[:-1]:
+                raise DataError(f"{name}.{field} must have shape {shape[:-1]}, got {leaf.shape}")
+
+
+def require_responses(rows: Any, name: str = "data") -> None:
+    """Raise `DataError` for what is no `Responses`."""
     if not isinstance(rows, Responses):
         raise DataError(f"{name} must be jaxem.Responses(x, y), got {type(rows).__name__}")
+
+
+def check_responses(rows: Any, name: str = "data") -> None:
+    """Raise `DataError` unless `rows` are `Responses` with finite covariates and one response a row."""
+    require_responses(rows, name)
     check_table(rows.x, f"{name}.x")
     for field, value in (("y", rows.y), ("size", rows.size)):
         if isinstance(value, np.ndarray):

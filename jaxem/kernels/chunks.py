@@ -18,6 +18,15 @@ def num_rows(data: PyTree) -> int:
     return jax.tree.leaves(data)[0].shape[0]
 
 
+def not_finite(data: PyTree, missing: bool = False) -> Array:
+    """Which rows hold a number that is not finite; NaN, where `missing`, is no such number."""
+    found = jnp.zeros(num_rows(data), bool)
+    for leaf in jax.tree.leaves(data):
+        wrong = jnp.isinf(leaf) if missing else ~jnp.isfinite(leaf)
+        found = found | jnp.any(wrong, tuple(range(1, wrong.ndim)))
+    return found
+
+
 def chunk_rows(n: int, floats_per_row: int) -> int:
     """Rows per chunk: large enough to amortise a step, small enough to stay in cache.
 

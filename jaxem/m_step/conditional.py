@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, covers
+from jaxem._model import AbstractModel
+from jaxem._paths import covers
 from jaxem.m_step._ascent import ascend
 from jaxem.m_step._m_step import AbstractMStep
 

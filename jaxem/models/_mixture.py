@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from jaxem._door import question
 from jaxem._errors import DataError
 from jaxem.families import AbstractFamily
+from jaxem.kernels.chunks import num_rows
 from jaxem.latent import NestedTree
 from jaxem.models._over_family import AbstractFamilyModel
 from jaxem.models.labelled import Labelled
@@ -37,12 +39,12 @@ class AbstractMixture(AbstractFamilyModel):
             return potentials
         return jnp.where(data.allowed(self.num_components), potentials, jnp.full_like(potentials, -jnp.inf))
 
-    @eqx.filter_jit
+    @question
     def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n k"]:
         """Responsibilities: the posterior probability of each component, `[n, k]`."""
         return self._responsibilities(params, data).T
 
-    @eqx.filter_jit
+    @question
     def predict(self, params: PyTree, data: PyTree) -> Int[Array, " n"]:
         """The most probable component of each row, `[n]`."""
         return jnp.argmax(self._responsibilities(params, data), 0)
@@ -53,8 +55,24 @@ class AbstractMixture(AbstractFamilyModel):
 
     def check_components(self) -> None:
         """Raise `ValueError` for a number of components that is no positive integer."""
-        if not isinstance(self.num_components, int | np.integer) or self.num_components < 1:
+        number = self.num_components
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
             raise ValueError(f"num_components must be a positive integer, got {self.num_components!r}")
+
+    # The door of data
+
+    def check_shape(self, params, data):
+        super().check_shape(params, data)
+        if isinstance(data, Labelled) and data.labels.shape != (num_rows(data.rows),):
+            raise DataError(f"labels must be {num_rows(data.rows)} integers, got shape {data.labels.shape}")
+
+    def check_rows(self, data):
+        super().check_rows(data)
+        if isinstance(data, Labelled):
+            data.check(num_rows(data.rows), self.num_components)
+
+    def unusable(self, data):
+        return super().unusable(data.rows if isinstance(data, Labelled) else data)
 
     def check_enough(self, n: int, weights: Any) -> None:
         """Raise `DataError` for fewer rows of positive weight than components."""

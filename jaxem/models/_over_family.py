@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxem._door import for_question
+from jaxem._errors import DataError
 from jaxem._model import AbstractConjugateModel, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.kernels.linalg import trailing
@@ -73,7 +75,8 @@ class AbstractFamilyModel(AbstractConjugateModel):
         return tuple(name.removeprefix(prefix) for name in frozen if name.startswith(prefix))
 
     def known_names(self, *own: str) -> None:
-        """Raise `ValueError` if `frozen` has a name that is neither the family's nor one of `own`."""
+        """Raise `ValueError` if the family is none, or `frozen` has a name that is neither its nor one of `own`."""
+        require_family(self.distribution)
         prefix = f"{self.members}." if self.members else ""
         names = [*own, self.members, *(prefix + name for name in self.distribution.parameters)]
         for name in getattr(self, "frozen", ()):
@@ -135,6 +138,25 @@ class AbstractFamilyModel(AbstractConjugateModel):
         redundant = 0 if frozen is None else self.distribution.redundant(jax.eval_shape(self.own, params), frozen)
         return super().num_parameters(params) - redundant
 
+    # The door of data
+
+    @property
+    def domains(self):
+        prefix = f"{self.members}." if self.members else ""
+        return {f"{prefix}{name}": kind for name, kind in self.distribution.domains.items()}
+
+    def check_shape(self, params, data):
+        self.distribution.check_shape(self.own(params), self.rows(data))
+
+    def check_rows(self, data):
+        self.distribution.check_rows(self.rows(data))
+
+    def check(self, data, weights):
+        self.distribution.check(self.rows(data))
+
+    def unusable(self, data):
+        return self.distribution.unusable(self.rows(data))
+
     def impute(self, params: PyTree, data: PyTree, *, key: PRNGKeyArray | None = None, num_draws: int = 1) -> PyTree:
         """The data with their missing entries filled in, by posterior means or, with a `key`, by draws.
 
@@ -149,6 +171,7 @@ class AbstractFamilyModel(AbstractConjugateModel):
         - `data`: what the model is fitted to, or other rows.
         - `key`, `num_draws`: for so many draws from the distribution of the missing entries given the others.
         """
+        data, _, params = for_question(self, params, data)
         if key is None:
             return self._imputed(params, data, None)
         return jax.vmap(lambda key: self._imputed(params, data, key))(jax.random.split(key, num_draws))
@@ -162,6 +185,15 @@ class AbstractFamilyModel(AbstractConjugateModel):
         moments = latent.expectation(potentials)[0] if key is None else latent.sample(keys[0], potentials)
         share = self.choice.local(moments if self.distribution.latent is None else moments.outer)
         return fill(rows, share.reshape(share.shape[:2]), self.distribution.impute(self.own(params), rows, keys[1]))
+
+
+def require_family(family: Any) -> None:
+    """Raise `DataError` (a `ValueError`) for what is no family, with what to pass instead."""
+    if isinstance(family, AbstractFamily):
+        return
+    if isinstance(family, type) and issubclass(family, AbstractFamily):
+        raise DataError(f"family is the class {family.__name__}; pass an instance: {family.__name__}()")
+    raise DataError(f"family must be a family of distributions such as jaxem.Gaussian(), got {family!r}")
 
 
 def fill(rows: PyTree, share: Float[Array, "k n"], completed: PyTree) -> PyTree:

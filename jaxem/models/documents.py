@@ -66,15 +66,20 @@ class Documents(NamedTuple):
         both, counts = np.unique(np.array(pairs, int).reshape(-1, 2), axis=0, return_counts=True)
         return _padded(both[:, 0], both[:, 1], counts, len(lists), dtype), tuple(known)
 
-    def check(self, vocabulary_size: int) -> None:
-        """Raise `DataError` for what is no bag of words from a vocabulary of this size."""
-        words, counts = np.asarray(self.words), np.asarray(self.counts)
+    def check_shape(self) -> None:
+        """Raise `DataError` for arrays whose shapes are not those of bags of words."""
+        words, counts = self.words, self.counts
         if words.ndim != 2 or words.shape != counts.shape:
             raise DataError(f"words and counts must both be [documents, L], got shapes {words.shape}, {counts.shape}")
         if words.size == 0:
             raise DataError(f"documents are empty: shape {words.shape}")
         if words.dtype.kind not in "iu":
             raise DataError(f"words must be integers, got {words.dtype}")
+
+    def check(self, vocabulary_size: int) -> None:
+        """Raise `DataError` for what is no bag of words from a vocabulary of this size."""
+        self.check_shape()
+        words, counts = np.asarray(self.words), np.asarray(self.counts)
         for wrong, what in (
             (~np.isfinite(counts) | (counts < 0), "counts must be finite and not negative"),
             ((words < 0) | (words >= vocabulary_size), f"words run from 0 to {vocabulary_size - 1}"),

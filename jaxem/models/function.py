@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._constraints import by_name, covers_or_all, mapped, require_name
+from jaxem._door import question
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, num_rows
 from jaxem.latent import Categorical, Continuous
@@ -91,6 +92,10 @@ class FunctionModel(AbstractModel):
         one = jax.vmap(self.log_joint, (None, 0, None))
         return jax.vmap(one, (None, None, 0))(natural, data, values)
 
+    @property
+    def fixed_start(self):
+        return not callable(self.start)
+
     def init(self, key, data, weights):
         return self.start(key, data, weights) if callable(self.start) else self.start
 
@@ -124,12 +129,15 @@ class FunctionModel(AbstractModel):
         count = self.num_values if self.values is None else num_rows(self.values)
         return 4 * lanes * (count or 1)
 
-    @eqx.filter_jit
+    def unusable(self, data):
+        return jnp.zeros(num_rows(data), bool)  # what a number means is for `log_joint` to say
+
+    @question
     def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n m"]:
         """The posterior probability of each value of a latent that is enumerated, `[n, m]`."""
         return self.expectation(params, data)[0].T
 
-    @eqx.filter_jit
+    @question
     def posterior_draws(
         self, key: PRNGKeyArray, params: PyTree, data: PyTree, draws: int = 100
     ) -> Float[Array, "n draws ..."]:

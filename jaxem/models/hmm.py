@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
+from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
 from jaxem.families import AbstractFamily, Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
+from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import matmul, trailing
 from jaxem.kernels.paths import draw_path, of_path, viterbi
@@ -369,13 +371,13 @@ class HMM(AbstractFamilyModel):
             potentials = self.choice.attach(potentials.outer, hidden.expectation(potentials.inner)[1])
         return potentials.factors()
 
-    @eqx.filter_jit
+    @question
     def posterior(self, params: HMMParams, data: PyTree) -> Float[Array, "n T k"]:
         """Smoothed probabilities of the states of every step given the whole sequence; 0 after its end."""
         factors, ended = self._states(params, data)
         return jnp.transpose(forward_backward(*factors, ended, True)[0].local, (2, 0, 1))
 
-    @eqx.filter_jit
+    @question
     def filter(self, params: HMMParams, data: PyTree) -> Float[Array, "n T k"]:
         """Probabilities of the states of every step given the sequence up to it; 0 after its end."""
         factors, ended = self._states(params, data)
@@ -383,7 +385,7 @@ class HMM(AbstractFamilyModel):
         states = states if ended is None else jnp.where(ended[:, None], 0, states)
         return jnp.transpose(states, (2, 0, 1))
 
-    @eqx.filter_jit
+    @question
     def forecast(self, params: HMMParams, data: PyTree, steps: int = 1) -> Float[Array, "n steps k"]:
         """Probabilities of the states of the next `steps` steps of each sequence, the first one step ahead."""
         factors, ended = self._states(params, data)
@@ -395,21 +397,21 @@ class HMM(AbstractFamilyModel):
 
         return jnp.swapaxes(jax.lax.scan(step, last, length=steps)[1], 0, 1)
 
-    @eqx.filter_jit
+    @question
     def log_predictive(self, params: HMMParams, data: PyTree) -> Float[Array, "n T"]:
         """Log density of every step given those before it; they add up to `log_prob`. 0 where nothing was observed."""
         factors, ended = self._states(params, data)
         model: Any = self._scoring(params)
         return (filter_log(*factors, ended)[2] + model._log_bases(data)).T
 
-    @eqx.filter_jit
+    @question
     def predict(self, params: HMMParams, data: PyTree) -> Int[Array, "n T"]:
         """The most probable path of states of each sequence (Viterbi); -1 after its end."""
         factors, ended = self._states(params, data)
         path = viterbi(*factors, ended)[0]
         return (path if ended is None else jnp.where(ended, -1, path)).T
 
-    @eqx.filter_jit
+    @question
     def sample_states(self, key: PRNGKeyArray, params: HMMParams, data: PyTree) -> Int[Array, "n T"]:
         """One draw of the path of states of each sequence given its observations; -1 after its end."""
         factors, ended = self._states(params, data)
@@ -461,22 +463,50 @@ class HMM(AbstractFamilyModel):
 
         return jax.tree.map(back, sequences.values, filled)
 
+    # The door of data
+
+    @property
+    def domains(self):
+        chain = {"transition": "simplex"} if self._stationary else {"initial": "simplex", "transition": "simplex"}
+        return {**chain, **super().domains}
+
+    def check_shape(self, params, data):
+        if hasattr(data, "labels"):
+            raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
+        sequences = as_sequences(data)
+        sequences.check_shape()
+        self.emission.check_shape(params.emission, jax.eval_shape(sequences.rows, jax.eval_shape(sequences.seen)))
+
+    def check_rows(self, data):
+        self._check_steps(data, self.emission.check_rows)
+
     def check(self, data: Any, weights: Any) -> None:
         if hasattr(data, "labels"):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
         sequences = as_sequences(data)
         sequences.check()
-        n, steps = sequences.shape
         seen = np.asarray(sequences.seen())
         counted = seen if weights is None else seen[np.asarray(weights) > 0]
         if counted.sum() < self.num_states:
             raise DataError(f"data has {counted.sum()} observed steps, fewer than num_states={self.num_states}")
+        self._check_steps(data, self.emission.check)
+
+    def _check_steps(self, data: PyTree, check: Any) -> None:
+        """`check` of all observed steps as the rows of a table, in which others are copies of the first of them."""
+        sequences = as_sequences(data)
+        sequences.check()
+        (n, steps), seen = sequences.shape, np.asarray(sequences.seen())
+        if not seen.any():
+            return
         index = np.where(seen, np.arange(n * steps).reshape(n, steps), np.flatnonzero(seen)[0]).reshape(-1)
         table = jax.tree.map(lambda a: np.asarray(a).reshape(n * steps, *np.shape(a)[2:])[index], sequences.values)
         try:
-            self.emission.check(table)
+            check(table)
         except DataError as error:
             raise DataError(f"{error} (row r is step r % {steps} of sequence r // {steps})") from None
+
+    def unusable(self, data):
+        return not_finite(as_sequences(data).values, missing=True)
 
 
 def _unconstrained(rows: Rows, p: Float[Array, "r k"]) -> Array:

@@ -1,10 +1,20 @@
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxem._errors import DataError
+from jaxem.kernels.chunks import num_rows
+
+
+def with_labels(rows: PyTree, labels: Any) -> "Labelled":
+    """Rows with the labels that a caller passes beside them."""
+    array = labels.to_numpy() if hasattr(labels, "to_numpy") else np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        n = num_rows(rows) if hasattr(rows, "shape") else len(array)
+        raise DataError(f"labels must be {n} integers (-1 where unknown), got {array.dtype} of shape {array.shape}")
+    return Labelled(rows, array)  # pyright: ignore[reportArgumentType]
 
 
 class Labelled(NamedTuple):

@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxem import _bijections as bijections
+from jaxem._door import for_question
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import AbstractConjugateModel, covers, leaf_name
+from jaxem._model import AbstractConjugateModel
+from jaxem._paths import covers, leaf_name
 from jaxem.families._counts import clamped_log
 from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
@@ -256,6 +258,7 @@ class LDA(AbstractConjugateModel):
 
     def posterior(self, params: LDAParams, data: Documents) -> Dirichlet:
         """The posterior of each document's topic proportions: a `Dirichlet` of concentration `[n, K]`."""
+        data, _, params = for_question(self, params, data)
         return Dirichlet(self._document_concentration(params, data))
 
     def transform(self, params: LDAParams, data: Documents) -> Float[Array, "n K"]:
@@ -283,10 +286,9 @@ class LDA(AbstractConjugateModel):
         With `held_out`, other words of the same documents, that of those words given `data`, from expected proportions
         and topics: document completion (Wallach et al. 2009).
         """
-        data, held_out = jax.tree.map(jnp.asarray, (data, held_out))
-        for documents in (data, held_out):
-            if documents is not None:
-                self.check(documents, None)
+        data, _, params = for_question(self, params, data)
+        if held_out is not None:
+            held_out = for_question(self, params, held_out, name="held_out").data
         if held_out is None:
             return self._perplexity(params, data)
         if held_out.words.shape[0] != data.words.shape[0]:
@@ -337,9 +339,19 @@ class LDA(AbstractConjugateModel):
         words, _ = jax.lax.fori_loop(0, self.vocabulary_size.bit_length(), halve, ends)
         return Documents(words, jnp.ones(shape, cumulative.dtype)), LDADraws(proportions, topics)
 
-    def check(self, data: Any, weights: Any) -> None:
+    # The door of data
+
+    @property
+    def domains(self):
+        return {"concentration": "positive", "topics": "simplex"}
+
+    def check_shape(self, params: LDAParams, data: Any) -> None:
         if not isinstance(data, Documents):
             raise DataError(f"data must be jaxem.Documents(words, counts), got {type(data).__name__}")
+        data.check_shape()
+
+    def check_rows(self, data: Any) -> None:
+        self.check_shape(None, data)  # pyright: ignore[reportArgumentType]
         data.check(self.vocabulary_size)
 
 

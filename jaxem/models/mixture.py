@@ -204,15 +204,15 @@ class Mixture(AbstractMixture):
         labels = jax.random.categorical(choose, jnp.log(params.weights), shape=(n,))
         return self.family.sample(draw, params.components, labels), labels
 
+    @property
+    def domains(self):
+        return {"weights": "simplex", **super().domains}
+
     def check(self, data: Any, weights: Any) -> None:
-        rows = self.rows(data)
-        shape = jax.tree.leaves(rows)[0].shape
-        n = shape[0] if shape else 0
-        if len(shape) == 2:
-            self.check_enough(n, weights)
-        self.family.check(rows)
+        super().check(data, weights)
+        self.check_enough(num_rows(data), weights)
         if isinstance(data, Labelled):
-            data.check(n, self.num_components)
+            data.check(num_rows(data.rows), self.num_components)
 
 
 def GaussianMixture(

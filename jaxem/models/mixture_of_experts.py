@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
 from jaxem.families import AbstractFamily, OneOf
 from jaxem.families._frame import Frame
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.kernels.chunks import num_rows
+from jaxem.kernels.chunks import not_finite, num_rows
 from jaxem.kernels.linalg import matmul
 from jaxem.models._mixture import AbstractMixture
 from jaxem.models.gated import Gated, check_gate
@@ -187,19 +188,35 @@ class MixtureOfExperts(AbstractMixture):
 
     # What users ask of a fitted model
 
-    @eqx.filter_jit
+    @question
     def gates(self, params: MixtureOfExpertsParams, data: PyTree) -> Float[Array, "n k"]:
         """The weight of each expert given the covariates alone, `[n, k]`."""
         return jnp.exp(self.log_weights(params.gate, data)).T
 
+    def check_shape(self, params, data):
+        check_gate(data.rows if isinstance(data, Labelled) else data)
+        width, found = params.gate.shape[1], self.covariates(data).shape
+        if len(found) != 2 or found[1] != width:
+            raise DataError(f"the gate's covariates have shape {found}, but the parameters are for {width} columns")
+        super().check_shape(params, data)
+
+    def check_rows(self, data):
+        inner = data.rows if isinstance(data, Labelled) else data
+        check_gate(inner)
+        super().check_rows(data)
+        if isinstance(inner, Gated):
+            inner.check(separate=False)
+
+    def unusable(self, data):
+        return super().unusable(data) | not_finite(self.covariates(data))
+
     def check(self, data: Any, weights: Any) -> None:
         inner = data.rows if isinstance(data, Labelled) else data
         check_gate(inner)
-        rows = self.rows(data)
-        self.family.check(rows)
+        super().check(data, weights)
         if isinstance(inner, Gated):
             inner.check(self.gate_deviation is None)
-        n = num_rows(rows)
+        n = num_rows(data)
         self.check_enough(n, weights)
         if isinstance(self.family, OneOf) and len(self.family.names) != self.num_components:
             raise DataError(f"OneOf has {len(self.family.names)} members, not num_components={self.num_components}")

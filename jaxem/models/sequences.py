@@ -101,8 +101,8 @@ class Sequences(NamedTuple):
 
         return jax.tree.map(table, self.values)
 
-    def check(self) -> None:
-        """Raise `DataError` for shapes and lengths that do not fit together; on the host."""
+    def check_shape(self) -> None:
+        """Raise `DataError` for shapes that do not fit together."""
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(self.values)]
         if any(len(shape) < 3 for shape in shapes) or len({shape[:2] for shape in shapes}) != 1:
             raise DataError(
@@ -112,17 +112,23 @@ class Sequences(NamedTuple):
         n, steps = shapes[0][:2]
         if n == 0 or steps == 0:
             raise DataError(f"values is empty: shape {shapes[0]}")
+        for name, array, shape in (("lengths", self.lengths, (n,)), ("observed", self.observed, (n, steps))):
+            if array is not None and np.shape(array) != shape:
+                raise DataError(f"{name} must have shape {shape}, got {np.shape(array)}")
+
+    def check(self) -> None:
+        """Raise `DataError` for shapes and lengths that do not fit together; on the host."""
+        self.check_shape()
+        n, steps = self.shape
         if self.lengths is not None:
             lengths = np.asarray(self.lengths)
-            if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
-                raise DataError(f"lengths must be {n} integers, got {lengths.dtype} of shape {lengths.shape}")
+            if lengths.dtype.kind not in "iu":
+                raise DataError(f"lengths must be {n} integers, got {lengths.dtype}")
             wrong = np.flatnonzero((lengths < 1) | (lengths > steps))
             if wrong.size:
                 raise DataError(f"lengths: sequence {wrong[0]} has length {lengths[wrong[0]]}, not one of 1 to {steps}")
         if self.observed is not None:
             observed = np.asarray(self.observed)
-            if observed.shape != (n, steps):
-                raise DataError(f"observed must have shape {(n, steps)}, got {observed.shape}")
             if not np.isin(observed, (0, 1)).all():
                 raise DataError("observed must be true or false (1 or 0) for every step")
 

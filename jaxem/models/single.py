@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxem._model import leaf_name
+from jaxem._paths import leaf_name
 from jaxem.families import AbstractFamily
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
@@ -139,8 +139,12 @@ class Single(AbstractFamilyModel):
         """Draw `n` rows; the second result is `()`: there is no component to tell."""
         return self.family.sample(key, self._many(params), jnp.zeros(n, jnp.int32)), ()
 
-    def check(self, data: Any, weights: Any) -> None:
-        self.family.check(data)
+    @property
+    def domains(self):
+        return self.family.domains
+
+    def check_shape(self, params, data):
+        self.family.check_shape(jax.eval_shape(self._many, params), data)
 
     def _one(self, tree: PyTree) -> PyTree:
         return self._mapped(tree, lambda leaf: leaf[0])

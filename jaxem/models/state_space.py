@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._errors import MissingCapabilityError
+from jaxem._door import question
+from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractLinearModel, unreduced
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg
+from jaxem.kernels.chunks import not_finite
 from jaxem.latent import Entries, GaussianChain, GaussianChainTree
 from jaxem.models._linear_regression import LinearRegression, RegressionNatural
 from jaxem.models._state_basis import observability, unidentified
@@ -468,33 +470,33 @@ class LinearGaussianStateSpace(AbstractLinearModel):
 
     # What users ask of a fitted model
 
-    @eqx.filter_jit
+    @question
     def filter(self, params: StateSpaceParams, data: PyTree) -> StateMarginals:
         """States given the observations up to their own time (the Kalman filter)."""
         _, centre, found = self._filtered(params, data)
         return StateMarginals(centre + found[2], found[3])
 
-    @eqx.filter_jit
+    @question
     def smoother(self, params: StateSpaceParams, data: PyTree) -> StateMarginals:
         """States given all observations (the Kalman smoother)."""
         model, centre, potentials = self._anchored_potentials(params, data)
         mean, covariance = model.latent.smooth(potentials)
         return StateMarginals(centre + mean, covariance)
 
-    @eqx.filter_jit
+    @question
     def simulation_smoother(self, key: PRNGKeyArray, params: StateSpaceParams, data: PyTree) -> Float[Array, "n T q"]:
         """One draw of the states of each sequence given its observations; 0 beyond its end."""
         model, centre, potentials = self._anchored_potentials(params, data)
         there = present(as_sequences(data))
         return there[..., None] * centre + model.latent.sample(key, potentials).linear
 
-    @eqx.filter_jit
+    @question
     def predict(self, params: StateSpaceParams, data: PyTree) -> Forecast:
         """Each observation given those before it (one step ahead)."""
         _, centre, found = self._filtered(params, data)
         return predicted(params, StateMarginals(centre + found[0], found[1]))
 
-    @eqx.filter_jit
+    @question
     def forecast(self, params: StateSpaceParams, data: PyTree, num_steps: int) -> Forecast:
         """The `num_steps` observations after the end of each sequence."""
         _, centre, found = self._filtered(params, data)
@@ -508,8 +510,30 @@ class LinearGaussianStateSpace(AbstractLinearModel):
             raise MissingCapabilityError("LinearGaussianStateSpace.sample needs num_steps: how long the sequences are")
         return sample(key, params, n, num_steps)
 
-    def check(self, data: Any, weights: Any) -> None:
+    # The door of data
+
+    @property
+    def domains(self):
+        kind = {"full": "definite", "diagonal": "positive"}
+        return {
+            "initial_covariance": "definite",
+            "transition_covariance": kind[self.transition_covariance],
+            "observation_covariance": kind[self.observation_covariance],
+        }
+
+    def check_shape(self, params, data):
+        sequences, d = as_sequences(data), params.observation.shape[0]
+        if isinstance(sequences.values, dict | tuple):
+            raise DataError("values must be one array [sequences, steps, columns], with a column for each observation")
+        sequences.check_shape()
+        if sequences.values.ndim != 3 or sequences.values.shape[2] != d:
+            raise DataError(f"values have shape {sequences.values.shape}, but the parameters are for {d} columns")
+
+    def check_rows(self, data: Any) -> None:
         check_steps(as_sequences(data), partly=self.partly_missing or self.observation_covariance == "diagonal")
+
+    def unusable(self, data):
+        return not_finite(as_sequences(data).values, missing=True)
 
     def _anchored_potentials(self, params, data):
         model = self.at(params)

@@ -127,6 +127,15 @@ class Variational(AbstractLinearModel):
     def check(self, data, weights):
         self.model.check(data, weights)
 
+    def check_rows(self, data):
+        self.model.check_rows(data)
+
+    def check_shape(self, params, data):
+        self.model.check_shape(jax.eval_shape(self.lower, params), data)
+
+    def unusable(self, data):
+        return self.model.unusable(data)
+
 
 def require_conjugate(model: AbstractModel, use: str) -> None:
     """Raise `MissingCapabilityError` for a model that is not on rung 3, or lacks a prior."""

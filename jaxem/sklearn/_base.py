@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from jaxem._check import as_weights
+from jaxem._convert import as_weights
 from jaxem._fit import fit as fit_model
 from jaxem._precision import precision_of
 from jaxem._status import Status, status_name
@@ -55,7 +55,7 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None):
         """Fit to rows `X` `[n, d]`, each counted `sample_weight` `[n]` times. `y` is ignored."""
         X = validate_data(self, X, dtype=_DTYPES, ensure_min_samples=2)
-        weights = as_weights(sample_weight, len(X), X.dtype)
+        weights = as_weights(sample_weight, len(X), X.dtype, "sample_weight")
         if self.init_params not in _METHODS:
             raise ValueError(f"init_params must be one of {', '.join(_METHODS)}, got {self.init_params!r}")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -143,6 +143,6 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
 
     def _total(self, X: Any, sample_weight: Any) -> tuple[float, float]:
         log_prob = self.score_samples(X).astype(np.float64)
-        weights = as_weights(sample_weight, len(log_prob), log_prob.dtype)
+        weights = as_weights(sample_weight, len(log_prob), log_prob.dtype, "sample_weight")
         weights = np.ones_like(log_prob) if weights is None else weights
         return float(weights @ log_prob), float(weights.sum())

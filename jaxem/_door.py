@@ -1,0 +1,135 @@
+"""The door of data: every public entry takes what users pass through here, and a model only sees what came through.
+
+What is static is checked under a trace too: container, kind of numbers, rank, width. With concrete values the values
+are checked as well. Rows of weight 0 are no rows: no check looks at them.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from jaxem._convert import as_data, as_weights, float_dtype, is_concrete
+from jaxem._domains import check_params
+from jaxem._errors import DataError
+from jaxem._fork import require_no_fork
+from jaxem.kernels.linalg import trailing
+
+
+class Admitted(NamedTuple):
+    """Data as a model takes them, weights `[n]` or `None`, and parameters of the same precision, if there are any."""
+
+    data: PyTree
+    weights: Any = None
+    params: PyTree = None
+
+
+def for_fit(model: Any, data: Any, weights: Any = None, *, name: str = "data") -> Admitted:
+    """Data to fit `model` to: refused where it could not be. Rows of weight 0 come back as copies of another row."""
+    require_no_fork()
+    data = as_data(data, name, warn=True)
+    n = count_rows(data, name)
+    weights = as_weights(weights, n, float_dtype(data))
+    data = without_absent(data, weights)
+    model.check(jax.tree.map(np.asarray, data), weights)
+    return Admitted(data, weights)
+
+
+def for_question(
+    model: Any, params: PyTree, data: Any, weights: Any = None, *, name: str = "data", promote: bool = True
+) -> Admitted:
+    """Data to ask `model` about at `params`: rows of the shape that these are for, which have a density.
+
+    Of two precisions the higher one is taken for both, unless `promote` is false.
+    """
+    require_no_fork()
+    require_params(params)
+    data = as_data(data, name, dtype=float_dtype(params))
+    n = count_rows(data, name)
+    if promote:
+        params, data = in_one_precision(params, data)
+    weights = as_weights(weights, n, float_dtype((params, data)))
+    model.check_shape(params, data)
+    if is_concrete(params):
+        check_params(model, params, "params")
+    if is_concrete((data, weights)):
+        model.check_rows(jax.tree.map(np.asarray, without_absent(data, weights)))
+    return Admitted(data, weights, params)
+
+
+def question(method: Callable) -> Callable:
+    """A method of a model that is asked about `data` at `params` (and `weights`, if it takes any), compiled.
+
+    What it is given comes through the door.
+    """
+    compiled, signature = eqx.filter_jit(method), inspect.signature(method)
+
+    @functools.wraps(method)
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        values = given.arguments
+        found = for_question(values["self"], values["params"], values["data"], values.get("weights"))
+        values.update(data=found.data, params=found.params)
+        if found.weights is not None:
+            values["weights"] = found.weights
+        return compiled(*given.args, **given.kwargs)
+
+    return ask
+
+
+def count_rows(data: PyTree, name: str = "data") -> int:
+    """How many rows there are: at least one."""
+    leaves = jax.tree.leaves(data)
+    if not leaves or leaves[0].ndim == 0:
+        raise DataError(f"{name} has no rows: it must be a table of shape [rows, columns]")
+    if leaves[0].shape[0] == 0:
+        raise DataError(f"{name} is empty: it has 0 rows")
+    return leaves[0].shape[0]
+
+
+def without_absent(data: PyTree, weights: Any) -> PyTree:
+    """The same rows, but those of weight 0 as copies of the first that has a positive one; on the host."""
+    if weights is None or not is_concrete(weights):
+        return data
+    present = np.asarray(weights) > 0
+    if present.all():
+        return data
+    index = np.where(present, np.arange(len(present)), np.argmax(present))
+    return jax.tree.map(lambda leaf: leaf[index], data)
+
+
+def without_unusable(model: Any, data: PyTree, weights: Array) -> PyTree:
+    """The same rows, but those of weight 0 that have no density at all as copies of one of positive weight.
+
+    Under a trace: 0 times NaN is no 0. Other rows of weight 0 stay, for derivatives with respect to their weight.
+    """
+    lost, first = (weights == 0) & model.unusable(data), jnp.argmax(weights > 0)
+    return jax.tree.map(lambda leaf: jnp.where(trailing(lost, leaf), leaf[first][None], leaf), data)
+
+
+def in_one_precision(params: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:
+    """Parameters and data in the higher of their precisions; integers among the parameters are numbers too."""
+    numbers = [leaf for leaf in jax.tree.leaves((params, data)) if eqx.is_array(leaf) or isinstance(leaf, np.generic)]
+    floats = {jnp.dtype(leaf.dtype) for leaf in numbers if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    target = jax.dtypes.canonicalize_dtype(max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype(float)))
+
+    def cast(tree: PyTree, kinds: str) -> PyTree:
+        def one(leaf: Any) -> Any:
+            wrong = eqx.is_array(leaf) and leaf.dtype.kind in kinds and leaf.dtype != target
+            return leaf.astype(target) if wrong else leaf
+
+        return jax.tree.map(one, tree)
+
+    return cast(params, "fiu"), cast(data, "f")
+
+
+def require_params(params: PyTree) -> None:
+    """Raise `DataError` for a whole fit in the place of its parameters."""
+    if hasattr(params, "params") and hasattr(params, "status"):
+        raise DataError("params is a fit: pass its parameters, fit.params")
