@@ -58,7 +58,8 @@ def require_kind(name: str, value: Any, kind: type, example: str, *, optional: b
         return
     if callable(value) and isinstance(getattr(value, "__name__", None), str):
         raise DataError(f"{name} is {value.__name__} itself; call it: {name}={_public(value)}()")
-    raise DataError(f"{name} must be such as {example}, got {_shown(value)}")
+    what = kind.__name__.removeprefix("Abstract")
+    raise DataError(f"{name} is {_shown(value)}, which is no {what}; pass one such as {example}")
 
 
 def _public(value: Any) -> str:

@@ -66,15 +66,16 @@ def for_question(
 def question(method: Callable) -> Callable:
     """A method of a model that is asked about `data` at `params` (and `weights`, if it takes any), compiled.
 
-    What it is given comes through the door.
+    What it is given comes through the door. A function will do, if it calls the model `model`.
     """
     compiled, signature = eqx.filter_jit(method), inspect.signature(method)
+    asked = "self" if "self" in signature.parameters else "model"
 
     @functools.wraps(method)
     def ask(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         values = given.arguments
-        found = for_question(values["self"], values["params"], values["data"], values.get("weights"))
+        found = for_question(values[asked], values["params"], values["data"], values.get("weights"))
         values.update(data=found.data, params=found.params)
         if found.weights is not None:
             values["weights"] = found.weights

@@ -118,8 +118,10 @@ class Search:
         assert self.best_state is not None
         if self.report:
             self.report(Progress(self.done, self.total, 0, self.rounds, self.steps, self.best.objective))
-        failed = (int(status_code(Status.not_finite)), _INACCURATE)
-        if throw and np.isin(self.code, failed).all():
+        failed = np.isin(self.code, (int(status_code(Status.not_finite)), _INACCURATE))
+        # EM never falls from where it can be: a fall at once says that the start was no such place.
+        failed |= (self.code == int(status_code(Status.objective_decreased))) & (self.num_steps <= 1)
+        if throw and failed.all():
             reasons = {
                 name: int(np.sum(np.asarray(status_name(status_from_code(self.code))) == name)) for name in _NAMES
             }
@@ -140,7 +142,7 @@ class Search:
 
 _INACCURATE = int(status_code(Status.inaccurate))
 _UNDECIDED = (int(status_code(Status.max_steps_reached)), int(status_code(Status.completed)))
-_NAMES = ("not_finite", "inaccurate")
+_NAMES = ("not_finite", "inaccurate", "objective_decreased")
 # Outcomes from the most to the least trustworthy; any other is as good as converged.
 _RANK = {
     int(status_code(Status.objective_decreased)): 1,

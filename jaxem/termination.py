@@ -12,6 +12,11 @@ from jaxtyping import Array, PyTree
 from jaxem._status import Status
 
 
+def default_tolerance(dtype: Any) -> float:
+    """The `tol` of a run that is not told: what the precision can tell apart in an objective of usual size."""
+    return 1e-8 if jnp.dtype(dtype) == jnp.float64 else 1e-6
+
+
 class Step(NamedTuple):
     """One accepted iteration, as a termination sees it.
 

@@ -13,7 +13,13 @@ from jaxem._model import inner
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table
-from jaxem.families.covariance import STRUCTURES, AbstractCovariance, AbstractVariances
+from jaxem.families.covariance import (
+    STRUCTURES,
+    AbstractCovariance,
+    AbstractVariances,
+    structure_name,
+    structure_names,
+)
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import linalg
 
@@ -50,7 +56,8 @@ class Gaussian(AbstractFamily):
     - `covariance`: `"full"` `[k, d, d]`, `"tied"` (one for all members) `[d, d]`, `"diagonal"` `[k, d]`,
         `"spherical"` `[k]`, or `"VEV"` `[k, d, d]`: variable volume, equal shape, variable orientation, in mclust's
         letters. `covariance[j] = volume[j] * orientation[j] @ shape @ orientation[j].T` with one diagonal `shape` of
-        determinant 1, so that all ellipsoids have axes of the same ratios (Celeux and Govaert 1995).
+        determinant 1, so that all ellipsoids have axes of the same ratios (Celeux and Govaert 1995). `"diag"`, and
+        mclust's `"VVV"`, `"EEE"`, `"VVI"`, `"VII"`, are other names of full, tied, diagonal and spherical ones.
     - `prior`: a `NormalInverseWishart` on mean and covariance. For `"VEV"` its density penalises each covariance as for
         `"full"`, which serves posterior modes; there is no posterior of that kind.
     - `floor`: no eigenvalue of a covariance falls below this fraction of the variance of the data (column by column;
@@ -73,7 +80,7 @@ class Gaussian(AbstractFamily):
     [11, 10]
     """
 
-    covariance: str = eqx.field(static=True, default="full")
+    covariance: str = eqx.field(static=True, default="full", converter=structure_name)
     prior: NormalInverseWishart | None = None
     floor: float = eqx.field(static=True, default=1e-12)
     _frame: Columns | None = None
@@ -85,7 +92,7 @@ class Gaussian(AbstractFamily):
 
     def __check_init__(self):
         if self.covariance not in STRUCTURES:
-            raise ValueError(f"covariance must be one of {', '.join(STRUCTURES)}, got {self.covariance!r}")
+            raise DataError(f"covariance must be one of {structure_names()}, got {self.covariance!r}")
         if not 0 <= self.floor < 1:
             raise ValueError(f"floor must lie in [0, 1), got {self.floor!r}")
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from jaxem.families._scale_mixture import AbstractScaleMixture
 from jaxem.families._scaled import draw_log
 from jaxem.families._table import check_table
+from jaxem.families.covariance import structure_name
 from jaxem.families.gaussian import Gaussian, GaussianParams
 from jaxem.families.priors import NormalInverseWishart
 
@@ -50,7 +51,7 @@ class StudentT(AbstractScaleMixture):
     0.0
     """
 
-    covariance: str = eqx.field(static=True, default="full")
+    covariance: str = eqx.field(static=True, default="full", converter=structure_name)
     degrees_of_freedom: float | None = eqx.field(static=True, default=None)
     shared_degrees_of_freedom: bool = eqx.field(static=True, default=False)
     prior: NormalInverseWishart | None = None

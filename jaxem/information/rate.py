@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._coordinates import vector
+from jaxem._door import question
 from jaxem._errors import MissingCapabilityError
 from jaxem._loop import Problem, begin, on_accurate_kernel
 from jaxem._model import AbstractModel
@@ -19,7 +19,7 @@ from jaxem.kernels.chunks import num_rows
 _COLUMNS = 8  # derivatives that one pass over the data takes
 
 
-@eqx.filter_jit
+@question
 def rate_matrix(
     model: AbstractModel,
     params: PyTree,

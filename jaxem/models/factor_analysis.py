@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxem._door import for_question
 from jaxem.families import Dirichlet, StickBreaking
 from jaxem.families.factor import Factor, FactorParams
 from jaxem.init import AbstractInit, KMeansPlusPlus
@@ -103,7 +104,6 @@ class FactorScores(NamedTuple):
     covariance: Float[Array, "n q q"]
 
 
-@eqx.filter_jit
 def scores(params: FactorParams, x: Float[Array, "n d"]) -> FactorScores:
     """The factors of each row given its observed entries; those of a row without any are the prior's, 0 and I.
 
@@ -115,15 +115,12 @@ def scores(params: FactorParams, x: Float[Array, "n d"]) -> FactorScores:
     >>> [round(value, 3) for value in found.mean[:, 0].tolist()]
     [2.0, 1.5]
     """
-    many, back = _members(params)
-    return jax.tree.map(back, FactorScores(*_family(many).factors(many, x)))
+    return _scores(*_admitted(params, x))
 
 
-@eqx.filter_jit
 def reconstruct(params: FactorParams, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """`mean + loading E[z]`: every entry without its noise, given the observed ones of its row."""
-    many, back = _members(params)
-    return back(_family(many).fitted(many, _family(many).factors(many, x)[0]))
+    return _reconstructed(*_admitted(params, x))
 
 
 def communalities(params: FactorParams) -> Float[Array, " d"]:
@@ -196,6 +193,24 @@ def varimax(params: FactorParams, *, normalize: bool = True, sweeps: int = 50) -
         jax.lax.fori_loop(0, sweeps * first.size, turn, many.loading / length) if first.size else many.loading / length
     )
     return jax.tree.map(back, many._replace(loading=_signed(rows * length)))
+
+
+@eqx.filter_jit
+def _scores(params: FactorParams, x: Array) -> FactorScores:
+    many, back = _members(params)
+    return jax.tree.map(back, FactorScores(*_family(many).factors(many, x)))
+
+
+@eqx.filter_jit
+def _reconstructed(params: FactorParams, x: Array) -> Array:
+    many, back = _members(params)
+    return back(_family(many).fitted(many, _family(many).factors(many, x)[0]))
+
+
+def _admitted(params: FactorParams, x: Any) -> tuple[FactorParams, Array]:
+    """Parameters, with or without an axis of members, and rows of their width, through the door of data."""
+    many, _ = _members(params)
+    return params, for_question(Single(_family(many)), jax.tree.map(lambda leaf: leaf[0], many), x).data
 
 
 def _signed(loading: Array) -> Array:

@@ -475,7 +475,12 @@ class HMM(AbstractFamilyModel):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
         sequences = as_sequences(data)
         sequences.check_shape()
-        self.emission.check_shape(params.emission, jax.eval_shape(sequences.rows, jax.eval_shape(sequences.seen)))
+
+        def check(params: Any, data: PyTree) -> None:
+            sequences = as_sequences(data)
+            self.emission.check_shape(params, sequences.rows(sequences.seen()))
+
+        jax.eval_shape(check, params.emission, data)
 
     def check_rows(self, data):
         self._check_steps(data, self.emission.check_rows)

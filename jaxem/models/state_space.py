@@ -12,7 +12,7 @@ from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractLinearModel, unreduced
 from jaxem.families._columns import Columns
-from jaxem.families.covariance import STRUCTURES
+from jaxem.families.covariance import STRUCTURES, structure_name
 from jaxem.kernels import linalg
 from jaxem.kernels.chunks import not_finite
 from jaxem.latent import Entries, GaussianChain, GaussianChainTree
@@ -101,8 +101,8 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     """
 
     state_dim: int = eqx.field(static=True)
-    transition_covariance: str = eqx.field(static=True, default="full")
-    observation_covariance: str = eqx.field(static=True, default="full")
+    transition_covariance: str = eqx.field(static=True, default="full", converter=structure_name)
+    observation_covariance: str = eqx.field(static=True, default="full", converter=structure_name)
     transition_intercept: bool = eqx.field(static=True, default=False)
     observation_intercept: bool = eqx.field(static=True, default=False)
     partly_missing: bool = eqx.field(static=True, default=False)

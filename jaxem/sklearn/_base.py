@@ -16,6 +16,7 @@ from jaxem._fit import fit as fit_model
 from jaxem._precision import precision_of
 from jaxem._status import Status, status_name
 from jaxem.models import Mixture
+from jaxem.termination import Gain
 
 _METHODS = {
     "k-means++": "kmeans++",
@@ -72,6 +73,7 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
                 weights=weights,
                 tol=self.tol,
                 max_steps=self.max_iter,
+                termination=Gain(),
             )
             self._params = jax.tree.map(np.asarray, result.params)
             self._num_parameters = model.num_parameters(result.params)

@@ -17,3 +17,16 @@ STRUCTURES: dict[str, Any] = {
     "tied": Tied,
     "VEV": EqualShape,
 }
+# scikit-learn's word, and mclust's letters for volume, shape and orientation: equal, variable, or the identity.
+ALIASES = {"diag": "diagonal", "VVV": "full", "EEE": "tied", "VVI": "diagonal", "VII": "spherical"}
+
+
+def structure_name(name: Any) -> Any:
+    """The name in `STRUCTURES` of a structure that may go by another one; any other value as it is."""
+    return ALIASES.get(name, name) if isinstance(name, str) else name
+
+
+def structure_names() -> str:
+    """The names of all structures, with their others in brackets."""
+    other = {name: [alias for alias, of in ALIASES.items() if of == name] for name in STRUCTURES}
+    return ", ".join(f"{name} ({', '.join(own)})" if own else name for name, own in other.items())
