@@ -92,7 +92,7 @@ class HMM(AbstractFamilyModel):
 
     def __post_init__(self):
         k = self.num_states
-        if not isinstance(k, int | np.integer) or k < 1:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"num_states must be a positive integer, got {k!r}")
         pattern = self.initial_pattern
         flat = pattern if pattern is None or np.ndim(pattern) == 2 else [pattern]
