@@ -74,7 +74,7 @@ def _of_a_run():
             yield name
 
 
-@pytest.mark.parametrize("name", _of_a_run())
+@pytest.mark.parametrize("name", list(_of_a_run()))
 def test_what_a_run_refuses(name):
     options, message = REFUSED[name]
     with pytest.raises(jaxem.DataError, match=re.escape(message)):
