@@ -3,6 +3,7 @@
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import reduce as fold
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -197,6 +198,27 @@ class AbstractModel(eqx.Module):
         used = jax.tree.map(lambda leaf, free: leaf.size if free else 0, free, self.trainable(free))
         return sum(jax.tree.leaves(used))
 
+    def observed(self, data: PyTree) -> Array:
+        """How many observations there are in each of the `n` entries of the leading axis of `data`, `[n]`.
+
+        Here 1, or 0 for a row all of whose entries are missing (NaN).
+        """
+        return has_entries(data).astype(jnp.int32)
+
+    def num_observations(self, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
+        """How many observations criteria count: those of `observed`, each as often as its weight says."""
+        counts, dtype = self.observed(data), jnp.result_type(float)
+        if weights is None:
+            return jnp.sum(counts).astype(dtype)
+        weights = jnp.asarray(weights)
+        weights = weights if jnp.issubdtype(weights.dtype, jnp.floating) else weights.astype(dtype)
+        return jnp.sum(weights * counts.astype(weights.dtype))
+
+    @eqx.filter_jit
+    def entropy(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:
+        """Entropy of the discrete latents of each observation given the data, `[n]`, in nats."""
+        return self.latent.entropy(self.expectation(params, data)[0])
+
     def check(self, data: Any, weights: Any) -> None:
         """Raise an error for data that the model cannot take; called once by `fit`, on the host."""
 
@@ -286,6 +308,16 @@ class AbstractConjugateModel(AbstractLinearModel):
     def decode_posterior(self, posterior: PyTree) -> PyTree:
         """A posterior in the user's coordinates."""
         return posterior
+
+
+def has_entries(rows: PyTree) -> Array:
+    """Which rows have an entry that is not missing, `[n]`."""
+    found = [
+        jnp.any(~jnp.isnan(leaf), tuple(range(1, leaf.ndim)))
+        for leaf in map(jnp.asarray, jax.tree.leaves(rows))
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return fold(jnp.logical_or, found) if found else jnp.ones(num_rows(rows), bool)
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:

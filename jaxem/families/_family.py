@@ -103,6 +103,13 @@ class AbstractFamily(eqx.Module):
         """Raise `DataError` for rows that have no density. `check` asks besides for what a fit needs of them."""
         self.check(x, name)
 
+    def check_members(self, count: int) -> None:
+        """Raise an error unless there can be so many members; called on the host."""
+
+    def read(self, x: PyTree) -> PyTree:
+        """Rows as the other functions take them, where they may come in more than one shape."""
+        return x
+
     @property
     def latent(self) -> AbstractLatent | None:
         """What is hidden of a row whose member is known; `None` if nothing is."""

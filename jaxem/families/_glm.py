@@ -11,7 +11,7 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._design import check_columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._frame import Frame
-from jaxem.families.responses import Responses
+from jaxem.families.responses import Responses, one_response
 from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul
 
 
@@ -61,6 +61,9 @@ class AbstractGLM(AbstractFamily):
         """Raise `DataError` for responses and sizes outside the support."""
 
     # The rows
+
+    def read(self, x):
+        return one_response(x)
 
     def natural(self, params: GLMParams) -> GLMParams:
         return params

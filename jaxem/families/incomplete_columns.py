@@ -26,6 +26,7 @@ class IncompleteColumns(AbstractWrapped):
     **Arguments:**
 
     - `family`: a `Poisson`, `Bernoulli` or `Categorical`; its prior, if any, has the same numbers for all columns.
+        Columns of a `Categorical` may differ in their categories.
 
     Little and Rubin (2019), chapter 13.
 
@@ -58,7 +59,7 @@ class IncompleteColumns(AbstractWrapped):
 
     @property
     def _stacked(self) -> Any:
-        return _without_prior(self.family) if self._columns is None else self._columns
+        return _without_prior(_by_column(self.family)) if self._columns is None else self._columns
 
     def _each(self, fn: Callable[..., Any], *args: PyTree) -> PyTree:
         """`fn(family of a column, ...)` over the columns, the leading axis of the arrays in `args`."""
@@ -103,9 +104,13 @@ class IncompleteColumns(AbstractWrapped):
     # The posterior
 
     def posterior(self, stats):
+        if isinstance(self.family, Categorical):
+            return self.family.posterior(_join(stats))
         return _join(self._each(lambda family, s: family.posterior(s), stats))
 
     def expected_natural(self, posterior):
+        if isinstance(self.family, Categorical):
+            return _split(self.family.expected_natural(posterior))
         return self._each(lambda family, p: family.expected_natural(p), _split(posterior))
 
     def for_starts(self):
@@ -114,6 +119,8 @@ class IncompleteColumns(AbstractWrapped):
     # Coordinates and accuracy
 
     def bind(self, x, weights, reduce):
+        if isinstance(self.family, Categorical):
+            return self
         seen = (~jnp.isnan(x)).astype(weights.dtype)
 
         def one(x, seen):
@@ -126,6 +133,8 @@ class IncompleteColumns(AbstractWrapped):
         return None if columns is None else IncompleteColumns(self.family, columns)
 
     def at(self, params):
+        if isinstance(self.family, Categorical):
+            return self
         moved = self._each(lambda family, p: _without_prior(family.at(p)), _split(params))
         return IncompleteColumns(self.family, moved)
 
@@ -178,6 +187,10 @@ class IncompleteColumns(AbstractWrapped):
     def floats_per_row(self, params):
         shared, own = self.family.floats_per_row(params)
         return 3 * shared, own * (1 if self.product_form else 2)
+
+
+def _by_column(family: Any) -> Any:
+    return family.by_column if isinstance(family, Categorical) else family
 
 
 def _without_prior(family: Any) -> Any:

@@ -13,6 +13,7 @@ from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily, Coefficients
 from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_shape
+from jaxem.families.point_mass import PointMass
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import Independent, SeveralTree
 
@@ -213,6 +214,14 @@ class Product(AbstractParts):
         return self._each(lambda family, s, other: family.translate(s, other), stats, source.families)
 
     # Data
+
+    def read(self, x):
+        if self.columns is not None or not isinstance(x, Mapping) or set(x) != set(self.families):
+            return x
+        return self._each(lambda family, a: family.read(a), x)
+
+    def check_members(self, count):
+        self._each(lambda family: None if isinstance(family, PointMass) else family.check_members(count))
 
     def from_points(self, points, x, weights):
         return self._each(lambda family, p, a: family.from_points(p, a, weights), self._split(points), self._split(x))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._model import AbstractConjugateModel, unreduced
+from jaxem._model import AbstractConjugateModel, has_entries, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.kernels.linalg import trailing
 from jaxem.latent import AbstractChoice, AbstractLatent, Categorical, Nested
@@ -34,7 +34,7 @@ class AbstractFamilyModel(AbstractConjugateModel):
 
     def rows(self, data: PyTree) -> PyTree:
         """The rows of the table in `data`, as the family takes them."""
-        return data
+        return self.distribution.read(data)
 
     def row_weights(self, data: PyTree, weights: Array) -> Array:
         """The weight of each of `rows(data)`."""
@@ -130,9 +130,12 @@ class AbstractFamilyModel(AbstractConjugateModel):
     def degenerate(self, params):
         return self.distribution.degenerate(self.own(params))
 
+    def observed(self, data):
+        return has_entries(self.rows(data)).astype(jnp.int32)
+
     def num_parameters(self, params):
         frozen = self.frozen_members()
-        redundant = 0 if frozen is None else self.distribution.redundant(jax.eval_shape(self.own, params), frozen)
+        redundant = 0 if frozen is None else self.distribution.redundant(self.own(params), frozen)
         return super().num_parameters(params) - redundant
 
     def impute(self, params: PyTree, data: PyTree, *, key: PRNGKeyArray | None = None, num_draws: int = 1) -> PyTree:

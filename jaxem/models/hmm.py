@@ -14,7 +14,7 @@ from jaxem.families import AbstractFamily, Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import matmul, trailing
-from jaxem.kernels.paths import draw_path, of_path, viterbi
+from jaxem.kernels.paths import draw_path, of_path, path_entropy, viterbi
 from jaxem.latent import Chain, ChainTree, NestedTree
 from jaxem.models._over_family import AbstractFamilyModel, fill
 from jaxem.models._pattern import Rows, as_fixed, stationary
@@ -57,7 +57,8 @@ class HMM(AbstractFamilyModel):
     - `start`: how the emission of a start is drawn when `fit` is not told: as that of a mixture, by an `AbstractInit`.
 
     Data are `[n, T, d]`, or `Sequences` where lengths differ or steps were not observed; weights are those of
-    sequences. Steps whose row is NaN throughout count as not observed, single missing entries are for families that
+    sequences. A regression takes `jaxem.Responses` with covariates `[n, T, p]` and responses `[n, T]`, as they are or
+    in `Sequences`. Steps whose row is NaN throughout count as not observed, single missing entries are for families that
     take them: `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, and a `jaxem.Product` of these, whose
     other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that of whole sequences, and the
     tolerance of a fit is a gain for each sequence. A state that no step comes from any more cannot be reached: the fit
@@ -136,10 +137,14 @@ class HMM(AbstractFamilyModel):
 
     def rows(self, data):
         sequences = as_sequences(data)
-        return sequences.rows(sequences.seen())
+        return self.emission.read(sequences.rows(sequences.seen()))
 
     def row_weights(self, data, weights):
         return jnp.where(as_sequences(data).seen().T, weights[None, :], 0).reshape(-1)
+
+    def observed(self, data):
+        """The number of steps of each sequence of which something was observed."""
+        return jnp.sum(as_sequences(data).seen(), 1, dtype=jnp.int32)
 
     def log_base(self, data):
         return jnp.sum(self._log_bases(data), 0)
@@ -172,7 +177,7 @@ class HMM(AbstractFamilyModel):
     def potentials(self, natural: HMMNatural, data: PyTree) -> PyTree:
         sequences, k = as_sequences(data), self.num_states
         (n, steps), seen, ended = sequences.shape, sequences.seen(), sequences.ended()
-        own = self.emission.potentials(natural.emission, sequences.rows(seen))
+        own = self.emission.potentials(natural.emission, self.emission.read(sequences.rows(seen)))
         hidden = self.emission.latent
 
         def by_step(leaf: Array, at: int) -> Array:
@@ -376,6 +381,12 @@ class HMM(AbstractFamilyModel):
         return jnp.transpose(forward_backward(*factors, ended, True)[0].local, (2, 0, 1))
 
     @eqx.filter_jit
+    def entropy(self, params: HMMParams, data: PyTree) -> Float[Array, " n"]:
+        """Entropy of the path of states of each sequence given its observations, in nats."""
+        factors, ended = self._states(params, data)
+        return path_entropy(*factors, ended)
+
+    @eqx.filter_jit
     def filter(self, params: HMMParams, data: PyTree) -> Float[Array, "n T k"]:
         """Probabilities of the states of every step given the sequence up to it; 0 after its end."""
         factors, ended = self._states(params, data)
@@ -464,6 +475,7 @@ class HMM(AbstractFamilyModel):
     def check(self, data: Any, weights: Any) -> None:
         if hasattr(data, "labels"):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
+        self.emission.check_members(self.num_states)
         sequences = as_sequences(data)
         sequences.check()
         n, steps = sequences.shape
@@ -474,7 +486,7 @@ class HMM(AbstractFamilyModel):
         index = np.where(seen, np.arange(n * steps).reshape(n, steps), np.flatnonzero(seen)[0]).reshape(-1)
         table = jax.tree.map(lambda a: np.asarray(a).reshape(n * steps, *np.shape(a)[2:])[index], sequences.values)
         try:
-            self.emission.check(table)
+            self.emission.check(self.emission.read(table))
         except DataError as error:
             raise DataError(f"{error} (row r is step r % {steps} of sequence r // {steps})") from None
 

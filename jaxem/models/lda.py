@@ -146,6 +146,10 @@ class LDA(AbstractConjugateModel):
             jnp.broadcast_to(natural.log_normalizer, (n,)),
         )
 
+    def observed(self, data: Documents) -> Array:
+        """1 for each document, 0 for one without words: given the topics, documents are what is independent."""
+        return jnp.any(jnp.asarray(data.counts) > 0, -1).astype(jnp.int32)
+
     def log_base(self, data: Documents) -> Float[Array, " n"]:
         known = (data.words >= 0) & (data.words < self.vocabulary_size) & (data.counts >= 0)
         return jnp.where(jnp.all(known, -1), jnp.zeros((), data.counts.dtype), -jnp.inf)

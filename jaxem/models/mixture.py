@@ -83,7 +83,7 @@ class Mixture(AbstractMixture):
         return Mixture(family, self.num_components, self.weights_prior, self.frozen, self.start)
 
     def rows(self, data):
-        return data.rows if isinstance(data, Labelled) else data
+        return self.family.read(data.rows if isinstance(data, Labelled) else data)
 
     def natural(self, params: MixtureParams) -> MixtureNatural:
         return MixtureNatural(clamped_log(params.weights), self.family.natural(params.components))
@@ -210,6 +210,7 @@ class Mixture(AbstractMixture):
         n = shape[0] if shape else 0
         if len(shape) == 2:
             self.check_enough(n, weights)
+        self.family.check_members(self.num_components)
         self.family.check(rows)
         if isinstance(data, Labelled):
             data.check(n, self.num_components)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import unreduced
-from jaxem.families import AbstractFamily, OneOf
+from jaxem.families import AbstractFamily
 from jaxem.families._frame import Frame
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
@@ -83,7 +83,7 @@ class MixtureOfExperts(AbstractMixture):
 
     def rows(self, data):
         data = data.rows if isinstance(data, Labelled) else data
-        return data.rows if isinstance(data, Gated) else data
+        return self.family.read(data.rows if isinstance(data, Gated) else data)
 
     def covariates(self, data: PyTree) -> Float[Array, "n q"]:
         """What the gate sees."""
@@ -196,13 +196,12 @@ class MixtureOfExperts(AbstractMixture):
         inner = data.rows if isinstance(data, Labelled) else data
         check_gate(inner)
         rows = self.rows(data)
+        self.family.check_members(self.num_components)
         self.family.check(rows)
         if isinstance(inner, Gated):
             inner.check(self.gate_deviation is None)
         n = num_rows(rows)
         self.check_enough(n, weights)
-        if isinstance(self.family, OneOf) and len(self.family.names) != self.num_components:
-            raise DataError(f"OneOf has {len(self.family.names)} members, not num_components={self.num_components}")
         if isinstance(data, Labelled):
             data.check(n, self.num_components)
 

@@ -59,7 +59,7 @@ class Single(AbstractFamilyModel):
         return self.family.prepare(natural)
 
     def potentials(self, natural: PyTree, data: PyTree) -> PyTree:
-        own = self.family.potentials(natural, data)
+        own = self.family.potentials(natural, self.rows(data))
         if self.family.latent is None:
             return own
         return NestedTree(jnp.zeros((1, num_rows(data)), jax.tree.leaves(own)[0].dtype), own)
@@ -140,7 +140,8 @@ class Single(AbstractFamilyModel):
         return self.family.sample(key, self._many(params), jnp.zeros(n, jnp.int32)), ()
 
     def check(self, data: Any, weights: Any) -> None:
-        self.family.check(data)
+        self.family.check_members(1)
+        self.family.check(self.rows(data))
 
     def _one(self, tree: PyTree) -> PyTree:
         return self._mapped(tree, lambda leaf: leaf[0])

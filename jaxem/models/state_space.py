@@ -435,6 +435,10 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         each = 10 * q * q + 10 * q + 3 * d + (4 * d * (d + q) if self._entrywise else 0)
         return self._steps * (3 * d + lanes * each)
 
+    def observed(self, data):
+        """The number of steps of each sequence of which something was observed."""
+        return jnp.sum(jnp.any(observed_entries(as_sequences(data)) > 0, -1), 1, dtype=jnp.int32)
+
     def num_parameters(self, params):
         """Number of free parameters, less the dimension of the changes of basis that leave the model as it is."""
         return super().num_parameters(params) - unidentified(self, params)

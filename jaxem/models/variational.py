@@ -93,6 +93,9 @@ class Variational(AbstractLinearModel):
     def potentials(self, natural, data):
         return self.model.potentials(natural, data)
 
+    def observed(self, data):
+        return self.model.observed(data)
+
     def log_base(self, data):
         return self.model.log_base(data)
 
