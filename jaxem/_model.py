@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -51,8 +52,8 @@ class AbstractModel(eqx.Module):
         """Potentials of the latent for each observation in `data`."""
 
     @abstractmethod
-    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array) -> PyTree:
-        """Starting parameters, drawn on the device."""
+    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array | None = None) -> PyTree:
+        """Starting parameters, drawn on the device; the library's models take `for_start(data, weights)`."""
 
     def natural(self, params: PyTree) -> PyTree:
         """What `potentials` takes."""
@@ -308,6 +309,36 @@ class AbstractConjugateModel(AbstractLinearModel):
     def decode_posterior(self, posterior: PyTree) -> PyTree:
         """A posterior in the user's coordinates."""
         return posterior
+
+
+def for_start(data: PyTree, weights: Any = None) -> tuple[PyTree, Any]:
+    """Data as floating-point arrays, and a weight for each observation: 1, unless they are given.
+
+    Named tuples say by `integers` which of their fields stay what they are. `None` stays.
+    """
+    data = _floating(data)
+    leaves = [leaf for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    if not leaves:
+        return data, weights
+    dtype = leaves[0].dtype
+    if weights is None:
+        return data, jnp.ones(num_rows(data), dtype)
+    weights = weights if isinstance(weights, jax.Array) else jnp.asarray(weights)
+    return data, weights if jnp.issubdtype(weights.dtype, jnp.floating) else weights.astype(dtype)
+
+
+def _floating(data: PyTree) -> PyTree:
+    if data is None:
+        return None
+    if hasattr(data, "_fields"):
+        kept = getattr(data, "integers", ())
+        parts = zip(data._fields, data, strict=True)
+        return data._replace(**{name: value if name in kept else _floating(value) for name, value in parts})
+    if isinstance(data, list) or jax.tree_util.all_leaves([data]):
+        array = data if isinstance(data, jax.Array) else jnp.asarray(np.asarray(data))
+        counts = jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool
+        return array.astype(jnp.result_type(float)) if counts else array
+    return jax.tree.map(_floating, data, is_leaf=lambda node: node is not data)
 
 
 def has_entries(rows: PyTree) -> Array:

@@ -215,6 +215,10 @@ class AbstractFamily(eqx.Module):
         """Coordinates in which Euclidean distance makes sense, for seeding."""
         return x
 
+    def seeding(self, x: PyTree, weights: Float[Array, " n"]) -> Float[Array, "n q"]:
+        """`embed(x)`, where what it takes from all rows together is taken from those of positive weight."""
+        return self.embed(x)
+
     def empty(self, counts: Array) -> Array:
         """Which members hold no more than rounding error of the weight."""
         return counts <= 10 * jnp.finfo(counts.dtype).eps * jnp.sum(counts)

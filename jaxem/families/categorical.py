@@ -277,7 +277,9 @@ class Categorical(AbstractFamily):
         x = np.asarray(x)
         levels = np.asarray(self.num_categories)
         if levels.ndim and len(levels) != x.shape[1]:
-            raise DataError(f"{name} has {x.shape[1]} columns, but num_categories has a number for each of {len(levels)}")
+            raise DataError(
+                f"{name} has {x.shape[1]} columns, but num_categories has a number for each of {len(levels)}"
+            )
         valid = (x >= 0) & (x < levels) & (x == np.floor(x))
         if not valid.all():
             own = np.broadcast_to(levels, x.shape[1:])[np.argwhere(~valid)[0][1]]

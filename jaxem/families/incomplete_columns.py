@@ -148,7 +148,7 @@ class IncompleteColumns(AbstractWrapped):
 
     def from_points(self, points, x, weights):
         # An entry that a point lacks is taken from the first row that has it.
-        seen = ~jnp.isnan(x)
+        seen = ~jnp.isnan(x) & (weights > 0)[:, None]
         first = jnp.take_along_axis(x, jnp.argmax(seen, 0)[None], 0)
         points = jnp.where(jnp.isnan(points), first, points)
 
@@ -158,10 +158,14 @@ class IncompleteColumns(AbstractWrapped):
         return _join(self._each(one, points.T, _filled(x).T, seen.T.astype(weights.dtype)))
 
     def embed(self, x):
+        return self.seeding(x, jnp.ones(x.shape[0], x.dtype))
+
+    def seeding(self, x, weights):
         seen = ~jnp.isnan(x).T[:, :, None]
         each = self._each(lambda family, x: family.embed(x[:, None]), _filled(x).T)
-        count = jnp.maximum(jnp.sum(seen, 1, keepdims=True), 1).astype(each.dtype)
-        mean = jnp.sum(jnp.where(seen, each, 0), 1, keepdims=True) / count
+        amount = jnp.where(seen, weights[None, :, None], 0)
+        total = jnp.sum(amount, 1, keepdims=True)
+        mean = jnp.sum(amount * each, 1, keepdims=True) / jnp.where(total > 0, total, 1)
         each = jnp.where(seen, each, mean)
         return jnp.moveaxis(each, 0, 1).reshape(x.shape[0], -1)
 

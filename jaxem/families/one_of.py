@@ -126,6 +126,9 @@ class OneOf(AbstractParts):
     def embed(self, x):
         return self.families[-1].embed(x)
 
+    def seeding(self, x, weights):
+        return self.families[-1].seeding(x, weights)
+
     def sample(self, key, params, labels):
         raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")
 

@@ -232,6 +232,10 @@ class Product(AbstractParts):
     def embed(self, x):
         return jnp.concatenate(list(self._each(lambda family, a: family.embed(a), self._split(x)).values()), -1)
 
+    def seeding(self, x, weights):
+        parts = self._each(lambda family, a: family.seeding(a, weights), self._split(x))
+        return jnp.concatenate(list(parts.values()), -1)
+
     def warm(self, params, x, weights):
         return self._each(lambda family, p, a: family.warm(p, a, weights), params, self._split(x))
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._constraints import by_name, covers_or_all, mapped, require_name
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, num_rows
+from jaxem._model import AbstractModel, for_start, num_rows
 from jaxem.latent import Categorical, Continuous
 from jaxem.latent.continuous import ContinuousPotentials
 
@@ -91,7 +91,8 @@ class FunctionModel(AbstractModel):
         one = jax.vmap(self.log_joint, (None, 0, None))
         return jax.vmap(one, (None, None, 0))(natural, data, values)
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
+        data, weights = for_start(data, weights)
         return self.start(key, data, weights) if callable(self.start) else self.start
 
     def unconstrain(self, params):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import unreduced
+from jaxem._model import for_start, unreduced
 from jaxem.families import AbstractFamily, Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.forward_backward import filter_log, forward_backward
@@ -321,8 +321,9 @@ class HMM(AbstractFamilyModel):
 
     # Starts and coordinates
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
         """The emission of a mixture of all steps, and random transitions that stay put to a random extent."""
+        data, weights = for_start(data, weights)
         k, dtype = self.num_states, weights.dtype
         of_emission, of_rows, of_stay = jax.random.split(key, 3)
         mixture = Mixture(self.emission, k, start=self.start)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import AbstractConjugateModel, covers, leaf_name
+from jaxem._model import AbstractConjugateModel, covers, for_start, leaf_name
 from jaxem.families._counts import clamped_log
 from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
@@ -238,15 +238,16 @@ class LDA(AbstractConjugateModel):
         value = 1 / self.num_topics if self.concentration is None else self.concentration
         return jnp.asarray(value, dtype)
 
-    def init(self, key, data: Documents, weights) -> LDAParams:
+    def init(self, key, data: Documents, weights=None) -> LDAParams:
         """Topics halfway between the words of a random document and those of all, each entry perturbed."""
+        data, weights = for_start(data, weights)
         choose, perturb = jax.random.split(key)
         dtype, (k, v) = weights.dtype, (self.num_topics, self.vocabulary_size)
         tiny = jnp.finfo(dtype).tiny
         sizes = weights * jnp.sum(data.counts, -1)
         score = jnp.log(jnp.maximum(sizes, tiny)) + jax.random.gumbel(choose, sizes.shape, dtype)
-        _, seeds = jax.lax.top_k(score, min(k, sizes.shape[0]))
-        seeds = seeds[jnp.arange(k) % seeds.shape[0]]
+        best, seeds = jax.lax.top_k(jnp.where(sizes > 0, score, -jnp.inf), min(k, sizes.shape[0]))
+        seeds = jnp.where(best > -jnp.inf, seeds, seeds[0])[jnp.arange(k) % seeds.shape[0]]
         overall = jnp.zeros(v, dtype).at[data.words].add(data.counts * weights[:, None])
         topic = jnp.arange(k)[:, None]
         own = jnp.zeros((k, v), dtype).at[topic, data.words[seeds]].add(data.counts[seeds])

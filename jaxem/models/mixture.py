@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
+from jaxem._model import for_start
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
 from jaxem.families._counts import clamped_log
 from jaxem.init import AbstractInit, KMeansPlusPlus
@@ -158,7 +159,10 @@ class Mixture(AbstractMixture):
 
     # Starts
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
+        data, weights = for_start(data, weights)
+        rows = self.rows(data)
+        data = Labelled(rows, data.labels) if isinstance(data, Labelled) else rows
         # The key of the family is another than those that choose its points.
         return self.start(self._for_starts(jax.random.fold_in(key, 1)), key, data, weights)
 

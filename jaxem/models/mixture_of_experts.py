@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import unreduced
+from jaxem._model import for_start, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.families._frame import Frame
 from jaxem.init import AbstractInit, KMeansPlusPlus
@@ -148,7 +148,8 @@ class MixtureOfExperts(AbstractMixture):
 
     # Starts
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
+        data, weights = for_start(data, weights)
         plain = self.rows(data)
         labelled = Labelled(plain, data.labels) if isinstance(data, Labelled) else plain
         drawn = Mixture(self.family, self.num_components, start=self.start).init(key, labelled, weights)

@@ -73,7 +73,7 @@ class Single(AbstractFamilyModel):
     def log_prior(self, params):
         return self.family.log_prior(self._many(params)).astype(jax.tree.leaves(params)[0].dtype)
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
         return self._one(Mixture(self.family, 1, start=self.start).init(key, data, weights).components)
 
     def unconstrain(self, params):

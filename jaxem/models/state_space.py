@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractLinearModel, unreduced
+from jaxem._model import AbstractLinearModel, for_start, unreduced
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg
@@ -445,8 +445,9 @@ class LinearGaussianStateSpace(AbstractLinearModel):
 
     # Starts
 
-    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array) -> StateSpaceParams:
+    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array | None = None) -> StateSpaceParams:
         """States guessed from the principal components of the last few steps, with noise; then one M-step."""
+        data, weights = for_start(data, weights)
         q, dtype = self.state_dim, as_sequences(data).values.dtype
         d, flat, eye = as_sequences(data).values.shape[2], jnp.zeros((q, q), dtype), jnp.eye(q, dtype=dtype)
         empty = StateSpaceParams(
