@@ -220,7 +220,7 @@ class Categorical(AbstractFamily):
     def unconstrain(self, params: CategoricalParams) -> CategoricalParams:
         if self.present is None:
             return CategoricalParams(bijections.simplex_to_free(params.probabilities))
-        p, (free, last, own_last) = params.probabilities, self._places()
+        p, (free, _, own_last) = params.probabilities, self._places()
         log = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)).reshape(p.shape[0], -1)
         return CategoricalParams(log[:, free] - log[:, own_last])
 

@@ -13,7 +13,7 @@ from jaxem.kernels.rows import of_positive_weight
 class AbstractInit(eqx.Module):
     """How starting parameters of a mixture are drawn. `model` is bound; the result is in its coordinates.
 
-    Rows of weight 0 are none. Where the data are `Labelled`, components start from the rows that are known to be theirs.
+    Rows of weight 0 are none. Where the data are `Labelled`, components start from the rows known to be theirs.
     """
 
     @abstractmethod

@@ -58,11 +58,11 @@ class HMM(AbstractFamilyModel):
 
     Data are `[n, T, d]`, or `Sequences` where lengths differ or steps were not observed; weights are those of
     sequences. A regression takes `jaxem.Responses` with covariates `[n, T, p]` and responses `[n, T]`, as they are or
-    in `Sequences`. Steps whose row is NaN throughout count as not observed, single missing entries are for families that
-    take them: `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, and a `jaxem.Product` of these, whose
-    other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that of whole sequences, and the
-    tolerance of a fit is a gain for each sequence. A state that no step comes from any more cannot be reached: the fit
-    has status `degenerate_component`.
+    in `Sequences`. Steps whose row (or response) is NaN throughout count as not observed, single missing entries are
+    for families that take them: `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, and a `jaxem.Product`
+    of these, whose other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that of whole
+    sequences, and the tolerance of a fit is a gain for each sequence. A state that no step comes from any more cannot
+    be reached: the fit has status `degenerate_component`.
 
     Baum, Petrie, Soules and Weiss (1970); Zucchini, MacDonald and Langrock (2016).
 

@@ -193,6 +193,12 @@ class MixtureOfExperts(AbstractMixture):
         """The weight of each expert given the covariates alone, `[n, k]`."""
         return jnp.exp(self.log_weights(params.gate, data)).T
 
+    def sample(self, key, params, n):
+        raise MissingCapabilityError(
+            "MixtureOfExperts says how rows follow from the covariates of its gate, and has no distribution of these "
+            "to draw rows from"
+        )
+
     def check(self, data: Any, weights: Any) -> None:
         inner = data.rows if isinstance(data, Labelled) else data
         check_gate(inner)

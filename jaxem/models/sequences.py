@@ -44,11 +44,8 @@ class Sequences(NamedTuple):
         for i, table in enumerate(tables):
             shapes = [leaf.shape for leaf in jax.tree.leaves(table)]
             least = 2 if isinstance(table, np.ndarray) else 1
-            if (
-                any(len(shape) < least for shape in shapes)
-                or len({shape[0] for shape in shapes}) != 1
-                or not shapes[0][0]
-            ):
+            short = any(len(shape) < least for shape in shapes)
+            if short or len({shape[0] for shape in shapes}) != 1 or not shapes[0][0]:
                 shape = shapes[0] if len(shapes) == 1 else shapes
                 raise DataError(
                     f"sequences: number {i} has shape {shape}; each must be a table [steps, columns] of at least one "

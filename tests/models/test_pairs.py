@@ -1,7 +1,6 @@
 """Every structure with every public family: a few steps of a fit, and the questions that can be asked of it."""
 
 import inspect
-import re
 
 import jax
 import jax.numpy as jnp
@@ -137,12 +136,11 @@ def test_a_pair_fits_and_answers(structure, name):
     )
 
     draw = {"HMM": (3, 5)}.get(structure, (15,))
-    try:
-        rows, _ = model.sample(jax.random.key(2), fit.params, *draw)
-    except jaxem.MissingCapabilityError as error:
-        assert re.search(NO_DRAWS, str(error)), error
-        assert structure == "MixtureOfExperts" or "egression" in name or name in ("OneOf", "NeuralFamily")
+    if structure == "MixtureOfExperts" or "egression" in name or name in ("OneOf", "NeuralFamily"):
+        with pytest.raises(jaxem.MissingCapabilityError, match=NO_DRAWS):
+            model.sample(jax.random.key(2), fit.params, *draw)
         return
+    rows, _ = model.sample(jax.random.key(2), fit.params, *draw)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(rows)]
     assert all(shape[: len(draw)] == draw for shape in shapes), shapes
     # They are rows of the family: those it was fitted to have as many axes, but for intervals of one column.
