@@ -45,27 +45,32 @@ def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int, k: int
     place = jnp.arange(most, dtype=jnp.int32)
     if labels is None:
         order, count = of_positive_weight(weights)
-        first, quota = jnp.zeros_like(count), jnp.full_like(count, most)
+        first, quota = jnp.int32(0), jnp.int32(most)
     else:
         kind = jnp.where(weights > 0, jnp.where(labels < 0, k, labels), k + 1)
         order = jnp.argsort(kind).astype(jnp.int32)
         counts = jnp.sum(kind[None] == jnp.arange(k + 1, dtype=kind.dtype)[:, None], 1, dtype=jnp.int32)
         quotas = jnp.minimum(counts[:k], jnp.maximum(most // 2, most - counts[k]) // k)
-        quotas = jnp.append(quotas, most - jnp.sum(quotas))
+        quotas = jnp.append(quotas, most - jnp.sum(quotas, dtype=jnp.int32))
         ends = jnp.cumsum(quotas)
         own = jnp.sum(place[:, None] >= ends[None], 1, dtype=jnp.int32)
         first, quota, count = (jnp.cumsum(counts) - counts)[own], quotas[own], counts[own]
         place = place - (ends - quotas)[own]
     # One row from each of `quota` stretches: distinct, and cheap for any n.
-    each, longer = count // quota, count % quota
-    width = jnp.where(place < longer, each + 1, each)
+    each, longer = jax.lax.div(count, quota), jax.lax.rem(count, quota)
+    width = each + (place < longer).astype(jnp.int32)
     uniform = jax.random.uniform(jax.random.fold_in(key, 2), (most,), jnp.float32)
     within = jnp.minimum((uniform * width.astype(jnp.float32)).astype(jnp.int32), width - 1)
-    chosen = order[jnp.clip(first + place * each + jnp.minimum(place, longer) + within, 0, n - 1)]
-    drawn = jnp.where(width > 0, weights[chosen], 0)
+    chosen = _at(order, first + place * each + jnp.minimum(place, longer) + within)
+    drawn = jnp.where(width > 0, _at(weights, chosen), 0)
     if labels is not None:
         drawn = drawn * jnp.maximum(count / quota, 1).astype(drawn.dtype)
-    return jax.tree.map(lambda a: a[chosen], data), drawn
+    return jax.tree.map(lambda a: _at(a, chosen), data), drawn
+
+
+def _at(a: Array, rows: Array) -> Array:
+    """`a[rows]`, in fewer steps where no row is negative."""
+    return a.at[rows].get(mode="clip", wrap_negative_indices=False)
 
 
 def draw_rows(key: PRNGKeyArray, data: PyTree, weights: Array, k: int) -> Int[Array, " k"]:
@@ -81,12 +86,15 @@ def draw_rows(key: PRNGKeyArray, data: PyTree, weights: Array, k: int) -> Int[Ar
     known = known_rows(labels, weights, k)
     free = score if known is None else jnp.where(jnp.any(known, 0), jnp.finfo(score.dtype).min, score)
     best, chosen = jax.lax.top_k(free, min(k, weights.shape[0]))
-    chosen = jnp.where(best > -jnp.inf, chosen, chosen[0])
-    chosen = chosen[jnp.arange(k) % chosen.shape[0]]
+    # Not the first of those chosen: on a CPU, all rows would be sorted for a slice of them.
+    chosen = jnp.where(best > -jnp.inf, chosen, jnp.argmax(weights).astype(chosen.dtype))
+    if len(chosen) < k:
+        chosen = chosen[jnp.arange(k) % len(chosen)]
     if known is None:
         return chosen
     own = jnp.argmax(jnp.where(known, score[None], -jnp.inf), 1).astype(chosen.dtype)
-    return jnp.where(jnp.any(known, 1), own, chosen)
+    given = jnp.any(known, 1)
+    return jnp.where(given, own, chosen[jnp.cumsum(~given) - 1])
 
 
 def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, pooled: PyTree) -> PyTree:

@@ -183,20 +183,30 @@ REGRESSIONS = [
 ]
 
 
-@pytest.mark.parametrize("name", REGRESSIONS)
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize(
+    ("structure", "name"),
+    [
+        pytest.param(
+            structure, name, marks=() if structure == "HMM" or name == "LinearRegression" else pytest.mark.slow
+        )
+        for structure in STRUCTURES
+        for name in REGRESSIONS
+        if structure != "HMM" or name in ("TRegression", "CensoredRegression")
+    ],
+)
 def test_a_column_of_responses_is_the_same_as_a_vector(structure, name):
     """`[n, 1]` as `[n]`, `[n, T, 1]` as `[n, T]`; never `[n, n]` residuals."""
-    model, data = made(structure, name)
-    flat, column = data, jax.tree.map(lambda a: a, data)
-    rows = column.rows if structure == "MixtureOfExperts" else column
-    rows = rows._replace(y=rows.y[..., None])
-    column = column._replace(rows=rows) if structure == "MixtureOfExperts" else rows
+    model, flat = made(structure, name)
+    gated = isinstance(flat, jaxem.Gated)
+    rows = flat.rows if gated else flat
+    column = rows._replace(y=rows.y[..., None])
+    column = flat._replace(rows=column) if gated else column
     model.check(flat, None)
     model.check(column, None)
-    flat, column = (jax.tree.map(jnp.asarray, tree) for tree in (flat, column))
-    weights = jnp.ones(len(flat[0].x if structure == "MixtureOfExperts" else flat.x))
-    params = model.init(jax.random.key(0), flat, weights)
-    same = model.init(jax.random.key(0), column, weights)
-    jax.tree.map(np.testing.assert_array_equal, params, same)
-    np.testing.assert_array_equal(model.log_prob(params, flat), model.log_prob(params, column))
+
+    @jax.jit
+    def found(data):
+        params = model.init(jax.random.key(0), data)
+        return params, model.log_prob(params, data)
+
+    jax.tree.map(np.testing.assert_array_equal, found(flat), found(column))
