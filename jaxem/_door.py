@@ -63,6 +63,15 @@ def for_question(
     return Admitted(data, weights, params)
 
 
+def for_start(data: Any, weights: Any = None) -> tuple[PyTree, Any]:
+    """Data to draw a start from, or to count, and a weight for each observation: 1, unless they are given."""
+    if data is None:
+        return None, weights
+    data = as_data(data)
+    n, dtype = count_rows(data), float_dtype(data)
+    return data, jnp.ones(n, dtype) if weights is None else jnp.asarray(as_weights(weights, n, dtype))
+
+
 def question(method: Callable) -> Callable:
     """A method of a model that is asked about `data` at `params` (and `weights`, if it takes any), compiled.
 

@@ -3,6 +3,7 @@
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import reduce as fold
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from jaxem._door import question
+from jaxem._door import for_start, question
 from jaxem._errors import MissingCapabilityError
 from jaxem._paths import covers, leaf_name
 from jaxem.kernels.chunks import chunk_rows, local, not_finite, num_rows, sum_chunks
@@ -52,8 +53,8 @@ class AbstractModel(eqx.Module):
         """Potentials of the latent for each observation in `data`."""
 
     @abstractmethod
-    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array) -> PyTree:
-        """Starting parameters, drawn on the device."""
+    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array | None = None) -> PyTree:
+        """Starting parameters, drawn on the device; the library's models take `for_start(data, weights)`."""
 
     def natural(self, params: PyTree) -> PyTree:
         """What `potentials` takes."""
@@ -199,6 +200,23 @@ class AbstractModel(eqx.Module):
         used = jax.tree.map(lambda leaf, free: leaf.size if free else 0, free, self.trainable(free))
         return sum(jax.tree.leaves(used))
 
+    def observed(self, data: PyTree) -> Array:
+        """How many observations there are in each of the `n` entries of the leading axis of `data`, `[n]`.
+
+        Here 1, or 0 for a row all of whose entries are missing (NaN).
+        """
+        return has_entries(data).astype(jnp.int32)
+
+    def num_observations(self, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
+        """How many observations criteria count: those of `observed`, each as often as its weight says."""
+        data, weights = for_start(data, weights)
+        return jnp.sum(weights * self.observed(data).astype(weights.dtype))
+
+    @question
+    def entropy(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:
+        """Entropy of the discrete latents of each observation given the data, `[n]`, in nats."""
+        return self.latent.entropy(self.expectation(params, data)[0])
+
     @property
     def fixed_start(self) -> bool:
         """Whether `init` returns the same for every key."""
@@ -317,6 +335,16 @@ class AbstractConjugateModel(AbstractLinearModel):
     def decode_posterior(self, posterior: PyTree) -> PyTree:
         """A posterior in the user's coordinates."""
         return posterior
+
+
+def has_entries(rows: PyTree) -> Array:
+    """Which rows have an entry that is not missing, `[n]`."""
+    found = [
+        jnp.any(~jnp.isnan(leaf), tuple(range(1, leaf.ndim)))
+        for leaf in map(jnp.asarray, jax.tree.leaves(rows))
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return fold(jnp.logical_or, found) if found else jnp.ones(num_rows(rows), bool)
 
 
 def inner(natural: PyTree, stats: PyTree) -> Array:

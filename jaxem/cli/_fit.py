@@ -127,7 +127,7 @@ def fit_one(
         "num_components": k,
         "log_likelihood": float(fit.log_likelihood),
         "num_parameters": int(model.num_parameters(fit.params)),
-        "bic": float(-2 * fit.log_likelihood + model.num_parameters(fit.params) * np.log(len(x))),
+        "bic": float(jaxem.bic(model, fit.params, data)),
         "aic": float(jaxem.aic(model, fit.params, data)),
         "icl": _icl(kind, model, fit.params, data),
         "best_found": int(found.sum()),
@@ -140,7 +140,7 @@ def fit_one(
 def _icl(kind: Kind, model: Any, params: Any, data: Any) -> float | None:
     import jaxem
 
-    return float(jaxem.icl(model, params, data)) if kind.unit == "component" else None
+    return float(jaxem.icl(model, params, data)) if kind.unit != "factor" else None
 
 
 def same_optimum(tolerance: float, n: int) -> float:

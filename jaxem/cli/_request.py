@@ -43,7 +43,7 @@ class FitRequest:
             raise CommandError(f"--tol {self.tol}: must be a finite number, at least 0")
         if self.standardize and not KINDS[self.model].continuous:
             raise CommandError(f"--standardize: the columns of a {self.model} cannot be shifted and scaled")
-        if self.criterion == "icl" and KINDS[self.model].unit != "component":
+        if self.criterion == "icl" and KINDS[self.model].unit == "factor":
             raise CommandError(f"--criterion icl: the rows of a {self.model} have no components; use bic or aic")
         names = self.column_names
         if names is not None and (not all(names) or len(set(names)) < len(names)):

@@ -127,6 +127,13 @@ class AbstractFamily(eqx.Module):
         """The rows that hold numbers which the family can make nothing of; see `AbstractModel.unusable`."""
         return not_finite(x)
 
+    def check_members(self, count: int) -> None:
+        """Raise an error unless there can be so many members; called on the host."""
+
+    def read(self, x: PyTree) -> PyTree:
+        """Rows as the other functions take them, where they may come in more than one shape."""
+        return x
+
     @property
     def latent(self) -> AbstractLatent | None:
         """What is hidden of a row whose member is known; `None` if nothing is."""
@@ -231,6 +238,10 @@ class AbstractFamily(eqx.Module):
     def embed(self, x: Float[Array, "n d"]) -> Float[Array, "n q"]:
         """Coordinates in which Euclidean distance makes sense, for seeding."""
         return x
+
+    def seeding(self, x: PyTree, weights: Float[Array, " n"]) -> Float[Array, "n q"]:
+        """`embed(x)`, where what it takes from all rows together is taken from those of positive weight."""
+        return self.embed(x)
 
     def empty(self, counts: Array) -> Array:
         """Which members hold no more than rounding error of the weight."""

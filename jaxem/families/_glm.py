@@ -11,7 +11,7 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._design import check_columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._frame import Frame
-from jaxem.families.responses import Responses, check_covariates, require_responses
+from jaxem.families.responses import Responses, check_covariates, one_response, require_responses
 from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul
 
 
@@ -61,6 +61,9 @@ class AbstractGLM(AbstractFamily):
         """Raise `DataError` for responses and sizes outside the support."""
 
     # The rows
+
+    def read(self, x):
+        return one_response(x)
 
     def natural(self, params: GLMParams) -> GLMParams:
         return params
@@ -172,7 +175,8 @@ class AbstractGLM(AbstractFamily):
         rough = self.rough_predictor(y, size)
         slope = self.mean_and_slope(rough, size)[1]
         # As much as one row says, so that members with few rows stay near where they were.
-        least = jnp.sum(jnp.sum(each, 0, keepdims=True) * slope) / z.shape[0]
+        total = jnp.sum(each, 0, keepdims=True)
+        least = jnp.sum(total * slope) / jnp.maximum(jnp.sum(total > 0), 1).astype(slope.dtype)
 
         def fitted(weight, working):
             gram = einsum("kn,ni,nj->kij", weight, z, z) + least * jnp.eye(p, dtype=z.dtype)[None]

@@ -145,6 +145,9 @@ class AbstractScaled(AbstractFamily):
 
     # Data
 
+    def read(self, x):
+        return self.base.read(x)
+
     def from_points(self, points, x, weights):
         own = self.base.from_points(points, x, weights)
         value = jnp.full_like(self.like(own), self.first if self.given is None else self.given)

@@ -72,6 +72,14 @@ class AbstractWrapped(AbstractFamily):
     def decode_posterior(self, posterior):
         return self.family.decode_posterior(posterior)
 
+    # Rows and members
+
+    def read(self, x):
+        return self.family.read(x)
+
+    def check_members(self, count):
+        self.family.check_members(count)
+
     # Coordinates and accuracy
 
     def unconstrain(self, params):
@@ -82,6 +90,9 @@ class AbstractWrapped(AbstractFamily):
 
     def blocks(self, free):
         return self.family.blocks(free)
+
+    def redundant(self, params, frozen=()):
+        return self.family.redundant(params, frozen)
 
     def bind(self, x, weights, reduce):
         return self.wrap(self.family.bind(x, weights, reduce))

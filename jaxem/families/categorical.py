@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
+from jaxem._errors import DataError
 from jaxem.families._counts import clamped_log
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, require
@@ -14,7 +15,7 @@ from jaxem.families.priors import Dirichlet
 
 
 class CategoricalParams(NamedTuple):
-    """Probabilities of each category, `[k, d, c]`."""
+    """Probabilities of each category, `[k, d, c]`; exactly 0 for those that a column with fewer does not have."""
 
     probabilities: Float[Array, "k d c"]
 
@@ -25,32 +26,111 @@ class CategoricalNatural(NamedTuple):
     log_probabilities: Float[Array, "k d c"]
 
 
+def _as_tuple(levels: Any) -> Any:
+    return tuple(np.asarray(levels).tolist()) if isinstance(levels, list | tuple | np.ndarray) else levels
+
+
 @final
 class Categorical(AbstractFamily):
     """Independent columns of categories, coded 0 to `num_categories - 1`.
 
     **Arguments:**
 
-    - `num_categories`: how many categories there are, `c`; the same for every column (see `jaxem.Product` where they
-        differ).
-    - `prior`: a `Dirichlet` on the probabilities.
+    - `num_categories`: how many categories there are, `c`: an integer for all columns, or a sequence with one for each
+        column, whose largest is `c`. `Categorical.of(x)` reads them off a table.
+    - `prior`: a `Dirichlet` on the probabilities, with a concentration that is a scalar, `[c]` or `[d, c]`.
+
+    A category beyond those of its column has probability 0, no prior, and is no parameter. Nor is one that never
+    occurs, whose probability is estimated as 0 in every member. Where columns differ, a posterior is a tuple with a
+    `Dirichlet` `[k, c_j]` for each column.
 
     **Example**
 
     >>> import jaxem
     >>> jaxem.Mixture(jaxem.Categorical(num_categories=3), num_components=2).family.num_categories
     3
+    >>> jaxem.Categorical.of([[0, 4], [1, 0], [1, 2]]).num_categories
+    (2, 5)
     """
 
-    num_categories: int = eqx.field(static=True)
+    num_categories: int | tuple[int, ...] = eqx.field(static=True, converter=_as_tuple)
     prior: Dirichlet | None = None
+    _levels: Array | None = None  # of columns of which each is a family of its own
 
     parameters: ClassVar[tuple[str, ...]] = ("probabilities",)
     conjugate: ClassVar[str] = "Categorical(..., prior=Dirichlet(...))"
 
     def __check_init__(self):
-        if not isinstance(self.num_categories, int | np.integer) or self.num_categories < 2:
-            raise ValueError(f"num_categories must be an integer, at least 2, got {self.num_categories!r}")
+        given, each = self.num_categories, isinstance(self.num_categories, tuple)
+        for levels in given if each else (given,):
+            if not isinstance(levels, int | np.integer) or isinstance(levels, bool) or levels < 2 - each:
+                raise ValueError(
+                    "num_categories must be an integer, at least 2, or a sequence of integers, one for each column, "
+                    f"got {given!r}"
+                )
+        if given == ():
+            raise ValueError("num_categories is empty: it takes a number for each column")
+
+    @staticmethod
+    def of(x: Any, weights: Any = None, prior: Dirichlet | None = None) -> "Categorical":
+        """The family with the categories that the columns of a table have: in each, one more than its largest code.
+
+        NaN is a missing entry, and rows of weight 0 are none. Looks at the values of `x`, so not for use under `jit`.
+        """
+        x = np.asarray(x, float)
+        if x.ndim != 2 or 0 in x.shape:
+            raise DataError(f"x must be a table of shape [rows, columns], got shape {x.shape}")
+        x = x if weights is None else x[np.asarray(weights) > 0]
+        known = np.where(np.isnan(x), 0, x)
+        require((known >= 0) & (known == np.floor(known)) & (known < np.inf), x, "x", "is no code (0, 1, 2, ...)")
+        return Categorical((1 + known.max(0, initial=0)).astype(int), prior)
+
+    @property
+    def most(self) -> int:
+        """The largest number of categories of a column, `c`."""
+        return max(self.num_categories) if isinstance(self.num_categories, tuple) else self.num_categories
+
+    def _levels_in(self, dtype: Any) -> Array:
+        """How many categories each column has, `[d]`."""
+        return jnp.asarray(self.num_categories if self._levels is None else self._levels).astype(dtype)
+
+    @property
+    def present(self) -> Any:
+        """Which of `c` categories each column has, `[d, c]`; `None` if all have all."""
+        codes = np.arange(self.most)
+        if self._levels is not None:
+            return codes[None] < self._levels.reshape(-1, 1)
+        if not isinstance(self.num_categories, tuple) or len(set(self.num_categories)) == 1:
+            return None
+        return codes[None] < np.asarray(self.num_categories)[:, None]
+
+    @property
+    def by_column(self) -> "Categorical":
+        """Families of one column each, with arrays that have the columns for leading axis."""
+        if self.present is None:
+            return Categorical(self.most, self.prior)
+        return Categorical(self.most, self.prior, jnp.asarray(self.num_categories, jnp.int32))
+
+    def _where(self, array: Array) -> Array:
+        """`array` `[..., d, c]`, with 0 for the categories that a column does not have."""
+        return array if self.present is None else jnp.where(self.present[None], array, 0)
+
+    def _split(self, p: Float[Array, "k d c"]) -> list[Float[Array, "k c_j"]]:
+        assert isinstance(self.num_categories, tuple)
+        return [p[:, j, :levels] for j, levels in enumerate(self.num_categories)]
+
+    def _joined(self, columns: Any, absent: float = 0.0) -> Float[Array, "k d c"]:
+        def padded(p: Array) -> Array:
+            return jnp.pad(p, ((0, 0), (0, self.most - p.shape[-1])), constant_values=absent)
+
+        return jnp.stack([padded(p) for p in columns], 1)
+
+    def _priors(self) -> list[Dirichlet]:
+        """The prior of each column, among the categories that it has."""
+        assert isinstance(self.num_categories, tuple)
+        given = jnp.asarray(self.require_prior().concentration, jnp.result_type(float))
+        each = jnp.broadcast_to(given, (len(self.num_categories), self.most))
+        return [Dirichlet(each[j, :levels]) for j, levels in enumerate(self.num_categories)]
 
     # The linear map
 
@@ -62,12 +142,13 @@ class Categorical(AbstractFamily):
         return log.reshape(log.shape[0], -1)
 
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
-        codes = jnp.arange(self.num_categories, dtype=x.dtype)
+        codes = jnp.arange(self.most, dtype=x.dtype)
         indicators = x.T[:, None, :] == codes[None, :, None]
         return indicators.reshape(-1, x.shape[0]).astype(x.dtype)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        possible = jnp.all((x >= 0) & (x < self.num_categories) & (x == jnp.floor(x)), -1)
+        levels = self.most if self.present is None else self._levels_in(x.dtype).reshape(1, -1)
+        possible = jnp.all((x >= 0) & (x < levels) & (x == jnp.floor(x)), -1)
         return jnp.where(possible, jnp.zeros(x.shape[0], x.dtype), -jnp.inf)
 
     # The M-step
@@ -81,7 +162,7 @@ class Categorical(AbstractFamily):
         # Every column holds a category in every row: any of them counts the rows.
         empty = self.empty(jnp.sum(counts[:, 0], -1))[:, None, None]
         if self.prior is not None:
-            extra = self.prior.pseudo_counts(counts.shape, counts.dtype)
+            extra = self._where(self.prior.pseudo_counts(counts.shape, counts.dtype))
             counts, empty = counts + extra, empty & (jnp.sum(extra, -1, keepdims=True) == 0)
         counts = jnp.maximum(counts, 0)
         total = jnp.where(empty, 1, jnp.sum(counts, -1, keepdims=True))
@@ -89,32 +170,85 @@ class Categorical(AbstractFamily):
 
     def log_prior(self, params: CategoricalParams) -> Array:
         p = params.probabilities
-        return jnp.zeros((), p.dtype) if self.prior is None else self.prior.log_prob(p)
+        if self.prior is None:
+            return jnp.zeros((), p.dtype)
+        if self.present is None:
+            return self.prior.log_prob(p)
+        terms = zip(self._priors(), self._split(p), strict=True)
+        return sum((prior.log_prob(own) for prior, own in terms), jnp.zeros((), p.dtype))
 
     # The posterior
 
-    def posterior(self, stats: CategoricalNatural) -> Dirichlet:
-        return self.require_prior().update(stats.log_probabilities)
+    def posterior(self, stats: CategoricalNatural) -> Any:
+        counts = stats.log_probabilities
+        if self.present is None:
+            return self.require_prior().update(counts)
+        return tuple(prior.update(own) for prior, own in zip(self._priors(), self._split(counts), strict=True))
 
-    def expected_natural(self, posterior: Dirichlet) -> CategoricalNatural:
-        return CategoricalNatural(posterior.expected_log())
+    def expected_natural(self, posterior: Any) -> CategoricalNatural:
+        if self.present is None:
+            return CategoricalNatural(posterior.expected_log())
+        return CategoricalNatural(self._joined([own.expected_log() for own in posterior]))
 
-    def posterior_mean(self, posterior: Dirichlet) -> CategoricalParams:
-        return CategoricalParams(posterior.mean())
+    def posterior_mean(self, posterior: Any) -> CategoricalParams:
+        if self.present is None:
+            return CategoricalParams(posterior.mean())
+        return CategoricalParams(self._joined([own.mean() for own in posterior]))
 
-    def draw(self, key: PRNGKeyArray, posterior: Dirichlet) -> CategoricalParams:
-        return CategoricalParams(posterior.draw(key))
+    def draw(self, key: PRNGKeyArray, posterior: Any) -> CategoricalParams:
+        if self.present is None:
+            return CategoricalParams(posterior.draw(key))
+        keys = jax.random.split(key, len(posterior))
+        return CategoricalParams(self._joined([own.draw(keys[j]) for j, own in enumerate(posterior)]))
 
-    def kl(self, posterior: Dirichlet) -> Array:
-        return posterior.kl(self.require_prior())
+    def kl(self, posterior: Any) -> Array:
+        if self.present is None:
+            return posterior.kl(self.require_prior())
+        terms = [own.kl(prior) for own, prior in zip(posterior, self._priors(), strict=True)]
+        return sum(terms[1:], terms[0])
 
-    # Coordinates
+    def unconstrain_posterior(self, posterior):
+        return posterior.unconstrain() if self.present is None else tuple(own.unconstrain() for own in posterior)
+
+    def constrain_posterior(self, free):
+        if self.present is None:
+            return super().constrain_posterior(free)
+        return tuple(Dirichlet.constrain(own) for own in free)
+
+    # Coordinates: log-ratios to the last category of each column
 
     def unconstrain(self, params: CategoricalParams) -> CategoricalParams:
-        return CategoricalParams(bijections.simplex_to_free(params.probabilities))
+        if self.present is None:
+            return CategoricalParams(bijections.simplex_to_free(params.probabilities))
+        p, (free, _, own_last) = params.probabilities, self._places()
+        log = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)).reshape(p.shape[0], -1)
+        return CategoricalParams(log[:, free] - log[:, own_last])
 
     def constrain(self, free: CategoricalParams) -> CategoricalParams:
-        return CategoricalParams(bijections.free_to_simplex(free.probabilities))
+        if self.present is None:
+            return CategoricalParams(bijections.free_to_simplex(free.probabilities))
+        u, (places, last, _) = free.probabilities, self._places()
+        flat = jnp.full((u.shape[0], len(last) * self.most), -jnp.inf, u.dtype)
+        flat = flat.at[:, last].set(0).at[:, places].set(u)
+        return CategoricalParams(jax.nn.softmax(flat.reshape(u.shape[0], len(last), self.most), -1))
+
+    def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of probabilities `[d, c]` laid out in a row: those that have a coordinate, the last category of each column,
+        and for each coordinate that of its column."""
+        levels = np.asarray(self.num_categories)
+        last = np.arange(len(levels)) * self.most + levels - 1
+        free = np.concatenate([j * self.most + np.arange(own - 1) for j, own in enumerate(levels)])
+        return free, last, np.repeat(last, levels - 1)
+
+    def redundant(self, params, frozen=()):
+        """The categories that occur in no member: never in the data, or ruled out by the start."""
+        p: Any = params.probabilities
+        if "probabilities" in frozen or isinstance(p, jax.ShapeDtypeStruct):
+            return 0
+        never = jnp.all(p == 0, 0)
+        never = never if self.present is None else never & self.present
+        count = p.shape[0] * jnp.sum(never)
+        return count if isinstance(count, jax.core.Tracer) else int(count)
 
     # Data
 
@@ -122,7 +256,10 @@ class Categorical(AbstractFamily):
         share = (weights / jnp.sum(weights))[None, :]
         mean = jnp.sum(self.statistics(x) * share, -1).reshape(1, x.shape[1], -1)
         centre = (self._one_hot(points) + mean) / 2
-        return CategoricalParams(0.99 * centre + 0.01 / self.num_categories)
+        if self.present is None:
+            return CategoricalParams(0.99 * centre + 0.01 / self.most)
+        even = jnp.broadcast_to(0.01 / self._levels_in(centre.dtype).reshape(1, -1, 1), centre.shape)
+        return CategoricalParams(0.99 * centre + self._where(even))
 
     def mend(self, params, pooled, counts):
         counts = counts[:, None, None]
@@ -145,12 +282,19 @@ class Categorical(AbstractFamily):
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
         x = np.asarray(x)
-        valid = (x >= 0) & (x < self.num_categories) & (x == np.floor(x))
-        require(valid, x, name, f"is not one of the categories 0 to {self.num_categories - 1}")
+        levels = np.asarray(self.num_categories)
+        if levels.ndim and len(levels) != x.shape[1]:
+            raise DataError(
+                f"{name} has {x.shape[1]} columns, but num_categories has a number for each of {len(levels)}"
+            )
+        valid = (x >= 0) & (x < levels) & (x == np.floor(x))
+        if not valid.all():
+            own = np.broadcast_to(levels, x.shape[1:])[np.argwhere(~valid)[0][1]]
+            require(valid, x, name, f"is not one of the categories 0 to {own - 1}")
 
     def floats_per_row(self, params):
         k, d, c = params.probabilities.shape
         return d * c, 2 * k
 
     def _one_hot(self, x):
-        return self.statistics(x).T.reshape(x.shape[0], x.shape[1], self.num_categories)
+        return self.statistics(x).T.reshape(x.shape[0], x.shape[1], self.most)

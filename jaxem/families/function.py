@@ -135,9 +135,16 @@ class FunctionFamily(AbstractFamily):
     def embed(self, x):
         if self._embed is not None:
             return self._embed(x)
-        leaves = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        flat = jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)
+        flat = _flat(x)
         deviation = jnp.std(flat, 0, keepdims=True)
+        return flat / jnp.where(deviation > 0, deviation, 1)
+
+    def seeding(self, x, weights):
+        if self._embed is not None:
+            return self._embed(x)
+        flat, share = _flat(x), (weights / jnp.sum(weights))[:, None].astype(_flat(x).dtype)
+        rest = flat - jnp.sum(share * flat, 0, keepdims=True)
+        deviation = jnp.sqrt(jnp.sum(share * rest**2, 0, keepdims=True))
         return flat / jnp.where(deviation > 0, deviation, 1)
 
     # Data
@@ -157,6 +164,12 @@ class FunctionFamily(AbstractFamily):
                 raise DataError(f"{own}: row {int(bad[0][0])} has a value that is not finite; drop such rows first")
         if self._check is not None:
             self._check(x)
+
+
+def _flat(rows: PyTree) -> Float[Array, "n q"]:
+    """All numbers of each row."""
+    leaves = [leaf for leaf in jax.tree.leaves(rows) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)
 
 
 def NeuralFamily(

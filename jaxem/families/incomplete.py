@@ -126,13 +126,14 @@ class Incomplete(AbstractWrapped):
         """Whether the columns are independent given the member."""
         return isinstance(self.family._structure, AbstractVariances)
 
-    def _centre(self, x: Array) -> Array:
+    def _centre(self, x: Array, weights: Array | None = None) -> Array:
         """What stands in the place of missing entries, `[d]`: the origin of the loop, or means of columns."""
         if self.family._frame is not None:
             return self.family._frame.shift
         seen = ~jnp.isnan(x)
-        count = jnp.sum(seen, 0).astype(x.dtype)
-        return jnp.sum(jnp.where(seen, x, 0), 0) / jnp.maximum(count, 1)
+        amount = seen.astype(x.dtype) if weights is None else jnp.where(seen, weights[:, None], 0)
+        total = jnp.sum(amount, 0)
+        return jnp.sum(amount * jnp.where(seen, x, 0), 0) / jnp.where(total > 0, total, 1)
 
     # Data
 
@@ -150,7 +151,7 @@ class Incomplete(AbstractWrapped):
         return jnp.where(jnp.isnan(x)[None], completed, x[None])
 
     def from_points(self, points, x, weights):
-        centre = self._centre(x)[None]
+        centre = self._centre(x, weights)[None]
         points, x = (jnp.where(jnp.isnan(rows), centre, rows) for rows in (points, x))
         return self.family.from_points(points, x, weights)
 
@@ -159,6 +160,9 @@ class Incomplete(AbstractWrapped):
 
     def unusable(self, x):
         return not_finite(x, missing=True)
+
+    def seeding(self, x, weights):
+        return self.family.embed(jnp.where(jnp.isnan(x), self._centre(x, weights)[None], x))
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_gaps(x, name)

@@ -27,6 +27,7 @@ class IncompleteColumns(AbstractWrapped):
     **Arguments:**
 
     - `family`: a `Poisson`, `Bernoulli` or `Categorical`; its prior, if any, has the same numbers for all columns.
+        Columns of a `Categorical` may differ in their categories.
 
     Little and Rubin (2019), chapter 13.
 
@@ -59,7 +60,7 @@ class IncompleteColumns(AbstractWrapped):
 
     @property
     def _stacked(self) -> Any:
-        return _without_prior(self.family) if self._columns is None else self._columns
+        return _without_prior(_by_column(self.family)) if self._columns is None else self._columns
 
     def _each(self, fn: Callable[..., Any], *args: PyTree) -> PyTree:
         """`fn(family of a column, ...)` over the columns, the leading axis of the arrays in `args`."""
@@ -104,9 +105,13 @@ class IncompleteColumns(AbstractWrapped):
     # The posterior
 
     def posterior(self, stats):
+        if isinstance(self.family, Categorical):
+            return self.family.posterior(_join(stats))
         return _join(self._each(lambda family, s: family.posterior(s), stats))
 
     def expected_natural(self, posterior):
+        if isinstance(self.family, Categorical):
+            return _split(self.family.expected_natural(posterior))
         return self._each(lambda family, p: family.expected_natural(p), _split(posterior))
 
     def for_starts(self):
@@ -115,6 +120,8 @@ class IncompleteColumns(AbstractWrapped):
     # Coordinates and accuracy
 
     def bind(self, x, weights, reduce):
+        if isinstance(self.family, Categorical):
+            return self
         seen = (~jnp.isnan(x)).astype(weights.dtype)
 
         def one(x, seen):
@@ -127,6 +134,8 @@ class IncompleteColumns(AbstractWrapped):
         return None if columns is None else IncompleteColumns(self.family, columns)
 
     def at(self, params):
+        if isinstance(self.family, Categorical):
+            return self
         moved = self._each(lambda family, p: _without_prior(family.at(p)), _split(params))
         return IncompleteColumns(self.family, moved)
 
@@ -140,7 +149,7 @@ class IncompleteColumns(AbstractWrapped):
 
     def from_points(self, points, x, weights):
         # An entry that a point lacks is taken from the first row that has it.
-        seen = ~jnp.isnan(x)
+        seen = ~jnp.isnan(x) & (weights > 0)[:, None]
         first = jnp.take_along_axis(x, jnp.argmax(seen, 0)[None], 0)
         points = jnp.where(jnp.isnan(points), first, points)
 
@@ -150,10 +159,14 @@ class IncompleteColumns(AbstractWrapped):
         return _join(self._each(one, points.T, _filled(x).T, seen.T.astype(weights.dtype)))
 
     def embed(self, x):
+        return self.seeding(x, jnp.ones(x.shape[0], x.dtype))
+
+    def seeding(self, x, weights):
         seen = ~jnp.isnan(x).T[:, :, None]
         each = self._each(lambda family, x: family.embed(x[:, None]), _filled(x).T)
-        count = jnp.maximum(jnp.sum(seen, 1, keepdims=True), 1).astype(each.dtype)
-        mean = jnp.sum(jnp.where(seen, each, 0), 1, keepdims=True) / count
+        amount = jnp.where(seen, weights[None, :, None], 0)
+        total = jnp.sum(amount, 1, keepdims=True)
+        mean = jnp.sum(amount * each, 1, keepdims=True) / jnp.where(total > 0, total, 1)
         each = jnp.where(seen, each, mean)
         return jnp.moveaxis(each, 0, 1).reshape(x.shape[0], -1)
 
@@ -182,6 +195,10 @@ class IncompleteColumns(AbstractWrapped):
     def floats_per_row(self, params):
         shared, own = self.family.floats_per_row(params)
         return 3 * shared, own * (1 if self.product_form else 2)
+
+
+def _by_column(family: Any) -> Any:
+    return family.by_column if isinstance(family, Categorical) else family
 
 
 def _without_prior(family: Any) -> Any:

@@ -1,3 +1,4 @@
+from functools import reduce as fold
 from typing import Any, final
 
 import equinox as eqx
@@ -5,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxem._errors import MissingCapabilityError
+from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
 from jaxem.latent import SeveralTree, Unlike
@@ -104,6 +105,16 @@ class OneOf(AbstractParts):
 
         return self._each(one, stats, source.parts)
 
+    def read(self, x):
+        return fold(lambda rows, family: family.read(rows), self.families, x)
+
+    def check_members(self, count):
+        if count != len(self.names):
+            raise DataError(
+                f"OneOf has {len(self.names)} members ({', '.join(self.names)}), and the model asks for {count}: it "
+                "takes one member of each family, in the order of their names"
+            )
+
     def from_points(self, points, x, weights):
         own = {name: jax.tree.map(lambda a, j=j: a[j : j + 1], points) for j, name in enumerate(self.names)}
         return self._each(lambda family, p: family.from_points(p, x, weights), own)
@@ -114,6 +125,9 @@ class OneOf(AbstractParts):
 
     def embed(self, x):
         return self.families[-1].embed(x)
+
+    def seeding(self, x, weights):
+        return self.families[-1].seeding(x, weights)
 
     def sample(self, key, params, labels):
         raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")

@@ -59,6 +59,9 @@ class PointMass(AbstractFamily):
     def sample(self, key, params, labels):
         raise MissingCapabilityError("PointMass draws nothing alone; use it in a OneOf")
 
+    def check_members(self, count):
+        raise MissingCapabilityError("PointMass has no parameters to estimate; use it as a member of a OneOf")
+
     def check(self, x: Any, name: str = "data") -> None:
         if isinstance(x, dict):
             raise DataError(f"{name} must be a table or jaxem.Responses, got a dictionary")

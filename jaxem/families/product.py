@@ -13,6 +13,7 @@ from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily, Coefficients
 from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_shape
+from jaxem.families.point_mass import PointMass
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import Independent, SeveralTree
 
@@ -214,6 +215,14 @@ class Product(AbstractParts):
 
     # Data
 
+    def read(self, x):
+        if self.columns is not None or not isinstance(x, Mapping) or set(x) != set(self.families):
+            return x
+        return self._each(lambda family, a: family.read(a), x)
+
+    def check_members(self, count):
+        self._each(lambda family: None if isinstance(family, PointMass) else family.check_members(count))
+
     def from_points(self, points, x, weights):
         return self._each(lambda family, p, a: family.from_points(p, a, weights), self._split(points), self._split(x))
 
@@ -222,6 +231,10 @@ class Product(AbstractParts):
 
     def embed(self, x):
         return jnp.concatenate(list(self._each(lambda family, a: family.embed(a), self._split(x)).values()), -1)
+
+    def seeding(self, x, weights):
+        parts = self._each(lambda family, a: family.seeding(a, weights), self._split(x))
+        return jnp.concatenate(list(parts.values()), -1)
 
     def warm(self, params, x, weights):
         return self._each(lambda family, p, a: family.warm(p, a, weights), params, self._split(x))

@@ -10,7 +10,7 @@ from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
 from jaxem.families._design import Design, check_design
 from jaxem.families._family import AbstractFamily
-from jaxem.families.responses import Responses, check_covariates, check_responses
+from jaxem.families.responses import Responses, check_covariates, check_responses, one_response
 from jaxem.kernels import linalg
 from jaxem.kernels.branch import refine_if
 
@@ -182,6 +182,9 @@ class LinearRegression(AbstractFamily):
         return jnp.any(params.variance <= self.floor)
 
     # Data
+
+    def read(self, x):
+        return one_response(x)
 
     def from_points(self, points: Any, x: Any, weights):
         spread = jnp.sum(weights * self._here(x).responses(x) ** 2) / jnp.sum(weights)

@@ -9,7 +9,7 @@ from jaxem.families._table import check_table
 
 
 class Responses(NamedTuple):
-    """Rows of a regression: covariates `x` `[n, p]` and responses `y` `[n]`.
+    """Rows of a regression: covariates `x` `[n, p]` and responses `y` `[n]` (or `[n, 1]`, which is the same).
 
     The design matrix is taken as it is: a constant term is a column of ones. `size` `[n]`, where a family asks for it,
     is the number of trials (binomial) or the exposure (Poisson) of each row; 1 where it is left out.
@@ -24,6 +24,18 @@ class Responses(NamedTuple):
     x: Float[Array, "n p"]
     y: Any
     size: Float[Array, " n"] | None = None
+
+
+def one_response(rows: Any) -> Any:
+    """Rows whose responses (and sizes) lack the last axis of the covariates, where they came with one of length 1."""
+    if not isinstance(rows, Responses):
+        return rows
+    axes = np.ndim(rows.x)
+
+    def squeezed(leaf: Any) -> Any:
+        return leaf[..., 0] if np.ndim(leaf) == axes and np.shape(leaf)[-1] == 1 else leaf
+
+    return rows._replace(y=jax.tree.map(squeezed, rows.y), size=jax.tree.map(squeezed, rows.size))
 
 
 def check_covariates(rows: Any, width: int, name: str = "data") -> None:

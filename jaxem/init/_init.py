@@ -4,14 +4,17 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from jaxem._model import collect
+from jaxem.kernels.rows import of_positive_weight
 
 
 class AbstractInit(eqx.Module):
-    """How starting parameters of a mixture are drawn. `model` is bound; the result is in its coordinates."""
+    """How starting parameters of a mixture are drawn. `model` is bound; the result is in its coordinates.
+
+    Rows of weight 0 are none. Where the data are `Labelled`, components start from the rows known to be theirs.
+    """
 
     @abstractmethod
     def __call__(self, model: Any, key: PRNGKeyArray, data: PyTree, weights: Array) -> PyTree:
@@ -23,35 +26,105 @@ def rows_of(data: PyTree) -> tuple[PyTree, Array | None]:
     return (data.rows, data.labels) if hasattr(data, "labels") else (data, None)
 
 
-def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int) -> tuple[PyTree, Array, PRNGKeyArray]:
-    """At most `most` rows, drawn without replacement, their weights, and a key for what follows."""
-    n = weights.shape[0]
+def known_rows(labels: Int[Array, " n"] | None, weights: Array, k: int) -> Bool[Array, "k n"] | None:
+    """The rows that are known to come from each component; `None` where there are no labels."""
+    if labels is None:
+        return None
+    return (labels[None, :] == jnp.arange(k, dtype=labels.dtype)[:, None]) & (weights > 0)[None, :]
+
+
+def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int, k: int = 1) -> tuple[PyTree, Array]:
+    """At most `most` rows of positive weight, drawn without replacement, and their weights.
+
+    Where there are fewer, all of them, filled up with rows of weight 0. Labelled rows of `k` components come first, as
+    far as they leave half of the places to the others; weights then say how many rows each stands for.
+    """
+    n, (_, labels) = weights.shape[0], rows_of(data)
     if n <= most:
-        return data, weights, key
-    # One row from each of `most` stretches: distinct, and cheap for any n.
-    keys = jax.random.split(key)
-    blocks = jnp.asarray(np.linspace(0, n, most + 1).astype(np.int32))
-    width = jnp.diff(blocks)
-    offset = (jax.random.uniform(keys[0], (most,), jnp.float32) * width.astype(jnp.float32)).astype(jnp.int32)
-    chosen = blocks[:-1] + jnp.minimum(offset, width - 1)
-    return jax.tree.map(lambda a: a[chosen], data), weights[chosen], keys[1]
-
-
-def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, params: PyTree) -> PyTree:
-    """The M-step at given responsibilities `[k, n]`; labels, where known, win over them."""
-    rows, labels = rows_of(data)
+        return data, weights
+    place = jnp.arange(most, dtype=jnp.int32)
+    if labels is None:
+        order, count = of_positive_weight(weights)
+        first, quota = jnp.int32(0), jnp.int32(most)
+    else:
+        kind = jnp.where(weights > 0, jnp.where(labels < 0, k, labels), k + 1)
+        order = jnp.argsort(kind).astype(jnp.int32)
+        counts = jnp.sum(kind[None] == jnp.arange(k + 1, dtype=kind.dtype)[:, None], 1, dtype=jnp.int32)
+        quotas = jnp.minimum(counts[:k], jnp.maximum(most // 2, most - counts[k]) // k)
+        quotas = jnp.append(quotas, most - jnp.sum(quotas, dtype=jnp.int32))
+        ends = jnp.cumsum(quotas)
+        own = jnp.sum(place[:, None] >= ends[None], 1, dtype=jnp.int32)
+        first, quota, count = (jnp.cumsum(counts) - counts)[own], quotas[own], counts[own]
+        place = place - (ends - quotas)[own]
+    # One row from each of `quota` stretches: distinct, and cheap for any n.
+    each, longer = jax.lax.div(count, quota), jax.lax.rem(count, quota)
+    width = each + (place < longer).astype(jnp.int32)
+    uniform = jax.random.uniform(jax.random.fold_in(key, 2), (most,), jnp.float32)
+    within = jnp.minimum((uniform * width.astype(jnp.float32)).astype(jnp.int32), width - 1)
+    chosen = _at(order, first + place * each + jnp.minimum(place, longer) + within)
+    drawn = jnp.where(width > 0, _at(weights, chosen), 0)
     if labels is not None:
-        classes = jnp.arange(moments.shape[0], dtype=labels.dtype)
-        known = (labels[None, :] == classes[:, None]).astype(moments.dtype)
-        moments = jnp.where(labels[None, :] < 0, moments, known)
+        drawn = drawn * jnp.maximum(count / quota, 1).astype(drawn.dtype)
+    return jax.tree.map(lambda a: _at(a, chosen), data), drawn
+
+
+def _at(a: Array, rows: Array) -> Array:
+    """`a[rows]`, in fewer steps where no row is negative."""
+    return a.at[rows].get(mode="clip", wrap_negative_indices=False)
+
+
+def draw_rows(key: PRNGKeyArray, data: PyTree, weights: Array, k: int) -> Int[Array, " k"]:
+    """A row for each component, drawn by weight: one that is known to be its own, or one of those not labelled.
+
+    Distinct, but where there are too few rows of positive weight.
+    """
+    _, labels = rows_of(data)
+    # The largest of log weight plus Gumbel noise: sampling without replacement (Yellott 1977).
+    tiny = jnp.finfo(weights.dtype).tiny
+    noise = jax.random.gumbel(key, weights.shape, weights.dtype)
+    score = jnp.where(weights > 0, jnp.log(jnp.maximum(weights, tiny)) + noise, -jnp.inf)
+    known = known_rows(labels, weights, k)
+    free = score if known is None else jnp.where(jnp.any(known, 0), jnp.finfo(score.dtype).min, score)
+    best, chosen = jax.lax.top_k(free, min(k, weights.shape[0]))
+    # Not the first of those chosen: on a CPU, all rows would be sorted for a slice of them.
+    chosen = jnp.where(best > -jnp.inf, chosen, jnp.argmax(weights).astype(chosen.dtype))
+    if len(chosen) < k:
+        chosen = chosen[jnp.arange(k) % len(chosen)]
+    if known is None:
+        return chosen
+    own = jnp.argmax(jnp.where(known, score[None], -jnp.inf), 1).astype(chosen.dtype)
+    given = jnp.any(known, 1)
+    return jnp.where(given, own, chosen[jnp.cumsum(~given) - 1])
+
+
+def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, pooled: PyTree) -> PyTree:
+    """The M-step at given responsibilities `[k, n]`, `pooled` parameters for components with too few rows.
+
+    Labels, where known, win over them. The other rows of a component then count for as much as its labelled ones, at
+    most: too many that are not its own would carry it off.
+    """
+    rows, labels = rows_of(data)
+    known = known_rows(labels, weights, moments.shape[0])
+    shares = moments
+    if known is not None:
+        labelled = jnp.any(known, 0)[None]
+        moments = jnp.where(labelled, known.astype(moments.dtype), moments)
+        sure = jnp.sum(jnp.where(known, weights[None], 0), 1, keepdims=True)
+        rest = jnp.sum(jnp.where(labelled, 0, moments) * weights[None], 1, keepdims=True)
+        share = jnp.where((sure > 0) & (rest > sure), sure / jnp.where(rest > 0, rest, 1), 1)
+        shares = jnp.where(labelled, moments, share * moments)
+    counts = jnp.sum(moments * weights[None], 1)
     if not model.linear:
-        return model.put(params, model.distribution.warm(model.own(params), rows, moments * weights[None]))
+        warm = model.distribution.warm(model.own(pooled), rows, shares * weights[None])
+        return model.mend(model.put(pooled, warm), pooled, counts)
     if jnp.finfo(weights.dtype).eps > 1e-10:  # double precision has digits to spare for a start
         model = model.accurate() or model
-    model = model.at(params)
+    model = model.at(pooled)
 
     def posterior(potentials):
-        return model.latent.given(potentials, moments), None
+        return model.latent.given(potentials, shares), None
 
-    stats, _ = collect(model, model.natural(params), data, weights, posterior)
-    return model.maximize(stats, params)
+    stats, _ = collect(model, model.natural(pooled), data, weights, posterior)
+    if known is not None:
+        stats = stats._replace(log_weights=counts)
+    return model.mend(model.maximize(stats, pooled), pooled, counts)

@@ -4,10 +4,11 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxem.init._init import AbstractInit, from_assignment, rows_of, subsample
+from jaxem.init._init import AbstractInit, from_assignment, known_rows, rows_of, subsample
 from jaxem.kernels.linalg import matmul
+from jaxem.kernels.rows import cumulative_sum
 
 
 @final
@@ -15,7 +16,8 @@ class KMeansPlusPlus(AbstractInit):
     """Greedy k-means++ seeds, each row to its nearest, then one M-step.
 
     A seed is drawn with probability proportional to weight times squared distance to the seeds so far, the best of
-    `2 + log k` candidates is kept. Arthur and Vassilvitskii (2007).
+    `2 + log k` candidates is kept. Components with labelled rows have the means of these for seeds. Arthur and
+    Vassilvitskii (2007).
 
     **Arguments:**
 
@@ -30,35 +32,41 @@ class KMeansPlusPlus(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        data, weights, seed = subsample(key, data, weights, max(self.rows, 32 * model.num_components))
-        x, _ = rows_of(data)
-        embedded = model.family.embed(x)
-        seeds = kmeans_plus_plus(seed, embedded, weights, model.num_components)
-        distance = _squared_distances(embedded, embedded[seeds])
-        nearest = jnp.argmin(distance, 0)
         k = model.num_components
+        data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
+        x, labels = rows_of(data)
+        embedded, known = model.family.seeding(x, weights), known_rows(labels, weights, k)
+        seeds, centres = kmeans_plus_plus(key, embedded, weights, k, known)
+        nearest = jnp.argmin(_squared_distances(embedded, centres), 0)
         moments = (nearest[None, :] == jnp.arange(k, dtype=nearest.dtype)[:, None]).astype(weights.dtype)
-        points = jax.tree.map(lambda a: a[seeds], x)
-        pooled = model.start_at(points, x, weights)
-        return model.mend(from_assignment(model, moments, data, weights, pooled), pooled, moments @ weights)
+        pooled = model.start_at(jax.tree.map(lambda a: a[seeds], x), x, weights)
+        return from_assignment(model, moments, data, weights, pooled)
 
 
 def kmeans_plus_plus(
-    key: PRNGKeyArray, x: Float[Array, "n q"], weights: Float[Array, " n"], k: int
-) -> Int[Array, " k"]:
-    """Indices of `k` greedy k-means++ seeds."""
+    key: PRNGKeyArray,
+    x: Float[Array, "n q"],
+    weights: Float[Array, " n"],
+    k: int,
+    known: Bool[Array, "k n"] | None = None,
+) -> tuple[Int[Array, " k"], Float[Array, "k q"]]:
+    """Indices of `k` greedy k-means++ seeds, and where they lie.
+
+    A component some of whose rows are `known` has one of these for a seed, and lies where their mean is; seeds of the
+    others are drawn from the other rows, away from there.
+    """
     trials = 2 + int(math.log(k))
     # All at once and flat: a generator is slow to compile, over two axes twice as slow.
     uniform = jax.random.uniform(key, (k * trials,), x.dtype).reshape(k, trials)
 
     def drawn(mass, uniform):
-        cumulative = _cumulative_sum(mass)
+        cumulative = cumulative_sum(mass)
         # A count, not `searchsorted`: one fused pass, and a bisection is slow to compile.
         below = cumulative[None, :] <= (uniform * cumulative[-1])[:, None]
         return jnp.minimum(jnp.sum(below, 1, dtype=jnp.int32), x.shape[0] - 1)
 
-    def add(nearest, uniform):
-        mass = weights * jnp.where(jnp.isinf(nearest), 1, nearest)
+    def add(nearest, uniform, free):
+        mass = free * jnp.where(jnp.isinf(nearest), 1, nearest)
         # Where every row coincides with a seed, any row will do.
         candidates = drawn(jnp.where(jnp.sum(mass) > 0, mass, weights), uniform)
         distance = jnp.minimum(_squared_distances(x, x[candidates]), nearest[None, :])
@@ -67,17 +75,23 @@ def kmeans_plus_plus(
 
     # The first seed is a single draw by weight.
     uniform = uniform.at[0].set(uniform[0, 0])
-    return jax.lax.scan(add, jnp.full(x.shape[0], jnp.inf, x.dtype), uniform)[1]
+    nearest = jnp.full(x.shape[0], jnp.inf, x.dtype)
+    if known is None:
+        seeds = jax.lax.scan(lambda nearest, u: add(nearest, u, weights), nearest, uniform)[1]
+        return seeds, x[seeds]
+    given, mass = jnp.any(known, 1), jnp.where(known, weights[None], 0)
+    means = matmul(mass / jnp.where(given, jnp.sum(mass, 1), 1)[:, None], x)
+    own = jax.vmap(drawn)(mass, jax.random.uniform(jax.random.fold_in(key, 3), (k, 1), x.dtype))[:, 0]
+    distance = jnp.where(given[:, None], _squared_distances(x, means), jnp.inf)
+    free = jnp.where(jnp.any(known, 0), 0, weights)
 
+    def step(nearest, this):
+        uniform, given, own = this
+        new, seed = add(nearest, uniform, free)
+        return jnp.where(given, nearest, new), jnp.where(given, own, seed)
 
-def _cumulative_sum(mass: Float[Array, " n"]) -> Float[Array, " n"]:
-    """`jnp.cumsum` as two small matrix products: the built-in takes a second to compile on a CPU."""
-    n = mass.shape[0]
-    side = math.isqrt(n - 1) + 1
-    table = jnp.pad(mass, (0, side * side - n)).reshape(side, side)
-    upper = jnp.triu(jnp.ones((side, side), mass.dtype))
-    before = matmul(jnp.sum(table, 1), upper - jnp.eye(side, dtype=mass.dtype))
-    return (matmul(table, upper) + before[:, None]).reshape(-1)[:n]
+    seeds = jax.lax.scan(step, jnp.min(distance, 0), (uniform, given, own))[1]
+    return seeds, jnp.where(given[:, None], means, x[seeds])
 
 
 def _squared_distances(x: Float[Array, "n q"], centres: Float[Array, "m q"]) -> Float[Array, "m n"]:

@@ -4,14 +4,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem.init._init import AbstractInit, from_assignment, rows_of, subsample
+from jaxem.init._init import AbstractInit, draw_rows, from_assignment, rows_of, subsample
 
 
 @final
 class RandomResponsibilities(AbstractInit):
     """Responsibilities uniform on the simplex for each row, then one M-step.
 
-    All components start near the overall distribution: slow, but without a bias towards compact clusters.
+    All components start near the overall distribution: slow, but without a bias towards compact clusters. Those with
+    labelled rows start halfway between it and these.
 
     **Arguments:**
 
@@ -27,9 +28,10 @@ class RandomResponsibilities(AbstractInit):
 
     def __call__(self, model, key, data, weights):
         k = model.num_components
-        data, weights, fill = subsample(key, data, weights, max(self.rows, 32 * k))
+        data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
         rows, _ = rows_of(data)
-        moments = jax.random.exponential(fill, (k, weights.shape[0]), weights.dtype)
+        moments = jax.random.exponential(key, (k, weights.shape[0]), weights.dtype)
         moments = moments / jnp.sum(moments, 0, keepdims=True)
-        pooled = model.start_at(jax.tree.map(lambda a: a[jnp.arange(k) % a.shape[0]], rows), rows, weights)
-        return model.mend(from_assignment(model, moments, data, weights, pooled), pooled, moments @ weights)
+        points = draw_rows(jax.random.fold_in(key, 3), data, weights, k)
+        pooled = model.start_at(jax.tree.map(lambda a: a[points], rows), rows, weights)
+        return from_assignment(model, moments, data, weights, pooled)

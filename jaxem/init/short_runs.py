@@ -34,9 +34,10 @@ class ShortRuns(AbstractInit):
         from jaxem._loop import Problem, begin, run
         from jaxem._variants import em
 
-        data, weights, seed = subsample(key, data, weights, max(self.rows, 32 * model.num_components))
-        starts = jax.vmap(lambda k: self.base(model, k, data, weights))(jax.random.split(seed, self.runs))
+        k = model.num_components
+        data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
+        starts = jax.vmap(lambda own: self.base(model, own, data, weights))(jax.random.split(key, self.runs))
         problem = Problem.make(model, em(), data, weights, max_steps=self.steps, tol=-jnp.inf)
-        lanes = jax.vmap(lambda params: run(problem, begin(problem, params, seed)))(starts)
+        lanes = jax.vmap(lambda params: run(problem, begin(problem, params, key)))(starts)
         objective = jnp.where(jnp.isfinite(lanes.objective), lanes.objective, -jnp.inf)
         return jax.tree.map(lambda leaf: leaf[jnp.argmax(objective)], lanes.params)

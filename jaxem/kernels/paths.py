@@ -72,6 +72,31 @@ def draw_path(
     return jnp.concatenate([earlier, last[None]]), pairwise_sum(scale)
 
 
+def path_entropy(
+    initial: Float[Array, "k n"],
+    transition: Float[Array, "k k n"],
+    local: Float[Array, "T k n"],
+    ended: Bool[Array, "T n"] | None = None,
+) -> Float[Array, " n"]:
+    """Entropy of the path of each sequence, by a recursion without differences of large numbers (Hernando, Crespi and
+    Cybenko 2005)."""
+    filtered = filter_log(initial, transition, local, ended)[0]
+
+    def step(before, x):
+        # The entropy of the path so far, given the state of a step.
+        filtered, ended = x
+        joint = filtered[:, None] + transition
+        total = jax.nn.logsumexp(joint, 0)
+        share = jnp.exp(joint - jnp.where(total > -jnp.inf, total, 0)[None])
+        new = jnp.sum(share * before[:, None] + jax.scipy.special.entr(share), 0)
+        return new if ended is None else jnp.where(ended[None], before, new), None
+
+    rest = None if ended is None else ended[1:]
+    before, _ = jax.lax.scan(step, jnp.zeros_like(initial), (filtered[:-1], rest))
+    share = jnp.exp(filtered[-1])
+    return jnp.sum(share * before + jax.scipy.special.entr(share), 0)
+
+
 def of_path(
     path: Int[Array, "T n"], k: int, ended: Bool[Array, "T n"] | None, possible: Bool[Array, " n"], like: Array
 ) -> Marginals:

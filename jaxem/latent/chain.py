@@ -95,7 +95,9 @@ class Chain(AbstractChoice):
         return moments.local
 
     def entropy(self, moments: ChainTree) -> Array:
-        raise MissingCapabilityError("the entropy of a path does not follow from the moments of a chain")
+        raise MissingCapabilityError(
+            "the entropy of a path does not follow from the moments of a chain; `HMM.entropy` takes its potentials"
+        )
 
 
 def _moments(marginals: Marginals, potentials: ChainTree) -> ChainTree:

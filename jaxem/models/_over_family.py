@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._door import for_question
 from jaxem._errors import DataError
-from jaxem._model import AbstractConjugateModel, unreduced
+from jaxem._model import AbstractConjugateModel, has_entries, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.kernels.linalg import trailing
 from jaxem.latent import AbstractChoice, AbstractLatent, Categorical, Nested
@@ -36,7 +36,7 @@ class AbstractFamilyModel(AbstractConjugateModel):
 
     def rows(self, data: PyTree) -> PyTree:
         """The rows of the table in `data`, as the family takes them."""
-        return data
+        return self.distribution.read(data)
 
     def row_weights(self, data: PyTree, weights: Array) -> Array:
         """The weight of each of `rows(data)`."""
@@ -133,9 +133,12 @@ class AbstractFamilyModel(AbstractConjugateModel):
     def degenerate(self, params):
         return self.distribution.degenerate(self.own(params))
 
+    def observed(self, data):
+        return has_entries(self.rows(data)).astype(jnp.int32)
+
     def num_parameters(self, params):
         frozen = self.frozen_members()
-        redundant = 0 if frozen is None else self.distribution.redundant(jax.eval_shape(self.own, params), frozen)
+        redundant = 0 if frozen is None else self.distribution.redundant(self.own(params), frozen)
         return super().num_parameters(params) - redundant
 
     # The door of data

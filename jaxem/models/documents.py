@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxem._convert import as_table
 from jaxem._errors import DataError
 
 
@@ -39,10 +40,10 @@ class Documents(NamedTuple):
             sparse = table.tocsr().copy()
             sparse.sum_duplicates()
             rows = np.repeat(np.arange(sparse.shape[0]), np.diff(sparse.indptr))
-            words, counts = np.asarray(sparse.indices), np.asarray(sparse.data)
+            words, counts = np.asarray(sparse.indices), np.asarray(as_table(sparse.data, "table"))
             used = counts != 0
             return _padded(rows[used], words[used], counts[used], sparse.shape[0], dtype)
-        dense = np.asarray(table)
+        dense = np.asarray(as_table(table, "table"))
         if dense.ndim != 2:
             raise DataError(f"a table of counts has shape [documents, words], got shape {dense.shape}")
         rows, words = np.nonzero(dense)
@@ -93,7 +94,14 @@ class Documents(NamedTuple):
 
 
 def _padded(rows: np.ndarray, words: np.ndarray, counts: np.ndarray, n: int, dtype: Any) -> Documents:
-    """Entries sorted by row as rectangular arrays."""
+    """Entries sorted by row as rectangular arrays; counts are finite and not negative."""
+    wrong = np.flatnonzero(~np.isfinite(counts) | (counts < 0))
+    if wrong.size:
+        i = wrong[0]
+        raise DataError(
+            f"table: document {int(rows[i])} has count {float(counts[i])!r} of word {int(words[i])}; counts must be "
+            "finite and not negative"
+        )
     lengths = np.bincount(rows, minlength=n)
     shape = n, max(int(lengths.max(initial=0)), 1)
     places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

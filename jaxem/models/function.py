@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._constraints import by_name, covers_or_all, mapped, require_name
-from jaxem._door import question
+from jaxem._door import for_start, question
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, num_rows
 from jaxem.latent import Categorical, Continuous
@@ -96,7 +96,8 @@ class FunctionModel(AbstractModel):
     def fixed_start(self):
         return not callable(self.start)
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
+        data, weights = for_start(data, weights)
         return self.start(key, data, weights) if callable(self.start) else self.start
 
     def unconstrain(self, params):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
-from jaxem._door import question
+from jaxem._door import for_start, question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
 from jaxem.families import AbstractFamily, Dirichlet
@@ -16,7 +16,7 @@ from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import matmul, trailing
-from jaxem.kernels.paths import draw_path, of_path, viterbi
+from jaxem.kernels.paths import draw_path, of_path, path_entropy, viterbi
 from jaxem.latent import Chain, ChainTree, NestedTree
 from jaxem.models._over_family import AbstractFamilyModel, fill
 from jaxem.models._pattern import Rows, as_fixed, stationary
@@ -59,11 +59,12 @@ class HMM(AbstractFamilyModel):
     - `start`: how the emission of a start is drawn when `fit` is not told: as that of a mixture, by an `AbstractInit`.
 
     Data are `[n, T, d]`, or `Sequences` where lengths differ or steps were not observed; weights are those of
-    sequences. Steps whose row is NaN throughout count as not observed, single missing entries are for families that
-    take them: `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, and a `jaxem.Product` of these, whose
-    other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that of whole sequences, and the
-    tolerance of a fit is a gain for each sequence. A state that no step comes from any more cannot be reached: the fit
-    has status `degenerate_component`.
+    sequences. A regression takes `jaxem.Responses` with covariates `[n, T, p]` and responses `[n, T]`, as they are or
+    in `Sequences`. Steps whose row (or response) is NaN throughout count as not observed, single missing entries are
+    for families that take them: `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, and a `jaxem.Product`
+    of these, whose other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that of whole
+    sequences, and the tolerance of a fit is a gain for each sequence. A state that no step comes from any more cannot
+    be reached: the fit has status `degenerate_component`.
 
     Baum, Petrie, Soules and Weiss (1970); Zucchini, MacDonald and Langrock (2016).
 
@@ -138,10 +139,14 @@ class HMM(AbstractFamilyModel):
 
     def rows(self, data):
         sequences = as_sequences(data)
-        return sequences.rows(sequences.seen())
+        return self.emission.read(sequences.rows(sequences.seen()))
 
     def row_weights(self, data, weights):
         return jnp.where(as_sequences(data).seen().T, weights[None, :], 0).reshape(-1)
+
+    def observed(self, data):
+        """The number of steps of each sequence of which something was observed."""
+        return jnp.sum(as_sequences(data).seen(), 1, dtype=jnp.int32)
 
     def log_base(self, data):
         return jnp.sum(self._log_bases(data), 0)
@@ -174,7 +179,7 @@ class HMM(AbstractFamilyModel):
     def potentials(self, natural: HMMNatural, data: PyTree) -> PyTree:
         sequences, k = as_sequences(data), self.num_states
         (n, steps), seen, ended = sequences.shape, sequences.seen(), sequences.ended()
-        own = self.emission.potentials(natural.emission, sequences.rows(seen))
+        own = self.emission.potentials(natural.emission, self.emission.read(sequences.rows(seen)))
         hidden = self.emission.latent
 
         def by_step(leaf: Array, at: int) -> Array:
@@ -318,8 +323,9 @@ class HMM(AbstractFamilyModel):
 
     # Starts and coordinates
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
         """The emission of a mixture of all steps, and random transitions that stay put to a random extent."""
+        data, weights = for_start(data, weights)
         k, dtype = self.num_states, weights.dtype
         of_emission, of_rows, of_stay = jax.random.split(key, 3)
         mixture = Mixture(self.emission, k, start=self.start)
@@ -376,6 +382,12 @@ class HMM(AbstractFamilyModel):
         """Smoothed probabilities of the states of every step given the whole sequence; 0 after its end."""
         factors, ended = self._states(params, data)
         return jnp.transpose(forward_backward(*factors, ended, True)[0].local, (2, 0, 1))
+
+    @question
+    def entropy(self, params: HMMParams, data: PyTree) -> Float[Array, " n"]:
+        """Entropy of the path of states of each sequence given its observations, in nats."""
+        factors, ended = self._states(params, data)
+        return path_entropy(*factors, ended)
 
     @question
     def filter(self, params: HMMParams, data: PyTree) -> Float[Array, "n T k"]:
@@ -478,7 +490,7 @@ class HMM(AbstractFamilyModel):
 
         def check(params: Any, data: PyTree) -> None:
             sequences = as_sequences(data)
-            self.emission.check_shape(params, sequences.rows(sequences.seen()))
+            self.emission.check_shape(params, self.emission.read(sequences.rows(sequences.seen())))
 
         jax.eval_shape(check, params.emission, data)
 
@@ -488,6 +500,7 @@ class HMM(AbstractFamilyModel):
     def check(self, data: Any, weights: Any) -> None:
         if hasattr(data, "labels"):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
+        self.emission.check_members(self.num_states)
         sequences = as_sequences(data)
         sequences.check()
         seen = np.asarray(sequences.seen())
@@ -506,7 +519,7 @@ class HMM(AbstractFamilyModel):
         index = np.where(seen, np.arange(n * steps).reshape(n, steps), np.flatnonzero(seen)[0]).reshape(-1)
         table = jax.tree.map(lambda a: np.asarray(a).reshape(n * steps, *np.shape(a)[2:])[index], sequences.values)
         try:
-            check(table)
+            check(self.emission.read(table))
         except DataError as error:
             raise DataError(f"{error} (row r is step r % {steps} of sequence r // {steps})") from None
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxem import _bijections as bijections
-from jaxem._door import for_question
+from jaxem._door import for_question, for_start
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractConjugateModel
 from jaxem._paths import covers, leaf_name
@@ -148,6 +148,10 @@ class LDA(AbstractConjugateModel):
             jnp.broadcast_to(natural.log_normalizer, (n,)),
         )
 
+    def observed(self, data: Documents) -> Array:
+        """1 for each document, 0 for one without words: given the topics, documents are what is independent."""
+        return jnp.any(jnp.asarray(data.counts) > 0, -1).astype(jnp.int32)
+
     def log_base(self, data: Documents) -> Float[Array, " n"]:
         known = (data.words >= 0) & (data.words < self.vocabulary_size) & (data.counts >= 0)
         return jnp.where(jnp.all(known, -1), jnp.zeros((), data.counts.dtype), -jnp.inf)
@@ -236,15 +240,16 @@ class LDA(AbstractConjugateModel):
         value = 1 / self.num_topics if self.concentration is None else self.concentration
         return jnp.asarray(value, dtype)
 
-    def init(self, key, data: Documents, weights) -> LDAParams:
+    def init(self, key, data: Documents, weights=None) -> LDAParams:
         """Topics halfway between the words of a random document and those of all, each entry perturbed."""
+        data, weights = for_start(data, weights)
         choose, perturb = jax.random.split(key)
         dtype, (k, v) = weights.dtype, (self.num_topics, self.vocabulary_size)
         tiny = jnp.finfo(dtype).tiny
         sizes = weights * jnp.sum(data.counts, -1)
         score = jnp.log(jnp.maximum(sizes, tiny)) + jax.random.gumbel(choose, sizes.shape, dtype)
-        _, seeds = jax.lax.top_k(score, min(k, sizes.shape[0]))
-        seeds = seeds[jnp.arange(k) % seeds.shape[0]]
+        best, seeds = jax.lax.top_k(jnp.where(sizes > 0, score, -jnp.inf), min(k, sizes.shape[0]))
+        seeds = jnp.where(best > -jnp.inf, seeds, seeds[0])[jnp.arange(k) % seeds.shape[0]]
         overall = jnp.zeros(v, dtype).at[data.words].add(data.counts * weights[:, None])
         topic = jnp.arange(k)[:, None]
         own = jnp.zeros((k, v), dtype).at[topic, data.words[seeds]].add(data.counts[seeds])

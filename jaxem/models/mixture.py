@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
+from jaxem._door import for_start
 from jaxem._errors import MissingCapabilityError
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
 from jaxem.families._counts import clamped_log
@@ -83,7 +84,7 @@ class Mixture(AbstractMixture):
         return Mixture(family, self.num_components, self.weights_prior, self.frozen, self.start)
 
     def rows(self, data):
-        return data.rows if isinstance(data, Labelled) else data
+        return self.family.read(data.rows if isinstance(data, Labelled) else data)
 
     def natural(self, params: MixtureParams) -> MixtureNatural:
         return MixtureNatural(clamped_log(params.weights), self.family.natural(params.components))
@@ -158,7 +159,10 @@ class Mixture(AbstractMixture):
 
     # Starts
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
+        data, weights = for_start(data, weights)
+        rows = self.rows(data)
+        data = Labelled(rows, data.labels) if isinstance(data, Labelled) else rows
         # The key of the family is another than those that choose its points.
         return self.start(self._for_starts(jax.random.fold_in(key, 1)), key, data, weights)
 
@@ -209,6 +213,7 @@ class Mixture(AbstractMixture):
         return {"weights": "simplex", **super().domains}
 
     def check(self, data: Any, weights: Any) -> None:
+        self.family.check_members(self.num_components)
         super().check(data, weights)
         self.check_enough(num_rows(data), weights)
         if isinstance(data, Labelled):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxem._door import question
+from jaxem._door import for_start, question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
-from jaxem.families import AbstractFamily, OneOf
+from jaxem.families import AbstractFamily
 from jaxem.families._frame import Frame
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import not_finite, num_rows
@@ -84,7 +84,7 @@ class MixtureOfExperts(AbstractMixture):
 
     def rows(self, data):
         data = data.rows if isinstance(data, Labelled) else data
-        return data.rows if isinstance(data, Gated) else data
+        return self.family.read(data.rows if isinstance(data, Gated) else data)
 
     def covariates(self, data: PyTree) -> Float[Array, "n q"]:
         """What the gate sees."""
@@ -149,7 +149,8 @@ class MixtureOfExperts(AbstractMixture):
 
     # Starts
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
+        data, weights = for_start(data, weights)
         plain = self.rows(data)
         labelled = Labelled(plain, data.labels) if isinstance(data, Labelled) else plain
         drawn = Mixture(self.family, self.num_components, start=self.start).init(key, labelled, weights)
@@ -193,6 +194,12 @@ class MixtureOfExperts(AbstractMixture):
         """The weight of each expert given the covariates alone, `[n, k]`."""
         return jnp.exp(self.log_weights(params.gate, data)).T
 
+    def sample(self, key, params, n):
+        raise MissingCapabilityError(
+            "MixtureOfExperts says how rows follow from the covariates of its gate, and has no distribution of these "
+            "to draw rows from"
+        )
+
     def check_shape(self, params, data):
         check_gate(data.rows if isinstance(data, Labelled) else data)
         width, found = params.gate.shape[1], self.covariates(data).shape
@@ -213,13 +220,12 @@ class MixtureOfExperts(AbstractMixture):
     def check(self, data: Any, weights: Any) -> None:
         inner = data.rows if isinstance(data, Labelled) else data
         check_gate(inner)
+        self.family.check_members(self.num_components)
         super().check(data, weights)
         if isinstance(inner, Gated):
             inner.check(self.gate_deviation is None)
         n = num_rows(data)
         self.check_enough(n, weights)
-        if isinstance(self.family, OneOf) and len(self.family.names) != self.num_components:
-            raise DataError(f"OneOf has {len(self.family.names)} members, not num_components={self.num_components}")
         if isinstance(data, Labelled):
             data.check(n, self.num_components)
 

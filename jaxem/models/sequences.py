@@ -6,17 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
+from jaxem._convert import as_data
 from jaxem._errors import DataError
+from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import trailing
 
 
 class Sequences(NamedTuple):
     """Sequences of rows, padded to a common length `T`.
 
-    - `values`: `[n, T, d]`, or a tree of arrays with leading axes `[n, T]` for families that take one.
+    - `values`: `[n, T, d]`, or a tree of arrays with leading axes `[n, T]` for families that take one, such as
+        `jaxem.Responses` or `jaxem.Interval`.
     - `lengths`: integers `[n]`, from 1 to `T`; `None` if all are `T`. What is in `values` beyond does not matter.
     - `observed`: `[n, T]`, false at the steps of which nothing was observed; `None` if there are none but those whose
-        row is NaN throughout.
+        row (of a regression, whose response) is NaN throughout.
 
     **Example**
 
@@ -37,11 +40,15 @@ class Sequences(NamedTuple):
         """From a list of arrays `[T_i, d]` (or of trees of arrays with leading axis `T_i`), and of masks `[T_i]`."""
         if not len(sequences):
             raise DataError("there are no sequences")
-        tables = [jax.tree.map(np.asarray, sequence) for sequence in sequences]
+        tables = [
+            jax.tree.map(np.asarray, as_data(sequence, f"sequences[{i}]")) for i, sequence in enumerate(sequences)
+        ]
         lengths = []
         for i, table in enumerate(tables):
             shapes = [leaf.shape for leaf in jax.tree.leaves(table)]
-            if any(len(shape) < 2 for shape in shapes) or len({shape[0] for shape in shapes}) != 1 or not shapes[0][0]:
+            least = 2 if isinstance(table, np.ndarray) else 1
+            short = any(len(shape) < least or 0 in shape for shape in shapes)
+            if short or len({shape[0] for shape in shapes}) != 1 or not shapes[0][0]:
                 shape = shapes[0] if len(shapes) == 1 else shapes
                 raise DataError(
                     f"sequences: number {i} has shape {shape}; each must be a table [steps, columns] of at least one "
@@ -80,7 +87,7 @@ class Sequences(NamedTuple):
     def seen(self) -> Bool[Array, "n T"]:
         """The steps that have an observation."""
         found = jnp.zeros(self.shape, bool)
-        for leaf in jax.tree.leaves(self.values):
+        for leaf in map(jnp.asarray, jax.tree.leaves(_responses(self.values))):
             found = found | jnp.any(~jnp.isnan(leaf), tuple(range(2, leaf.ndim)))
         if self.observed is not None:
             found = found & jnp.asarray(self.observed).astype(bool)
@@ -104,7 +111,8 @@ class Sequences(NamedTuple):
     def check_shape(self) -> None:
         """Raise `DataError` for shapes that do not fit together."""
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(self.values)]
-        if any(len(shape) < 3 for shape in shapes) or len({shape[:2] for shape in shapes}) != 1:
+        least = 2 if isinstance(self.values, dict | tuple) else 3
+        if any(len(shape) < least for shape in shapes) or len({shape[:2] for shape in shapes}) != 1:
             raise DataError(
                 f"values must have shape [sequences, steps, columns], got {shapes[0] if len(shapes) == 1 else shapes}; "
                 "for one sequence pass x[None], for a single column x[..., None]"
@@ -131,6 +139,12 @@ class Sequences(NamedTuple):
             observed = np.asarray(self.observed)
             if not np.isin(observed, (0, 1)).all():
                 raise DataError("observed must be true or false (1 or 0) for every step")
+
+
+def _responses(values: PyTree) -> PyTree:
+    """What is random of a step: all but the covariates of a regression."""
+    regression = lambda node: isinstance(node, Responses)  # noqa: E731
+    return jax.tree.map(lambda node: node.y if regression(node) else node, values, is_leaf=regression)
 
 
 def as_sequences(data: PyTree) -> Sequences:

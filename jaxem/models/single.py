@@ -59,7 +59,7 @@ class Single(AbstractFamilyModel):
         return self.family.prepare(natural)
 
     def potentials(self, natural: PyTree, data: PyTree) -> PyTree:
-        own = self.family.potentials(natural, data)
+        own = self.family.potentials(natural, self.rows(data))
         if self.family.latent is None:
             return own
         return NestedTree(jnp.zeros((1, num_rows(data)), jax.tree.leaves(own)[0].dtype), own)
@@ -73,7 +73,7 @@ class Single(AbstractFamilyModel):
     def log_prior(self, params):
         return self.family.log_prior(self._many(params)).astype(jax.tree.leaves(params)[0].dtype)
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
         return self._one(Mixture(self.family, 1, start=self.start).init(key, data, weights).components)
 
     def unconstrain(self, params):
@@ -144,7 +144,11 @@ class Single(AbstractFamilyModel):
         return self.family.domains
 
     def check_shape(self, params, data):
-        self.family.check_shape(jax.eval_shape(self._many, params), data)
+        self.family.check_shape(jax.eval_shape(self._many, params), self.rows(data))
+
+    def check(self, data: Any, weights: Any) -> None:
+        self.family.check_members(1)
+        super().check(data, weights)
 
     def _one(self, tree: PyTree) -> PyTree:
         return self._mapped(tree, lambda leaf: leaf[0])

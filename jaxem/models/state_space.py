@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._door import question
+from jaxem._door import for_start, question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractLinearModel, unreduced
 from jaxem.families._columns import Columns
@@ -437,14 +437,19 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         each = 10 * q * q + 10 * q + 3 * d + (4 * d * (d + q) if self._entrywise else 0)
         return self._steps * (3 * d + lanes * each)
 
+    def observed(self, data):
+        """The number of steps of each sequence of which something was observed."""
+        return jnp.sum(jnp.any(observed_entries(as_sequences(data)) > 0, -1), 1, dtype=jnp.int32)
+
     def num_parameters(self, params):
         """Number of free parameters, less the dimension of the changes of basis that leave the model as it is."""
         return super().num_parameters(params) - unidentified(self, params)
 
     # Starts
 
-    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array) -> StateSpaceParams:
+    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array | None = None) -> StateSpaceParams:
         """States guessed from the principal components of the last few steps, with noise; then one M-step."""
+        data, weights = for_start(data, weights)
         q, dtype = self.state_dim, as_sequences(data).values.dtype
         d, flat, eye = as_sequences(data).values.shape[2], jnp.zeros((q, q), dtype), jnp.eye(q, dtype=dtype)
         empty = StateSpaceParams(

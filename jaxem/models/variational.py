@@ -5,7 +5,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractConjugateModel, AbstractLinearModel, AbstractModel, Reduce, collect, unreduced
+from jaxem._model import (
+    AbstractConjugateModel,
+    AbstractLinearModel,
+    AbstractModel,
+    Reduce,
+    collect,
+    for_start,
+    unreduced,
+)
 from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
 
 
@@ -72,7 +80,8 @@ class Variational(AbstractLinearModel):
     def log_prior(self, params):
         return -self.model.kl(params)
 
-    def init(self, key, data, weights):
+    def init(self, key, data, weights=None):
+        data, weights = for_start(data, weights)
         return self.lift(self.model.init(key, data, weights), data, weights)
 
     def unconstrain(self, params):
@@ -92,6 +101,9 @@ class Variational(AbstractLinearModel):
 
     def potentials(self, natural, data):
         return self.model.potentials(natural, data)
+
+    def observed(self, data):
+        return self.model.observed(data)
 
     def log_base(self, data):
         return self.model.log_base(data)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from jaxem._door import question
 from jaxem._model import AbstractModel, weighted_sum
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
 
@@ -25,11 +25,15 @@ def aic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
     >>> round(float(jaxem.selection.aic(model, fit.params, x)))
     2283
     """
-    return -2 * model.log_likelihood(params, data, weights) + 2.0 * model.num_parameters(params)
+    log_likelihood = model.log_likelihood(params, data, weights)
+    return -2 * log_likelihood + 2 * _num_parameters(model, params, log_likelihood)
 
 
 def bic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None) -> Array:
-    """The Bayesian criterion, `-2 log L + p log n` with `n` the total weight of the rows (Schwarz 1978).
+    """The Bayesian criterion, `-2 log L + p log n` with `n = model.num_observations(data, weights)` (Schwarz 1978).
+
+    That is the total weight of what was observed: rows with at least one entry, steps of sequences of which something
+    was observed (each with the weight of its sequence), documents with words.
 
     **Example**
 
@@ -41,14 +45,15 @@ def bic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
     2322
     """
     log_likelihood = model.log_likelihood(params, data, weights)
-    total = float(num_rows(data)) if weights is None else jnp.sum(jnp.asarray(weights, log_likelihood.dtype))
-    return -2 * log_likelihood + float(model.num_parameters(params)) * jnp.log(total)
+    total = model.num_observations(data, weights).astype(log_likelihood.dtype)
+    return -2 * log_likelihood + _num_parameters(model, params, log_likelihood) * jnp.log(total)
 
 
 def icl(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None) -> Array:
-    """The integrated completed likelihood: `bic` plus twice the entropy of the posterior of the latents.
+    """The integrated completed likelihood: `bic` plus twice the entropy of the posterior of the discrete latents.
 
-    It asks for components that do not overlap (Biernacki, Celeux and Govaert 2000).
+    It asks for components that do not overlap (Biernacki, Celeux and Govaert 2000). The entropy is that of components
+    given rows, or of whole paths given sequences; what else a family hides does not count.
 
     **Example**
 
@@ -62,12 +67,16 @@ def icl(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
     return bic(model, params, data, weights) + 2 * _entropy(model, params, data, weights)
 
 
-@eqx.filter_jit
+def _num_parameters(model: AbstractModel, params: PyTree, like: Array) -> Array:
+    return jnp.asarray(model.num_parameters(params)).astype(like.dtype)
+
+
+@question
 def _entropy(model: AbstractModel, params: PyTree, data: PyTree, weights: Any) -> Array:
     n, dtype = num_rows(data), jax.tree.leaves(params)[0].dtype
     w = jnp.ones(n, dtype) if weights is None else jnp.asarray(weights, dtype)
 
     def one(chunk, w, index):
-        return (), weighted_sum(w, model.latent.entropy(model.expectation(params, chunk)[0]))
+        return (), weighted_sum(w, model.entropy(params, chunk))
 
     return sum_chunks(one, data, w, chunk_rows(n, model.floats_per_row(params)))[1]

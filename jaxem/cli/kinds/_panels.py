@@ -48,10 +48,10 @@ def bernoulli(view: View) -> Panel:
 
 def categorical(view: View) -> Panel:
     """Probabilities `[k, d, c]` as shaded cells, the categories of a column side by side."""
-    probabilities = np.asarray(view.members.probabilities)
-    k, d, c = probabilities.shape
-    names = [f"{column}={level}" for column in view.columns for level in range(c)]
-    return _profiles(view, probabilities.reshape(k, d * c), names, "probability")
+    probabilities, levels = np.asarray(view.members.probabilities), view.options["num_categories"]
+    names = [f"{column}={level}" for column, own in zip(view.columns, levels, strict=True) for level in range(own)]
+    own = np.concatenate([probabilities[:, j, :own] for j, own in enumerate(levels)], 1)
+    return _profiles(view, own, names, "probability")
 
 
 def _profiles(view: View, values: Any, columns: Sequence[str], name: str) -> Panel:

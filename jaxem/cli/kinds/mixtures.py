@@ -15,6 +15,7 @@ from jaxem.cli.kinds._kind import (
     describe_gaussians,
     incomplete,
     means_and_deviations,
+    numbered,
 )
 
 
@@ -56,6 +57,20 @@ def _describe_student(view: View) -> tuple[str, dict[str, list[str]]]:
 def _describe_negative_binomial(view: View) -> tuple[str, dict[str, list[str]]]:
     mean, theta = np.asarray(view.members.mean, float), np.asarray(view.members.theta, float)
     return means_and_deviations(mean, np.sqrt(mean + mean**2 / theta))
+
+
+def _levels(x: np.ndarray) -> list[int]:
+    """How many categories each column has."""
+    return [1 + int(largest) for largest in np.max(x, 0, initial=0, where=~np.isnan(x))]
+
+
+def _describe_categorical(view: View) -> tuple[str, dict[str, list[str]]]:
+    p, levels = np.asarray(view.members.probabilities, float), view.options["num_categories"]
+    cells = [
+        ["/".join(f"{value:.2f}" for value in column[:own]) for column, own in zip(row, levels, strict=True)]
+        for row in p
+    ]
+    return "probabilities of 0/1/...", numbered(cells)
 
 
 MIXTURES = {
@@ -107,10 +122,10 @@ MIXTURES = {
     ),
     "categorical-mixture": Kind(
         title="Categorical mixture",
-        options=lambda covariance, x: {"num_categories": 1 + int(np.max(x, initial=1, where=~np.isnan(x)))},
+        options=lambda covariance, x: {"num_categories": _levels(x)},
         build=_mixture("Categorical"),
         layout=_layout("CategoricalParams", "probabilities"),
-        describe=describe_field("probabilities", "probabilities of 0/1/...", "{:.2f}"),
+        describe=_describe_categorical,
         panel=panels.categorical,
         missing=incomplete,
     ),

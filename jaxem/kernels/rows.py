@@ -1,0 +1,39 @@
+"""Which rows of a table count."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxem.kernels.linalg import matmul
+
+_WIDEST = 2048  # columns of the table that the rows are laid out in
+
+
+def cumulative_sum(mass: Float[Array, " n"]) -> Float[Array, " n"]:
+    """`jnp.cumsum` as two small matrix products: the built-in takes a second to compile on a CPU."""
+    n = mass.shape[0]
+    side = math.isqrt(n - 1) + 1
+    table = jnp.pad(mass, (0, side * side - n)).reshape(side, side)
+    upper = jnp.triu(jnp.ones((side, side), mass.dtype))
+    before = matmul(jnp.sum(table, 1), upper - jnp.eye(side, dtype=mass.dtype))
+    return (matmul(table, upper) + before[:, None]).reshape(-1)[:n]
+
+
+def of_positive_weight(weights: Float[Array, " n"]) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+    """The numbers of the rows of positive weight, in order and with zeros behind them, and how many there are."""
+    n = weights.shape[0]
+    side = min(math.isqrt(n - 1) + 1, _WIDEST)
+    length = -(-n // side)
+    table = jnp.pad((weights > 0).astype(jnp.float32), (0, length * side - n)).reshape(length, side)
+    # Whole numbers that single precision holds: those within a row of the table.
+    inside = matmul(table, jnp.triu(jnp.ones((side, side), jnp.float32))).astype(jnp.int32)
+    before = jnp.sum(jnp.where(jnp.tri(length, k=-1, dtype=bool), inside[None, :, -1], 0), 1, dtype=jnp.int32)
+    place = (inside + before[:, None]).reshape(-1)[:n]
+    rows = jnp.arange(n, dtype=jnp.int32)
+    order = (
+        jnp.zeros(n, jnp.int32)
+        .at[jnp.where(weights > 0, place - 1, n + rows)]
+        .set(rows, mode="drop", unique_indices=True, wrap_negative_indices=False)
+    )
+    return order, place[-1]
