@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
-from jaxem.families._counts import clamped_log
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, require
 from jaxem.families.priors import Dirichlet
+from jaxem.kernels import exclusion
 
 
 class CategoricalParams(NamedTuple):
@@ -55,7 +55,7 @@ class Categorical(AbstractFamily):
     # The linear map
 
     def natural(self, params: CategoricalParams) -> CategoricalNatural:
-        return CategoricalNatural(clamped_log(params.probabilities))
+        return CategoricalNatural(exclusion.log(params.probabilities))
 
     def coefficients(self, natural: CategoricalNatural) -> Float[Array, "k p"]:
         log = natural.log_probabilities

@@ -10,10 +10,9 @@ from jaxtyping import Array, Float, Int
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractConjugateModel, covers, leaf_name
-from jaxem.families._counts import clamped_log
 from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
-from jaxem.kernels import dirichlet
+from jaxem.kernels import dirichlet, exclusion
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import MeanField, MeanFieldTree
 from jaxem.models.documents import Documents
@@ -130,7 +129,7 @@ class LDA(AbstractConjugateModel):
     # The linear map
 
     def natural(self, params: LDAParams) -> LDANatural:
-        return self._natural(clamped_log(params.topics), params.concentration)
+        return self._natural(exclusion.log(params.topics), params.concentration)
 
     def _natural(self, log_topics: Array, concentration: Array) -> LDANatural:
         alpha = jnp.broadcast_to(concentration, (self.num_topics,))
@@ -350,7 +349,7 @@ def _completion(params: LDAParams, proportions: Array, held_out: Documents) -> A
     def one(pair: Any) -> Array:
         share, document = pair
         found = matmul(topics.T[document.words], share)
-        return jnp.sum(jnp.where(document.counts > 0, document.counts * clamped_log(found), 0))
+        return jnp.sum(jnp.where(document.counts > 0, document.counts * exclusion.log(found), 0))
 
     total = jnp.sum(jax.lax.map(one, (proportions, held_out), batch_size=_ROWS))
     return jnp.exp(-total / jnp.sum(held_out.counts))
