@@ -28,7 +28,7 @@ def log_to_free(p: Array) -> Array:
 
 
 def log_ratio_to_free(log: Array, last: Array, largest: Array) -> Array:
-    """Of `log_to_free`, coordinates relative to the `last` one; to what is nothing beside the `largest` if that is 0."""
+    """Of `log_to_free`, coordinates relative to the `last` one; to nothing beside the `largest` if that is 0."""
     beyond = 2.0 * jnp.finfo(log.dtype).maxexp  # e to minus this is 0, with room to spare
     base = jnp.where(last <= -_GONE, largest - beyond, last)
     return jnp.where(log <= -_GONE, -_GONE, log - base)

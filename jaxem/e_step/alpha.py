@@ -78,7 +78,11 @@ class Alpha(AbstractEStep):
         other = model.potentials(natural, data)
         # In the exact form the weight of the current parameters is c, that of the outer ones 1 - c.
         push = c if self.form == "past" else c - 1
-        mixed = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a) & possible(b), a + push * (a - b), a), potentials, other)
+
+        def mix(a, b):
+            return jnp.where(jnp.isfinite(a) & possible(b), a + push * (a - b), a)
+
+        mixed = jax.tree.map(mix, potentials, other)
         moments, _ = model.latent.expectation(mixed)
         return moments, value
 

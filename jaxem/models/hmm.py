@@ -226,9 +226,7 @@ class HMM(AbstractFamilyModel):
         from jaxem.m_step._ascent import newton_step
 
         def q(transition):
-            return jnp.sum(first * exclusion.log(stationary(transition))) + jnp.sum(
-                moves * exclusion.log(transition)
-            )
+            return jnp.sum(first * exclusion.log(stationary(transition))) + jnp.sum(moves * exclusion.log(transition))
 
         moves = jnp.where(self._moves.free(), moves, 0)
         begin = jnp.where(q(estimate) >= q(current), estimate, current)
