@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import Any, ClassVar, NamedTuple, final
 
@@ -11,7 +12,7 @@ from jaxem._errors import MissingCapabilityError
 from jaxem.families._design import Design, check_design
 from jaxem.families._family import AbstractFamily
 from jaxem.families.responses import Responses
-from jaxem.kernels import linalg
+from jaxem.kernels import far, linalg
 from jaxem.kernels.branch import refine_if
 
 
@@ -61,6 +62,7 @@ class LinearRegression(AbstractFamily):
     floor: float = eqx.field(static=True, default=1e-12)
     _design: Design | None = None
     _anchor: RegressionParams | None = None
+    _heavy: bool = eqx.field(static=True, default=False)  # squares alone count, as under the tails of a Student t
 
     parameters: ClassVar[tuple[str, ...]] = ("coefficients", "variance")
 
@@ -79,7 +81,7 @@ class LinearRegression(AbstractFamily):
         return RegressionNatural(-jnp.log(params.variance) / 2, -precision / 2, linear, quadratic)
 
     def potentials(self, natural: RegressionNatural, x: Any) -> Float[Array, "k n"]:
-        covariates, residual = self._residuals(x, natural.linear)
+        covariates, residual, _ = self._residuals(x, natural.linear)
         return (
             natural.log_det[:, None]
             + residual * (natural.squared[:, None] * residual + linalg.matmul(natural.linear, covariates))
@@ -91,21 +93,35 @@ class LinearRegression(AbstractFamily):
 
     def log_base(self, x: Any) -> Float[Array, " n"]:
         scale = jnp.ones((), x.x.dtype) if self._design is None else self._design.scale
-        return jnp.full(x.y.shape, -math.log(2 * math.pi) / 2 - jnp.log(scale), x.x.dtype)
+        base = jnp.full(x.y.shape, -math.log(2 * math.pi) / 2 - jnp.log(scale), x.x.dtype)
+        distant = None if self._anchor is None else self._residuals(x, self._anchor.coefficients)[2]
+        return base if distant is None else jnp.where(distant, -jnp.inf, base)
 
     def _about(self, params: RegressionParams) -> RegressionParams:
         if self._anchor is not None:
             return self._anchor
         return RegressionParams(jnp.zeros_like(params.coefficients), jnp.ones_like(params.variance))
 
-    def _residuals(self, x: Responses, like: Array) -> tuple[Float[Array, "p n"], Float[Array, "k n"]]:
-        """Covariates, and residuals at the anchor over its standard deviation."""
-        design = self._here(x)
+    def _residuals(self, x: Responses, like: Array) -> tuple[Float[Array, "p n"], Float[Array, "k n"], Any]:
+        """Covariates, residuals at the anchor over its standard deviation, and which rows had to be brought near.
+
+        None in the coordinates of data that hold them.
+        """
+        design, scoring = self._here(x), self._design is None and self._anchor is not None
+        beyond = None
+        if scoring:
+            both, beyond = far.within_squares(jnp.concatenate([x.x, x.y[:, None]], 1))
+            x = x._replace(x=both[:, :-1], y=both[:, -1])
         covariates, y = design.covariates(x.x), design.responses(x)[None]
         if self._anchor is None:
-            return covariates, jnp.broadcast_to(y, (like.shape[0], y.shape[1]))
+            return covariates, jnp.broadcast_to(y, (like.shape[0], y.shape[1])), None
         residual = y - linalg.matmul(self._anchor.coefficients, covariates)
-        return covariates, residual / jnp.sqrt(self._anchor.variance)[:, None]
+        residual = residual / jnp.sqrt(self._anchor.variance)[:, None]
+        if not scoring:
+            return covariates, residual, None
+        reach = far.square_reach(y.dtype) if self._heavy else far.normal_reach(y.dtype)
+        residual, distant = far.within_reach(residual[:, None], reach)
+        return covariates, residual[:, 0], beyond | distant
 
     def _here(self, x: Responses) -> Design:
         return Design.plain(x) if self._design is None else self._design
@@ -144,7 +160,7 @@ class LinearRegression(AbstractFamily):
 
     def framed(self, design: Design) -> "LinearRegression":
         """The family in these coordinates."""
-        return LinearRegression(self.floor, design)
+        return dataclasses.replace(self, _design=design, _anchor=None)
 
     def encode(self, params):
         if self._design is None:
@@ -157,7 +173,7 @@ class LinearRegression(AbstractFamily):
         return RegressionParams(self._design.decode(params.coefficients), params.variance * self._design.scale**2)
 
     def at(self, params):
-        return LinearRegression(self.floor, self._design, jax.lax.stop_gradient(params))
+        return dataclasses.replace(self, _anchor=jax.lax.stop_gradient(params))
 
     def translate(self, stats, source):
         if self._anchor is None:
