@@ -12,6 +12,7 @@ from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._loop import Problem, State, begin, enter, evaluate, on_accurate_kernel, rehearse, resume, step
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
+from jaxem._weights import present
 from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem.e_step import Expectation
 from jaxem.kernels.chunks import num_rows
@@ -110,6 +111,7 @@ def solve(
     algorithm, adjoint = algorithm or default_algorithm(model), adjoint or Implicit()
     dtype = _float_dtype(params, data)
     w = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
+    data = data if weights is None else present(data, w)
 
     reduce = unreduced if axis_name is None else lambda tree: jax.lax.psum(tree, axis_name)
 

@@ -173,6 +173,7 @@ class AbstractGLM(AbstractFamily):
         slope = self.mean_and_slope(rough, size)[1]
         # As much as one row says, so that members with few rows stay near where they were.
         least = jnp.sum(jnp.sum(each, 0, keepdims=True) * slope) / z.shape[0]
+        least = jnp.where(least > 0, least, 1)  # without any row all stay where they are
 
         def fitted(weight, working):
             gram = einsum("kn,ni,nj->kij", weight, z, z) + least * jnp.eye(p, dtype=z.dtype)[None]

@@ -149,12 +149,16 @@ class Gaussian(AbstractFamily):
         return natural._replace(log_det=natural.log_det + constant)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        brought_near = None if self._anchor is None else self._whitened(x)[1]
+        base = self.log_constant(x)
+        return base if brought_near is None else jnp.where(brought_near, -jnp.inf, base)
+
+    def log_constant(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        """`log_base` of rows as far away as they may be."""
         d = x.shape[1]
         constant = -d / 2 * math.log(2 * math.pi)
         jacobian = 0 if self._frame is None else jnp.sum(jnp.log(self._frame.scale))
-        base = jnp.full(x.shape[0], constant - jacobian, x.dtype)
-        brought_near = None if self._anchor is None else self._whitened(x)[1]
-        return base if brought_near is None else jnp.where(brought_near, -jnp.inf, base)
+        return jnp.full(x.shape[0], constant - jacobian, x.dtype)
 
     def _whitened(self, x: Float[Array, "n d"]) -> tuple[Float[Array, "k d n"], Any]:
         """Rows in the coordinates of each member's anchor, and which of them have been brought near.

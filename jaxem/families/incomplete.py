@@ -59,7 +59,7 @@ class Incomplete(AbstractWrapped):
         return jax.tree.map(lambda leaf: jnp.where(jnp.broadcast_to(known, leaf.shape), leaf, 0), potentials)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        missing, frame, base = jnp.isnan(x), self.family._frame, self.family.log_base(x)
+        missing, frame, base = jnp.isnan(x), self.family._frame, self.family.log_constant(x)
         if frame is not None:
             # Missing entries are integrated over in the coordinates of the loop.
             base = base + jnp.sum(jnp.where(missing, jnp.log(frame.scale)[None], 0), -1)

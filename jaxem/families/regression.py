@@ -81,7 +81,7 @@ class LinearRegression(AbstractFamily):
         return RegressionNatural(-jnp.log(params.variance) / 2, -precision / 2, linear, quadratic)
 
     def potentials(self, natural: RegressionNatural, x: Any) -> Float[Array, "k n"]:
-        covariates, residual, _ = self._residuals(x, natural.linear)
+        covariates, residual = self._brought_near(x)[0] or self._residuals(x, natural.linear)
         return (
             natural.log_det[:, None]
             + residual * (natural.squared[:, None] * residual + linalg.matmul(natural.linear, covariates))
@@ -92,36 +92,41 @@ class LinearRegression(AbstractFamily):
         return natural._replace(log_det=natural.log_det + constant)
 
     def log_base(self, x: Any) -> Float[Array, " n"]:
+        base, brought_near = self.log_constant(x), self._brought_near(x)[1]
+        return base if brought_near is None else jnp.where(brought_near, -jnp.inf, base)
+
+    def log_constant(self, x: Any) -> Float[Array, " n"]:
+        """`log_base` of rows as far away as they may be."""
         scale = jnp.ones((), x.x.dtype) if self._design is None else self._design.scale
-        base = jnp.full(x.y.shape, -math.log(2 * math.pi) / 2 - jnp.log(scale), x.x.dtype)
-        distant = None if self._anchor is None else self._residuals(x, self._anchor.coefficients)[2]
-        return base if distant is None else jnp.where(distant, -jnp.inf, base)
+        return jnp.full(x.y.shape, -math.log(2 * math.pi) / 2 - jnp.log(scale), x.x.dtype)
 
     def _about(self, params: RegressionParams) -> RegressionParams:
         if self._anchor is not None:
             return self._anchor
         return RegressionParams(jnp.zeros_like(params.coefficients), jnp.ones_like(params.variance))
 
-    def _residuals(self, x: Responses, like: Array) -> tuple[Float[Array, "p n"], Float[Array, "k n"], Any]:
-        """Covariates, residuals at the anchor over its standard deviation, and which rows had to be brought near.
-
-        None in the coordinates of data that hold them.
-        """
-        design, scoring = self._here(x), self._design is None and self._anchor is not None
-        beyond = None
-        if scoring:
-            both, beyond = far.within_squares(jnp.concatenate([x.x, x.y[:, None]], 1))
-            x = x._replace(x=both[:, :-1], y=both[:, -1])
+    def _residuals(self, x: Responses, like: Array) -> tuple[Float[Array, "p n"], Float[Array, "k n"]]:
+        """Covariates, and residuals at the anchor over its standard deviation."""
+        design = self._here(x)
         covariates, y = design.covariates(x.x), design.responses(x)[None]
         if self._anchor is None:
-            return covariates, jnp.broadcast_to(y, (like.shape[0], y.shape[1])), None
+            return covariates, jnp.broadcast_to(y, (like.shape[0], y.shape[1]))
         residual = y - linalg.matmul(self._anchor.coefficients, covariates)
-        residual = residual / jnp.sqrt(self._anchor.variance)[:, None]
-        if not scoring:
-            return covariates, residual, None
-        reach = far.square_reach(y.dtype) if self._heavy else far.normal_reach(y.dtype)
+        return covariates, residual / jnp.sqrt(self._anchor.variance)[:, None]
+
+    def _brought_near(self, x: Responses) -> tuple[tuple[Array, Array] | None, Any]:
+        """`_residuals` of rows that are not too far away, and which had to be brought near for that.
+
+        `None` twice in the coordinates of data that hold the rows.
+        """
+        if self._design is not None or self._anchor is None:
+            return None, None
+        both, beyond = far.within_squares(jnp.concatenate([x.x, x.y[:, None]], 1))
+        x = Responses(both[:, :-1], both[:, -1])
+        covariates, residual = self._residuals(x, self._anchor.coefficients)
+        reach = far.square_reach(residual.dtype) if self._heavy else far.normal_reach(residual.dtype)
         residual, distant = far.within_reach(residual[:, None], reach)
-        return covariates, residual[:, 0], beyond | distant
+        return (covariates, residual[:, 0]), beyond | distant
 
     def _here(self, x: Responses) -> Design:
         return Design.plain(x) if self._design is None else self._design
