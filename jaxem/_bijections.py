@@ -7,11 +7,31 @@ from jaxtyping import Array
 
 from jaxem.kernels.linalg import cholesky, inverse_lower, matmul, transpose
 
+# The logarithm, or log-odds, of what is exactly 0: `exp` of it is 0 in any precision, also after an extrapolation that
+# does not move it. It is small enough for lengths of steps, and for the digits of its neighbours.
+_GONE = 2.0**14
+
 
 def simplex_to_free(p: Array) -> Array:
-    """Additive log-ratios: `[..., k]` on the simplex to `[..., k - 1]` (Aitchison 1982)."""
-    log = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
-    return log[..., :-1] - log[..., -1:]
+    """Additive log-ratios: `[..., k]` on the simplex to `[..., k - 1]` (Aitchison 1982).
+
+    An entry that is exactly 0 stays so on the way back. Where that is the last one, ratios are those to the largest
+    entry, times a number that leaves nothing for it.
+    """
+    log = log_to_free(p)
+    return log_ratio_to_free(log[..., :-1], log[..., -1:], jnp.max(log, -1, keepdims=True))
+
+
+def log_to_free(p: Array) -> Array:
+    """Logarithms of numbers that are not negative; constant to JAX at 0."""
+    return jnp.where(p <= 0, -_GONE, jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)))
+
+
+def log_ratio_to_free(log: Array, last: Array, largest: Array) -> Array:
+    """Of `log_to_free`, coordinates relative to the `last` one; to nothing beside the `largest` if that is 0."""
+    beyond = 2.0 * jnp.finfo(log.dtype).maxexp  # e to minus this is 0, with room to spare
+    base = jnp.where(last <= -_GONE, largest - beyond, last)
+    return jnp.where(log <= -_GONE, -_GONE, log - base)
 
 
 def free_to_simplex(u: Array) -> Array:
@@ -21,8 +41,8 @@ def free_to_simplex(u: Array) -> Array:
 
 
 def positive_to_free(x: Array) -> Array:
-    """Logarithms of positive numbers of any shape; finite at 0."""
-    return jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny))
+    """Logarithms of positive numbers of any shape; finite at 0, which stays 0 on the way back."""
+    return log_to_free(x)
 
 
 def free_to_positive(u: Array) -> Array:
@@ -31,9 +51,8 @@ def free_to_positive(u: Array) -> Array:
 
 
 def unit_to_free(p: Array) -> Array:
-    """Log-odds of probabilities of any shape, each by itself; finite at 0 and 1."""
-    tiny = jnp.finfo(p.dtype).tiny
-    return jnp.log(jnp.maximum(p, tiny)) - jnp.log(jnp.maximum(1 - p, tiny))
+    """Log-odds of probabilities of any shape, each by itself; finite at 0 and 1, which stay so on the way back."""
+    return log_to_free(p) - log_to_free(1 - p)
 
 
 def free_to_unit(u: Array) -> Array:

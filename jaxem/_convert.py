@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError, PrecisionWarning
+from jaxem._weights import held
 
 _FLOATS = ("float32", "float64")
 
@@ -181,7 +182,7 @@ def as_integers(x: Any, name: str) -> Any:
 
 
 def as_weights(weights: Any, n: int, dtype: Any, name: str = "weights") -> Any:
-    """Weights `[n]` of rows, or `None`: finite, not negative, not all zero."""
+    """Weights `[n]` of rows, or `None`: finite, not negative, not all zero; in `dtype`, unless that is `None`."""
     if weights is None:
         return None
     traced = isinstance(weights, jax.Array) and not is_concrete(weights)
@@ -195,7 +196,7 @@ def as_weights(weights: Any, n: int, dtype: Any, name: str = "weights") -> Any:
         raise DataError(f"{name}: row {int(bad[0])} has weight {w[bad[0]]}; weights must be finite and not negative")
     if not w.any():
         raise DataError(f"{name} sum to zero; at least one row needs a positive weight")
-    return w.astype(dtype)
+    return w if dtype is None else held(w, dtype, rescale=False).values
 
 
 def float_dtype(tree: PyTree) -> Any:

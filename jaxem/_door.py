@@ -19,15 +19,20 @@ from jaxem._convert import as_data, as_weights, float_dtype, is_concrete
 from jaxem._domains import check_params
 from jaxem._errors import DataError
 from jaxem._fork import require_no_fork
+from jaxem._weights import held
 from jaxem.kernels.linalg import trailing
 
 
 class Admitted(NamedTuple):
-    """Data as a model takes them, weights `[n]` or `None`, and parameters of the same precision, if there are any."""
+    """Data as a model takes them, weights `[n]` or `None`, and parameters of the same precision, if there are any.
+
+    Weights are in units of `unit`; see `jaxem._weights.held`.
+    """
 
     data: PyTree
     weights: Any = None
     params: PyTree = None
+    unit: float = 1.0
 
 
 def for_fit(model: Any, data: Any, weights: Any = None, *, name: str = "data") -> Admitted:
@@ -35,10 +40,15 @@ def for_fit(model: Any, data: Any, weights: Any = None, *, name: str = "data") -
     require_no_fork()
     data = as_data(data, name, warn=True)
     n = count_rows(data, name)
-    weights = as_weights(weights, n, float_dtype(data))
+    weights, unit = as_weights(weights, n, None), 1.0
     data = without_absent(data, weights)
     model.check(jax.tree.map(np.asarray, data), weights)
-    return Admitted(data, weights)
+    if weights is not None:
+        given, dtype = weights, float_dtype(data)
+        weights, unit = held(given, dtype)
+        if unit != 1 and has_prior(model, data):
+            weights, unit = held(given, dtype, rescale=False)
+    return Admitted(data, weights, None, unit)
 
 
 def for_question(
@@ -93,6 +103,17 @@ def question(method: Callable) -> Callable:
     return ask
 
 
+def has_prior(model: Any, data: PyTree) -> bool:
+    """Whether the log prior density depends on the parameters."""
+    params = jax.eval_shape(model.init, jax.random.key(0), data)
+    prior: Any = jax.make_jaxpr(model.log_prior)(params).jaxpr
+    known = {id(variable) for variable in prior.invars}
+    for equation in prior.eqns:
+        if any(id(variable) in known for variable in equation.invars):
+            known.update(id(variable) for variable in equation.outvars)
+    return any(id(variable) in known for variable in prior.outvars)
+
+
 def count_rows(data: PyTree, name: str = "data") -> int:
     """How many rows there are: at least one."""
     leaves = jax.tree.leaves(data)
@@ -115,12 +136,24 @@ def without_absent(data: PyTree, weights: Any) -> PyTree:
 
 
 def without_unusable(model: Any, data: PyTree, weights: Array) -> PyTree:
-    """The same rows, but those of weight 0 that have no density at all as copies of one of positive weight.
+    """The same rows, but those of weight 0 whose numbers could reach a result as copies of one of positive weight.
 
-    Under a trace: 0 times NaN is no 0. Other rows of weight 0 stay, for derivatives with respect to their weight.
+    Under a trace: 0 times NaN or infinity is no 0, nor is what is so large that the square of its square overflows.
+    Other rows of weight 0 stay, for derivatives with respect to their weight.
     """
-    lost, first = (weights == 0) & model.unusable(data), jnp.argmax(weights > 0)
-    return jax.tree.map(lambda leaf: jnp.where(trailing(lost, leaf), leaf[first][None], leaf), data)
+    lost, first = model.unusable(data), jnp.argmax(weights > 0)
+    for leaf in jax.tree.leaves(data):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            huge = jnp.isfinite(leaf) & (jnp.abs(leaf) > float(jnp.finfo(leaf.dtype).max) ** 0.25)
+            lost = lost | jnp.any(huge, tuple(range(1, leaf.ndim)))
+    lost = lost & (weights == 0)
+
+    def replaced(leaf: Array) -> Array:
+        # Of several devices, one may have no row of positive weight.
+        copy = jnp.where(weights[first] > 0, leaf[first], jnp.zeros_like(leaf[first]))
+        return jnp.where(trailing(lost, leaf), copy[None], leaf)
+
+    return jax.tree.map(replaced, data)
 
 
 def in_one_precision(params: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:

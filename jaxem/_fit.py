@@ -143,7 +143,17 @@ def fit(
         search.run(blocks)
     else:
         search.race(racing, blocks)
-    return search.result(throw)
+    return _in_unit(search.result(throw), admitted.unit)
+
+
+def _in_unit(fit: Fit, unit: float) -> Fit:
+    """A fit under weights in units of `unit`, as one under the weights themselves."""
+    if unit == 1:
+        return fit
+    assert fit.restarts is not None
+    scaled = {name: getattr(fit, name) * unit for name in ("log_likelihood", "objective", "history")}
+    restarts = dataclasses.replace(fit.restarts, objective=fit.restarts.objective * unit)
+    return dataclasses.replace(fit, restarts=restarts, **scaled)
 
 
 def _on_device(leaf: Any) -> Array:

@@ -115,7 +115,7 @@ def solve(
     """
     _check_arguments(model, algorithm, termination, adjoint, tol, max_steps, key)
     algorithm, adjoint = algorithm or default_algorithm(model), adjoint or Implicit()
-    data, weights, params = for_question(model, params, data, weights, promote=False)
+    data, weights, params, _ = for_question(model, params, data, weights, promote=False)
     dtype = _float_dtype(params, data)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if jnp.result_type(leaf) != dtype else leaf, params)
     w = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)

@@ -7,6 +7,7 @@ from jaxtyping import Array, PyTree
 
 from jaxem._coordinates import vector
 from jaxem.e_step._e_step import AbstractEStep
+from jaxem.kernels.exclusion import possible
 
 _WARM_UP = 4  # plain steps before extrapolation begins
 _PERIOD = 20  # iterations between measurements of the rate, of two plain steps
@@ -77,7 +78,11 @@ class Alpha(AbstractEStep):
         other = model.potentials(natural, data)
         # In the exact form the weight of the current parameters is c, that of the outer ones 1 - c.
         push = c if self.form == "past" else c - 1
-        mixed = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a + push * (a - b), a), potentials, other)
+
+        def mix(a, b):
+            return jnp.where(jnp.isfinite(a) & possible(b), a + push * (a - b), a)
+
+        mixed = jax.tree.map(mix, potentials, other)
         moments, _ = model.latent.expectation(mixed)
         return moments, value
 

@@ -41,6 +41,7 @@ class Columns(NamedTuple):
             sums, total = reduce(sum_chunks(one, x, weights, _ROWS))
             return sums / jnp.where(total > 0, total, 1)
 
+        weights = weights / reduce(jnp.sum(weights))  # tiny ones times small squares would vanish
         shift = jnp.zeros(x.shape[1], x.dtype)
         # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
         for _ in range(2 * centred):

@@ -6,6 +6,8 @@ import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array
 
+from jaxem.kernels import exclusion
+
 
 def clamped_log(x: Array) -> Array:
     """`log(x)`, finite at 0, so that no matrix product meets `0 * inf`.
@@ -18,14 +20,8 @@ def clamped_log(x: Array) -> Array:
     return jnp.where(clear, jnp.log(jnp.where(clear, x, 1)), rest)
 
 
-def log_complement(p: Array) -> Array:
-    """`log(1 - p)` for a probability, finite at 1."""
-    inside = p < 1
-    return jnp.where(inside, jnp.log1p(-jnp.where(inside, p, 0)), np.log(jnp.finfo(p.dtype).tiny))
-
-
 def log_ratio(x: Array, mean: Array) -> Array:
-    """`log(x / mean)` with small relative error also where `x` is close to `mean`; finite at 0."""
+    """`log(x / mean)` with small relative error also where `x` is close to `mean`; at 0 as `exclusion.log` has it."""
     near, v, series, log = _ratio(x, mean)
     return jnp.where(near, 2 * v * (1 + series), log)
 
@@ -55,7 +51,7 @@ def _ratio(x, mean):
     near, moderate = jnp.abs(v) < 0.1, jnp.abs(v) < 0.999
     log = jnp.log(jnp.where(moderate, x, 1) / jnp.where(moderate, mean, 1))
     # A quotient of extremes overflows; a difference of logarithms loses digits between numbers of a size.
-    log = jnp.where(moderate, log, clamped_log(x) - clamped_log(mean))
+    log = jnp.where(moderate, log, exclusion.log(x) - exclusion.log(mean))
     v = jnp.where(near, v, 0)
     square, series = v * v, jnp.zeros_like(v)
     for power in range(7, 0, -1):

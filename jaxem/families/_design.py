@@ -41,6 +41,7 @@ class Design(NamedTuple):
     def of(rows: Responses, weights: Array, reduce: Any) -> "Design":
         """Coordinates suited to the data, by repeated shifted Cholesky factors (Fukaya et al. 2020)."""
         p, eps = rows.x.shape[1], jnp.finfo(rows.x.dtype).eps
+        weights = weights / reduce(jnp.sum(weights))  # tiny ones times small squares would vanish
         mean = partial(_mean, rows, weights, reduce)
         squares = mean(lambda r, w: jnp.sum(w * r.x * r.x, 0))
         size = jnp.sqrt(jnp.where(squares > 0, squares, 1))

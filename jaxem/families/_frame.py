@@ -45,7 +45,11 @@ class Frame(NamedTuple):
         design = Design.of(Responses(x[:, np.array(last)], jnp.zeros_like(x[:, 0])), weights, reduce)
         whiten, colour = design.whiten[back][:, back], design.colour[back][:, back]
         amount = weights if size is None else weights * size
-        chosen = np.linspace(0, len(x) - 1, min(len(x), _ROWS)).round().astype(int)
+        # Of each stretch the first row that counts.
+        width = -(-len(x) // _ROWS)
+        stretches = jnp.pad(weights > 0, (0, -len(x) % width)).reshape(-1, width)
+        starts = jnp.asarray(np.arange(0, len(x), width), jnp.int32)
+        chosen = starts + jnp.argmax(stretches, 1).astype(jnp.int32)
         ones = jnp.ones((), x.dtype)
         # Of several devices, the means: the same for all of them.
         rows, own, total, devices = reduce((x[chosen], amount[chosen], jnp.sum(amount), ones))

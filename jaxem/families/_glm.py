@@ -177,6 +177,7 @@ class AbstractGLM(AbstractFamily):
         # As much as one row says, so that members with few rows stay near where they were.
         total = jnp.sum(each, 0, keepdims=True)
         least = jnp.sum(total * slope) / jnp.maximum(jnp.sum(total > 0), 1).astype(slope.dtype)
+        least = jnp.where(least > 0, least, 1)  # without any row all stay where they are
 
         def fitted(weight, working):
             gram = einsum("kn,ni,nj->kij", weight, z, z) + least * jnp.eye(p, dtype=z.dtype)[None]

@@ -3,13 +3,13 @@ from typing import Any, ClassVar, NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
-from jaxem.families._counts import clamped_log, log_complement
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, require
 from jaxem.families.priors import Beta
+from jaxem.kernels import exclusion
 
 
 class BernoulliParams(NamedTuple):
@@ -19,10 +19,10 @@ class BernoulliParams(NamedTuple):
 
 
 class BernoulliNatural(NamedTuple):
-    """Coefficients of 1 and of the rarer outcome of each column."""
+    """Coefficients of the two outcomes of each column."""
 
-    constant: Float[Array, " k"]
-    logit: Float[Array, "k d"]
+    log_one: Float[Array, "k d"]
+    log_zero: Float[Array, "k d"]
 
 
 @final
@@ -41,8 +41,6 @@ class Bernoulli(AbstractFamily):
     """
 
     prior: Beta | None = None
-    # Columns of which the statistics count the zeros: where ones are the rule, their logits would add up and cancel.
-    _flip: Bool[Array, " d"] | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("probability",)
     conjugate: ClassVar[str] = "Bernoulli(prior=Beta(...))"
@@ -50,26 +48,22 @@ class Bernoulli(AbstractFamily):
     # The linear map
 
     def natural(self, params: BernoulliParams) -> BernoulliNatural:
-        rare = self._flipped(params.probability)
-        other = log_complement(rare)
-        return BernoulliNatural(jnp.sum(other, -1), clamped_log(rare) - other)
+        return BernoulliNatural(exclusion.log(params.probability), exclusion.log_complement(params.probability))
 
     def coefficients(self, natural: BernoulliNatural) -> Float[Array, "k p"]:
-        return jnp.concatenate([natural.constant[:, None], natural.logit], -1)
+        return jnp.concatenate(natural, -1)
 
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
-        x = self._flipped(x).T
-        return jnp.concatenate([jnp.ones_like(x[:1]), x], 0)
+        # A coefficient of 1 and log-odds would take half the room, but cancel where a probability is close to 1.
+        return jnp.concatenate([x.T, 1 - x.T], 0)
 
     def add_constant(self, natural: BernoulliNatural, constant: Float[Array, " k"]) -> BernoulliNatural:
-        return natural._replace(constant=natural.constant + constant)
+        # One of the outcomes of the first column happens in every row.
+        return BernoulliNatural(*(log.at[:, 0].add(constant) for log in natural))
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         possible = jnp.all((x == 0) | (x == 1), -1)
         return jnp.where(possible, jnp.zeros(x.shape[0], x.dtype), -jnp.inf)
-
-    def _flipped(self, p):
-        return p if self._flip is None else jnp.where(self._flip[None], 1 - p, p)
 
     # The M-step
 
@@ -78,14 +72,15 @@ class Bernoulli(AbstractFamily):
     ) -> BernoulliParams:
         if "probability" in frozen:
             return params
-        counts, rare = jnp.broadcast_to(stats.constant[:, None], stats.logit.shape), stats.logit
-        empty = self.empty(stats.constant)[:, None]
+        ones, zeros = (jnp.maximum(counts, 0) for counts in stats)
+        empty = self.empty(ones[:, :1] + zeros[:, :1])
         if self.prior is not None:
-            ones, zeros = self.prior.pseudo_counts(rare.shape, rare.dtype)
-            rare = rare + (ones if self._flip is None else jnp.where(self._flip[None], zeros, ones))
-            counts = counts + ones + zeros
-            empty = empty & (ones + zeros == 0)
-        probability = self._flipped(jnp.clip(rare / jnp.where(empty, 1, counts), 0, 1))
+            more_ones, more_zeros = self.prior.pseudo_counts(ones.shape, ones.dtype)
+            ones, zeros = ones + more_ones, zeros + more_zeros
+            empty = empty & (more_ones + more_zeros == 0)
+        probability = ones / jnp.where(empty, 1, ones + zeros)
+        # Rounding must not rule out what has happened.
+        probability = jnp.where(zeros > 0, jnp.minimum(probability, 1 - jnp.finfo(zeros.dtype).epsneg), probability)
         return BernoulliParams(jnp.where(empty, params.probability, probability))
 
     def log_prior(self, params: BernoulliParams) -> Array:
@@ -95,13 +90,10 @@ class Bernoulli(AbstractFamily):
     # The posterior
 
     def posterior(self, stats: BernoulliNatural) -> Beta:
-        prior, rare = self.require_prior(), stats.logit
-        ones, zeros = self._swapped(rare, jnp.maximum(stats.constant[:, None] - rare, 0))
-        return prior.update(ones, zeros)
+        return self.require_prior().update(stats.log_one, stats.log_zero)
 
     def expected_natural(self, posterior: Beta) -> BernoulliNatural:
-        log, other = self._swapped(*posterior.expected_log())
-        return BernoulliNatural(jnp.sum(other, -1), log - other)
+        return BernoulliNatural(*posterior.expected_log())
 
     def posterior_mean(self, posterior: Beta) -> BernoulliParams:
         return BernoulliParams(posterior.mean())
@@ -112,12 +104,6 @@ class Bernoulli(AbstractFamily):
     def kl(self, posterior: Beta) -> Array:
         return posterior.kl(self.require_prior())
 
-    def _swapped(self, a, b):
-        """What belongs to the rarer outcome and to the other, from what belongs to ones and zeros; or back."""
-        if self._flip is None:
-            return a, b
-        return jnp.where(self._flip[None], b, a), jnp.where(self._flip[None], a, b)
-
     # Coordinates
 
     def unconstrain(self, params: BernoulliParams) -> BernoulliParams:
@@ -125,10 +111,6 @@ class Bernoulli(AbstractFamily):
 
     def constrain(self, free: BernoulliParams) -> BernoulliParams:
         return BernoulliParams(bijections.free_to_unit(free.probability))
-
-    def bind(self, x, weights, reduce):
-        total, sums = reduce((jnp.sum(weights), jnp.sum(weights[:, None] * x, 0)))
-        return Bernoulli(self.prior, sums > total / 2)
 
     # Data
 
@@ -159,4 +141,4 @@ class Bernoulli(AbstractFamily):
 
     def floats_per_row(self, params):
         k, d = params.probability.shape
-        return d + 1, 2 * k
+        return 2 * d, 2 * k

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError
-from jaxem.families._counts import clamped_log
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, require
 from jaxem.families.priors import Dirichlet
+from jaxem.kernels import exclusion
 
 
 class CategoricalParams(NamedTuple):
@@ -135,7 +135,7 @@ class Categorical(AbstractFamily):
     # The linear map
 
     def natural(self, params: CategoricalParams) -> CategoricalNatural:
-        return CategoricalNatural(clamped_log(params.probabilities))
+        return CategoricalNatural(exclusion.log(params.probabilities))
 
     def coefficients(self, natural: CategoricalNatural) -> Float[Array, "k p"]:
         log = natural.log_probabilities

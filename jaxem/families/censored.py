@@ -50,7 +50,7 @@ class AbstractCensoredNormal(AbstractWrapped):
         return truncated(constant, linear[:, None], precision[:, None], position, width[None], x)
 
     def log_base(self, x: Any) -> Float[Array, " n"]:
-        base = self.family.log_base(x.lower.reshape(x.lower.shape[0], -1))
+        base = self.family.log_constant(x.lower.reshape(x.lower.shape[0], -1))
         if self.family._frame is None:
             return base
         # Hidden values are integrated over in the coordinates of the loop.

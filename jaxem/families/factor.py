@@ -12,7 +12,7 @@ from jaxem._errors import DataError
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_gaps, check_incomplete
-from jaxem.kernels import linalg, small
+from jaxem.kernels import far, linalg, small
 from jaxem.kernels.chunks import not_finite
 from jaxem.latent import GaussianLatent, GaussianPotentials
 
@@ -80,6 +80,7 @@ class Factor(AbstractFamily):
     _frame: Columns | None = None
     _anchor: Float[Array, "k d"] | None = None
     _anchored: bool = eqx.field(static=True, default=False)
+    _unit: Float[Array, "k d"] | None = None  # beside an anchor: in what rows may be far away
 
     parameters: ClassVar[tuple[str, ...]] = ("mean", "loading", "noise_variance")
 
@@ -100,8 +101,8 @@ class Factor(AbstractFamily):
     def latent(self) -> GaussianLatent:
         return GaussianLatent()
 
-    def _with(self, frame, anchor=None, anchored=False) -> "Factor":
-        return Factor(self.num_factors, self.noise, self.floor, frame, anchor, anchored)
+    def _with(self, frame, anchor=None, anchored=False, unit=None) -> "Factor":
+        return Factor(self.num_factors, self.noise, self.floor, frame, anchor, anchored, unit)
 
     # The linear map
 
@@ -126,7 +127,7 @@ class Factor(AbstractFamily):
 
     def potentials(self, natural: FactorNatural, x: Float[Array, "n d"]) -> GaussianPotentials:
         k, d, q = natural.cross.shape
-        observed, y = self._entries(x)
+        observed, y, _ = self._brought_near(x)
         pairs = natural.precision.reshape(k, d, q * q)
         ones = _sums(jnp.concatenate([pairs, natural.shift, natural.constant[..., None]], -1), observed)
         linear = _sums(jnp.concatenate([natural.cross, natural.linear[..., None]], -1), y)
@@ -142,7 +143,17 @@ class Factor(AbstractFamily):
         each = jnp.full(x.shape[1:], math.log(2 * math.pi) / 2, x.dtype)
         if self._frame is not None:
             each = each + jnp.log(self._frame.scale)
-        return -linalg.matmul(observed, each[:, None])[:, 0]
+        base, distant = -linalg.matmul(observed, each[:, None])[:, 0], self._brought_near(x)[2]
+        return base if distant is None else jnp.where(distant, -jnp.inf, base)
+
+    def _brought_near(self, x) -> tuple[Array, Array, Any]:
+        """`_entries`, and which rows had to be brought near; none in the coordinates of data that hold them."""
+        if self._unit is None:
+            return *self._entries(x), None
+        x, beyond = far.within_squares(x)
+        observed, y = self._entries(x)
+        near, distant = far.within_reach(y / self._unit[..., None], far.normal_reach(y.dtype))
+        return observed, near * self._unit[..., None], beyond | distant
 
     def _entries(self, x) -> tuple[Array, Array]:
         """Which entries are observed, `[1, d, n]`, and all less the anchor, 0 where missing, `[1 or k, d, n]`."""
@@ -181,6 +192,7 @@ class Factor(AbstractFamily):
 
     def _potentials_at(self, params, x):
         family = (self.accurate() or self).at(params)
+        family = family._with(family._frame, family._anchor, True)
         return family.potentials(family.natural(params), x)
 
     # The M-step
@@ -286,7 +298,9 @@ class Factor(AbstractFamily):
     def at(self, params):
         if not self._anchored:
             return self
-        return self._with(self._frame, jax.lax.stop_gradient(params.mean), True)
+        mean, noise = jax.lax.stop_gradient((params.mean, params.noise_variance))
+        unit = None if self._frame is not None else jnp.sqrt(self._columns(noise, mean))
+        return self._with(self._frame, mean, True, unit)
 
     def translate(self, stats, source):
         if self._anchor is None:

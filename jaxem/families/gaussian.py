@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, final
@@ -21,7 +22,7 @@ from jaxem.families.covariance import (
     structure_names,
 )
 from jaxem.families.priors import NormalInverseWishart
-from jaxem.kernels import linalg
+from jaxem.kernels import far, linalg
 
 
 class GaussianParams(NamedTuple):
@@ -86,6 +87,7 @@ class Gaussian(AbstractFamily):
     _frame: Columns | None = None
     _anchor: _Anchor | None = None
     _anchored: bool = eqx.field(static=True, default=False)
+    _heavy: bool = eqx.field(static=True, default=False)  # squares alone count, as under the tails of a Student t
 
     parameters: ClassVar[tuple[str, ...]] = ("mean", "covariance")
     conjugate: ClassVar[str] = "Gaussian(..., prior=NormalInverseWishart(...))"
@@ -140,8 +142,7 @@ class Gaussian(AbstractFamily):
     def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         s = self._structure
         if self._anchor is not None:
-            y = self._framed(x).T[None] - self._anchor.location[:, :, None]
-            y = s.whiten(self._anchor.factor, y)
+            y = self._whitened(x)[0]
             return (natural.log_det + natural.offset)[:, None] + s.form(natural.quadratic, natural.linear, y)
         if s.shared:
             # The quadratic term is common to all members: one row of coefficients instead of k.
@@ -155,10 +156,31 @@ class Gaussian(AbstractFamily):
         return natural._replace(log_det=natural.log_det + constant)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        brought_near = None if self._anchor is None else self._whitened(x)[1]
+        base = self.log_constant(x)
+        return base if brought_near is None else jnp.where(brought_near, -jnp.inf, base)
+
+    def log_constant(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        """`log_base` of rows as far away as they may be."""
         d = x.shape[1]
         constant = -d / 2 * math.log(2 * math.pi)
         jacobian = 0 if self._frame is None else jnp.sum(jnp.log(self._frame.scale))
         return jnp.full(x.shape[0], constant - jacobian, x.dtype)
+
+    def _whitened(self, x: Float[Array, "n d"]) -> tuple[Float[Array, "k d n"], Any]:
+        """Rows in the coordinates of each member's anchor, and which of them have been brought near.
+
+        None in the coordinates of data that hold them.
+        """
+        assert self._anchor is not None
+        location, factor = self._anchor
+        if self._frame is not None:
+            return self._structure.whiten(factor, self._framed(x).T[None] - location[:, :, None]), None
+        x, beyond = far.within_squares(x)
+        y = self._structure.whiten(factor, x.T[None] - location[:, :, None])
+        reach = far.square_reach(x.dtype) if self._heavy else far.normal_reach(x.dtype)
+        y, distant = far.within_reach(y, reach)
+        return y, beyond | distant
 
     # The M-step
 
@@ -289,7 +311,7 @@ class Gaussian(AbstractFamily):
 
     def bind(self, x, weights, reduce):
         frame = Columns.of(x, weights, reduce, self._structure.isotropic)
-        return Gaussian(self.covariance, self.prior, self.floor, frame, None, self._anchored)
+        return dataclasses.replace(self, _frame=frame, _anchor=None)
 
     def encode(self, params):
         mean, covariance = self._scaled(params)
@@ -319,13 +341,13 @@ class Gaussian(AbstractFamily):
     def accurate(self):
         if self._anchored:
             return None
-        return Gaussian(self.covariance, self.prior, self.floor, self._frame, None, True)
+        return dataclasses.replace(self, _anchor=None, _anchored=True)
 
     def at(self, params):
         if not self._anchored:
             return self
         anchor = jax.lax.stop_gradient(_Anchor(params.mean, self._structure.factor(params.covariance)))
-        return Gaussian(self.covariance, self.prior, self.floor, self._frame, anchor, True)
+        return dataclasses.replace(self, _anchor=anchor)
 
     def translate(self, stats, source):
         if self._anchor is None:

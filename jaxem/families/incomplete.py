@@ -8,7 +8,7 @@ from jaxem.families._table import check_gaps, check_incomplete
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.covariance import AbstractVariances
 from jaxem.families.gaussian import Gaussian, GaussianNatural, GaussianParams
-from jaxem.kernels import linalg
+from jaxem.kernels import far, linalg
 from jaxem.kernels.chunks import not_finite
 from jaxem.latent import GaussianPotentials, MissingBlock
 
@@ -54,33 +54,50 @@ class Incomplete(AbstractWrapped):
     # The linear map
 
     def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> GaussianPotentials:
-        potentials, _ = self._expanded(natural, x)
+        potentials, _ = self._expanded(natural, x, True)
         known = ~jnp.all(jnp.isnan(x), -1)
 
         return jax.tree.map(lambda leaf: jnp.where(jnp.broadcast_to(known, leaf.shape), leaf, 0), potentials)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        missing, frame, base = jnp.isnan(x), self.family._frame, self.family.log_base(x)
+        missing, frame, base = jnp.isnan(x), self.family._frame, self.family.log_constant(x)
         if frame is not None:
             # Missing entries are integrated over in the coordinates of the loop.
             base = base + jnp.sum(jnp.where(missing, jnp.log(frame.scale)[None], 0), -1)
+        if self.family._anchor is not None:
+            distant = self._brought_near(self._completed(x)[1])[1]
+            base = base if distant is None else jnp.where(distant, -jnp.inf, base)
         return jnp.where(jnp.all(missing, -1), 0, base)
 
-    def _expanded(self, natural: GaussianNatural, x: Array) -> tuple[GaussianPotentials, Array]:
+    def _expanded(self, natural: GaussianNatural, x: Array, near: bool = False) -> tuple[GaussianPotentials, Array]:
         """Potentials of the missing entries less an origin, and rows completed by the origin, `[k or 1, d, n]`.
 
-        Both in the coordinates of the loop.
+        Both in the coordinates of the loop. With `near`, potentials are those of rows that are not too far away.
         """
         missing, family = jnp.isnan(x), self.family
-        x = jnp.where(missing, self._centre(x)[None], x)
-        y = family._framed(x).T[None]
         if family._anchor is None:
+            x = jnp.where(missing, self._centre(x)[None], x)
+            y = family._framed(x).T[None]
             constant = family.potentials(natural, x)
             gradient = natural.linear[:, :, None] + 2 * _apply(self._spread(natural), y)
             return _hidden(constant, gradient, self._precision(natural), missing), y
+        s, (y, white) = family._structure, self._completed(x)
+        if near:
+            white = self._brought_near(white)[0]
+        constant = (natural.log_det + natural.offset)[:, None] + s.form(natural.quadratic, natural.linear, white)
+        gradient = self._root(natural.linear[:, :, None] + 2 * _apply(self._spread(natural), white))
+        return _hidden(constant, gradient, self._precision(natural), missing), y + family._anchor.location[:, :, None]
+
+    def _completed(self, x: Array) -> tuple[Array, Array]:
+        """Rows about the anchor, with missing entries in the place of their conditional means there, `[k, d, n]`.
+
+        In the coordinates of the loop, and in the anchor's.
+        """
+        missing, family = jnp.isnan(x), self.family
+        assert family._anchor is not None
         s, (location, factor) = family._structure, family._anchor
-        location = location[:, :, None]
-        y = jnp.where(missing.T[None], 0, y - location)
+        x = jnp.where(missing, self._centre(x)[None], x)
+        y = jnp.where(missing.T[None], 0, family._framed(x).T[None] - location[:, :, None])
         # About the conditional mean at the anchor nothing large is left to cancel.
         k, d, _ = y.shape
         zeros = jnp.zeros((k,), y.dtype)
@@ -88,10 +105,13 @@ class Incomplete(AbstractWrapped):
         there = self._precision(GaussianNatural(zeros, zeros, jnp.zeros((k, d), y.dtype), -identity / 2))
         pull = _hidden(jnp.zeros_like(y[:, 0]), -self._root(s.whiten(factor, y)), there, missing)
         y = y + jax.lax.stop_gradient(_columns(self.latent.mode(pull)[0].linear))
-        white = s.whiten(factor, y)
-        constant = (natural.log_det + natural.offset)[:, None] + s.form(natural.quadratic, natural.linear, white)
-        gradient = self._root(natural.linear[:, :, None] + 2 * _apply(self._spread(natural), white))
-        return _hidden(constant, gradient, self._precision(natural), missing), y + location
+        return y, s.whiten(factor, y)
+
+    def _brought_near(self, white: Array) -> tuple[Array, Any]:
+        """Rows in the anchor's coordinates, and which had to be brought near; none in those of data that hold them."""
+        if self.family._frame is not None:
+            return white, None
+        return far.within_reach(white, far.normal_reach(white.dtype))
 
     def _root(self, y: Array) -> Array:
         """Gradients `[k, d, n]` in the anchor's coordinates as gradients in those of the loop."""

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import Any, ClassVar, NamedTuple, final
 
@@ -11,7 +12,7 @@ from jaxem._errors import MissingCapabilityError
 from jaxem.families._design import Design, check_design
 from jaxem.families._family import AbstractFamily
 from jaxem.families.responses import Responses, check_covariates, check_responses, one_response
-from jaxem.kernels import linalg
+from jaxem.kernels import far, linalg
 from jaxem.kernels.branch import refine_if
 
 
@@ -61,6 +62,7 @@ class LinearRegression(AbstractFamily):
     floor: float = eqx.field(static=True, default=1e-12)
     _design: Design | None = None
     _anchor: RegressionParams | None = None
+    _heavy: bool = eqx.field(static=True, default=False)  # squares alone count, as under the tails of a Student t
 
     parameters: ClassVar[tuple[str, ...]] = ("coefficients", "variance")
 
@@ -79,7 +81,7 @@ class LinearRegression(AbstractFamily):
         return RegressionNatural(-jnp.log(params.variance) / 2, -precision / 2, linear, quadratic)
 
     def potentials(self, natural: RegressionNatural, x: Any) -> Float[Array, "k n"]:
-        covariates, residual = self._residuals(x, natural.linear)
+        covariates, residual = self._brought_near(x)[0] or self._residuals(x, natural.linear)
         return (
             natural.log_det[:, None]
             + residual * (natural.squared[:, None] * residual + linalg.matmul(natural.linear, covariates))
@@ -90,6 +92,11 @@ class LinearRegression(AbstractFamily):
         return natural._replace(log_det=natural.log_det + constant)
 
     def log_base(self, x: Any) -> Float[Array, " n"]:
+        base, brought_near = self.log_constant(x), self._brought_near(x)[1]
+        return base if brought_near is None else jnp.where(brought_near, -jnp.inf, base)
+
+    def log_constant(self, x: Any) -> Float[Array, " n"]:
+        """`log_base` of rows as far away as they may be."""
         scale = jnp.ones((), x.x.dtype) if self._design is None else self._design.scale
         return jnp.full(x.y.shape, -math.log(2 * math.pi) / 2 - jnp.log(scale), x.x.dtype)
 
@@ -106,6 +113,20 @@ class LinearRegression(AbstractFamily):
             return covariates, jnp.broadcast_to(y, (like.shape[0], y.shape[1]))
         residual = y - linalg.matmul(self._anchor.coefficients, covariates)
         return covariates, residual / jnp.sqrt(self._anchor.variance)[:, None]
+
+    def _brought_near(self, x: Responses) -> tuple[tuple[Array, Array] | None, Any]:
+        """`_residuals` of rows that are not too far away, and which had to be brought near for that.
+
+        `None` twice in the coordinates of data that hold the rows.
+        """
+        if self._design is not None or self._anchor is None:
+            return None, None
+        both, beyond = far.within_squares(jnp.concatenate([x.x, x.y[:, None]], 1))
+        x = Responses(both[:, :-1], both[:, -1])
+        covariates, residual = self._residuals(x, self._anchor.coefficients)
+        reach = far.square_reach(residual.dtype) if self._heavy else far.normal_reach(residual.dtype)
+        residual, distant = far.within_reach(residual[:, None], reach)
+        return (covariates, residual[:, 0]), beyond | distant
 
     def _here(self, x: Responses) -> Design:
         return Design.plain(x) if self._design is None else self._design
@@ -144,7 +165,7 @@ class LinearRegression(AbstractFamily):
 
     def framed(self, design: Design) -> "LinearRegression":
         """The family in these coordinates."""
-        return LinearRegression(self.floor, design)
+        return dataclasses.replace(self, _design=design, _anchor=None)
 
     def encode(self, params):
         if self._design is None:
@@ -157,7 +178,7 @@ class LinearRegression(AbstractFamily):
         return RegressionParams(self._design.decode(params.coefficients), params.variance * self._design.scale**2)
 
     def at(self, params):
-        return LinearRegression(self.floor, self._design, jax.lax.stop_gradient(params))
+        return dataclasses.replace(self, _anchor=jax.lax.stop_gradient(params))
 
     def translate(self, stats, source):
         if self._anchor is None:

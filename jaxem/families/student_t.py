@@ -62,7 +62,7 @@ class StudentT(AbstractScaleMixture):
 
     @property
     def base(self) -> Gaussian:
-        return self._normal or Gaussian(self.covariance, self.prior, self.floor)
+        return self._normal or Gaussian(self.covariance, self.prior, self.floor, _heavy=True)
 
     def with_base(self, base):
         return StudentT(

@@ -51,7 +51,7 @@ class TRegression(AbstractScaleMixture):
 
     @property
     def base(self) -> LinearRegression:
-        return self._normal or LinearRegression(self.floor)
+        return self._normal or LinearRegression(self.floor, _heavy=True)
 
     def with_base(self, base):
         return TRegression(self.degrees_of_freedom, self.shared_degrees_of_freedom, self.floor, base)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxem.kernels.branch import refine_if
 from jaxem.kernels.chunks import local as own
+from jaxem.kernels.exclusion import possible
 from jaxem.kernels.linalg import einsum, matmul
 
 _UNROLLED = 16  # more states than this are multiplied by a matrix product
@@ -282,7 +283,8 @@ def pairwise_sum(x: Float[Array, "T n"]) -> Float[Array, " n"]:
 
 
 def _finite(x: Array) -> Array:
-    return jax.lax.stop_gradient(jnp.where(jnp.isfinite(x), x, jnp.zeros_like(x)))
+    """`x`, and 0 for what is excluded."""
+    return jax.lax.stop_gradient(jnp.where(possible(x), x, jnp.zeros_like(x)))
 
 
 # On logarithms
@@ -344,11 +346,11 @@ def forward_backward_log(
     (_, counts), earlier = jax.lax.scan(step, last, (filtered[:-1], predicted[1:], rest), reverse=True)
     smoothed = jnp.exp(jnp.concatenate([earlier, filtered[-1:]]))
     value = pairwise_sum(scale)
-    possible = value > -jnp.inf
+    found = value > -jnp.inf
     if ended is not None:
         smoothed = jnp.where(ended[:, None], 0, smoothed)
-    smoothed = jnp.where(possible[None, None], smoothed, 0)
-    counts = jnp.where(possible[None, None], counts, 0)
+    smoothed = jnp.where(found[None, None], smoothed, 0)
+    counts = jnp.where(found[None, None], counts, 0)
     return Marginals(smoothed[0], counts, smoothed), value
 
 

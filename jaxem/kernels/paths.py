@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxem.kernels import exclusion
 from jaxem.kernels.forward_backward import Marginals, filter_log, pairwise_sum
 from jaxem.kernels.linalg import einsum
 
@@ -20,7 +21,7 @@ def viterbi(
 
     def settle(score):
         top = jnp.max(score, 0)
-        return score - jnp.where(top > -jnp.inf, top, 0)[None], top
+        return score - jnp.where(exclusion.possible(top), top, 0)[None], top
 
     score, top = settle(initial + local[0])
 
@@ -43,7 +44,8 @@ def viterbi(
         return previous, previous
 
     _, earlier = jax.lax.scan(backward, last, came, reverse=True)
-    return jnp.concatenate([earlier, last[None]]), pairwise_sum(jnp.concatenate([top[None], tops]))
+    value = exclusion.or_minus_infinity(pairwise_sum(jnp.concatenate([top[None], tops])))
+    return jnp.concatenate([earlier, last[None]]), value
 
 
 def draw_path(

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxem.kernels import exclusion
 from jaxem.latent._latent import AbstractChoice
 
 
@@ -23,7 +24,7 @@ class Categorical(AbstractChoice):
 
     def expectation(self, potentials: Float[Array, "k n"]) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
         # Its derivative cancels, and JAX's own is NaN where rounding leaves no potential equal to their maximum.
-        top = jax.lax.stop_gradient(_finite(jnp.max(potentials, 0, keepdims=True)))
+        top = jax.lax.stop_gradient(_highest(potentials)[None])
         unnormalised = jnp.exp(potentials - top)
         total = jnp.sum(unnormalised, 0, keepdims=True)
         possible = total > 0
@@ -32,12 +33,12 @@ class Categorical(AbstractChoice):
         return unnormalised * scale, value[0]
 
     def mode(self, potentials: Float[Array, "k n"]) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
-        value = jnp.max(potentials, 0)
-        return self._indicator(jnp.argmax(potentials, 0), potentials, value), value
+        indicator = self._indicator(jnp.argmax(potentials, 0), potentials)
+        return indicator, exclusion.or_minus_infinity(jnp.max(potentials, 0))
 
     def sample(self, key: PRNGKeyArray, potentials: Float[Array, "k n"]) -> Float[Array, "k n"]:
         drawn = jax.random.categorical(key, potentials, axis=0)
-        return self._indicator(drawn, potentials, jnp.max(potentials, 0))
+        return self._indicator(drawn, potentials)
 
     def weigh(self, moments: Float[Array, "k n"], weights: Float[Array, " n"]) -> Float[Array, "k n"]:
         return moments * weights[None, :]
@@ -57,11 +58,13 @@ class Categorical(AbstractChoice):
     def given(self, potentials: Float[Array, "k n"], moments: Float[Array, "k n"]) -> Float[Array, "k n"]:
         return moments
 
-    def _indicator(self, index, potentials, value):
+    def _indicator(self, index, potentials):
         classes = jnp.arange(potentials.shape[0], dtype=index.dtype)
-        chosen = (classes[:, None] == index[None, :]) & (value > -jnp.inf)[None, :]
+        chosen = (classes[:, None] == index[None, :]) & exclusion.possible(jnp.max(potentials, 0))[None, :]
         return chosen.astype(potentials.dtype)
 
 
-def _finite(top: Array) -> Array:
-    return jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
+def _highest(potentials: Array) -> Array:
+    """The largest potential of each observation; 0 where all are excluded, so that each has `exp` 0."""
+    top = jnp.max(potentials, 0)
+    return jnp.where(exclusion.possible(top), top, jnp.zeros_like(top))

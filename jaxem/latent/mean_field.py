@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem._errors import MissingCapabilityError
-from jaxem.kernels import dirichlet
+from jaxem.kernels import dirichlet, exclusion
 from jaxem.kernels.chunks import local
 from jaxem.kernels.extrapolation import squared_step
 from jaxem.kernels.linalg import cholesky, diagonal_matrix, einsum, inverse_lower, matmul, transpose
@@ -205,10 +205,11 @@ def _moments(potentials: MeanFieldTree, gamma: Array) -> tuple[MeanFieldTree, Ar
     top = jax.lax.stop_gradient(jnp.max(log, -1, keepdims=True))
     shifted = jnp.exp(log - top)
     total = jnp.sum(shifted, -1, keepdims=True)
-    seen = potentials.counts > 0
-    phi = jnp.where(seen[..., None], shifted / total, 0)
+    # A word that no topic has makes the document impossible, and belongs to none of them.
+    seen, known = potentials.counts > 0, exclusion.possible(top[..., 0])
+    phi = jnp.where((seen & known)[..., None], shifted / total, 0)
     found = jnp.where(seen, (jnp.log(total) + top)[..., 0], 0)
-    entropy = found - jnp.sum(phi * log_words, -1)
+    entropy = jnp.where(known, found - jnp.sum(phi * log_words, -1), 0)
     return MeanFieldTree(phi, entropy, log_share, jnp.ones_like(potentials.log_normalizer)), found
 
 
@@ -218,7 +219,7 @@ def _envelope(potentials: MeanFieldTree, moments: MeanFieldTree, gamma: Array) -
     found = _moments(potentials, gamma)[1]
     alpha = potentials.concentration
     prior = potentials.log_normalizer - dirichlet.log_normalizer(alpha) - dirichlet.divergence(gamma, alpha)
-    return jnp.sum(potentials.counts * found, -1) + prior
+    return exclusion.or_minus_infinity(jnp.sum(potentials.counts * found, -1) + prior)
 
 
 @_envelope.defjvp

@@ -174,7 +174,7 @@ class AbstractFamilyModel(AbstractConjugateModel):
         - `data`: what the model is fitted to, or other rows.
         - `key`, `num_draws`: for so many draws from the distribution of the missing entries given the others.
         """
-        data, _, params = for_question(self, params, data)
+        data, _, params, _ = for_question(self, params, data)
         if key is None:
             return self._imputed(params, data, None)
         return jax.vmap(lambda key: self._imputed(params, data, key))(jax.random.split(key, num_draws))

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from jaxem.families._counts import clamped_log
+from jaxem import _bijections as bijections
 
 Fixed = tuple[tuple[float | None, ...], ...]
 
@@ -49,11 +49,6 @@ class Rows(NamedTuple):
         """Which entries are free."""
         return np.isnan(self._table())
 
-    def possible(self) -> Bool[Array, "r k"] | None:
-        """Which entries may be more than 0; `None` if all may."""
-        table = self._table()
-        return jnp.asarray(~(table == 0)) if (table == 0).any() else None
-
     def fit(self, p: Float[Array, "r k"]) -> Float[Array, "r k"]:
         """`p` with the fixed entries in place, and the free ones of each row sharing what is left in proportion;
         equally where they are 0."""
@@ -74,17 +69,12 @@ class Rows(NamedTuple):
         share = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), current)
         return jnp.where(total > 0, self.fit(share), current)
 
-    def log(self, p: Float[Array, "r k"]) -> Float[Array, "r k"]:
-        """Logarithms, with 0 for the entries that are fixed at 0."""
-        logs = clamped_log(p)
-        possible = self.possible()
-        return logs if possible is None else jnp.where(possible, logs, 0)
-
     def unconstrain(self, p: Float[Array, "r k"]) -> Float[Array, " m"]:
         """Log-ratios of the free entries of each row to its last one."""
         row, column, last = self._coordinates()
-        logs = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
-        return logs[row, column] - logs[row, last[row]]
+        logs = bijections.log_to_free(p)
+        top = jnp.max(jnp.where(self.free(), logs, -jnp.inf), 1)
+        return bijections.log_ratio_to_free(logs[row, column], logs[row, last[row]], top[row])
 
     def constrain(self, free: Float[Array, " m"]) -> Float[Array, "r k"]:
         """The inverse of `unconstrain`."""

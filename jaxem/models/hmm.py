@@ -13,6 +13,7 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import unreduced
 from jaxem.families import AbstractFamily, Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
+from jaxem.kernels import exclusion
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import matmul, trailing
@@ -173,8 +174,8 @@ class HMM(AbstractFamilyModel):
 
     def natural(self, params: HMMParams) -> HMMNatural:
         initial = stationary(params.transition) if self._stationary else params.initial
-        log_initial = self._first.log(initial[None])[0]
-        return HMMNatural(log_initial, self._moves.log(params.transition), self.emission.natural(params.emission))
+        log_initial, log_transition = exclusion.log(initial), exclusion.log(params.transition)
+        return HMMNatural(log_initial, log_transition, self.emission.natural(params.emission))
 
     def potentials(self, natural: HMMNatural, data: PyTree) -> PyTree:
         sequences, k = as_sequences(data), self.num_states
@@ -187,12 +188,8 @@ class HMM(AbstractFamilyModel):
             return jnp.swapaxes(split, at, at + 1)
 
         own = by_step(own, 1) if hidden is None else hidden.map_rows(by_step, own)
-        log_initial, log_transition = natural.log_initial, natural.log_transition
-        first, moves = self._first.possible(), self._moves.possible()
-        if first is not None:
-            log_initial = jnp.where(first[0], log_initial, -jnp.inf)
-        if moves is not None:
-            log_transition = jnp.where(moves, log_transition, -jnp.inf)
+        log_initial = exclusion.or_minus_infinity(natural.log_initial)
+        log_transition = exclusion.or_minus_infinity(natural.log_transition)
         tree = ChainTree(
             jnp.broadcast_to(log_initial[:, None], (k, n)),
             jnp.broadcast_to(log_transition[:, :, None], (k, k, n)),
@@ -236,11 +233,9 @@ class HMM(AbstractFamilyModel):
         from jaxem.m_step._ascent import newton_step
 
         def q(transition):
-            return jnp.sum(first * jnp.log(jnp.maximum(stationary(transition), tiny))) + jnp.sum(
-                moves * self._moves.log(transition)
-            )
+            return jnp.sum(first * exclusion.log(stationary(transition))) + jnp.sum(moves * exclusion.log(transition))
 
-        tiny = jnp.finfo(moves.dtype).tiny
+        moves = jnp.where(self._moves.free(), moves, 0)
         begin = jnp.where(q(estimate) >= q(current), estimate, current)
         free = self._moves.unconstrain(begin)[None]
         if free.size == 0:

@@ -12,10 +12,9 @@ from jaxem._door import for_question, for_start
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractConjugateModel
 from jaxem._paths import covers, leaf_name
-from jaxem.families._counts import clamped_log
 from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
-from jaxem.kernels import dirichlet
+from jaxem.kernels import dirichlet, exclusion
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import MeanField, MeanFieldTree
 from jaxem.models.documents import Documents
@@ -132,7 +131,7 @@ class LDA(AbstractConjugateModel):
     # The linear map
 
     def natural(self, params: LDAParams) -> LDANatural:
-        return self._natural(clamped_log(params.topics), params.concentration)
+        return self._natural(exclusion.log(params.topics), params.concentration)
 
     def _natural(self, log_topics: Array, concentration: Array) -> LDANatural:
         alpha = jnp.broadcast_to(concentration, (self.num_topics,))
@@ -263,7 +262,7 @@ class LDA(AbstractConjugateModel):
 
     def posterior(self, params: LDAParams, data: Documents) -> Dirichlet:
         """The posterior of each document's topic proportions: a `Dirichlet` of concentration `[n, K]`."""
-        data, _, params = for_question(self, params, data)
+        data, _, params, _ = for_question(self, params, data)
         return Dirichlet(self._document_concentration(params, data))
 
     def transform(self, params: LDAParams, data: Documents) -> Float[Array, "n K"]:
@@ -291,7 +290,7 @@ class LDA(AbstractConjugateModel):
         With `held_out`, other words of the same documents, that of those words given `data`, from expected proportions
         and topics: document completion (Wallach et al. 2009).
         """
-        data, _, params = for_question(self, params, data)
+        data, _, params, _ = for_question(self, params, data)
         if held_out is not None:
             held_out = for_question(self, params, held_out, name="held_out").data
         if held_out is None:
@@ -367,7 +366,7 @@ def _completion(params: LDAParams, proportions: Array, held_out: Documents) -> A
     def one(pair: Any) -> Array:
         share, document = pair
         found = matmul(topics.T[document.words], share)
-        return jnp.sum(jnp.where(document.counts > 0, document.counts * clamped_log(found), 0))
+        return jnp.sum(jnp.where(document.counts > 0, document.counts * exclusion.log(found), 0))
 
     total = jnp.sum(jax.lax.map(one, (proportions, held_out), batch_size=_ROWS))
     return jnp.exp(-total / jnp.sum(held_out.counts))

@@ -9,8 +9,8 @@ from jaxem import _bijections as bijections
 from jaxem._door import for_start
 from jaxem._errors import MissingCapabilityError
 from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
-from jaxem.families._counts import clamped_log
 from jaxem.init import AbstractInit, KMeansPlusPlus
+from jaxem.kernels import exclusion
 from jaxem.kernels.chunks import num_rows
 from jaxem.models._mixture import AbstractMixture
 from jaxem.models.labelled import Labelled
@@ -87,7 +87,7 @@ class Mixture(AbstractMixture):
         return self.family.read(data.rows if isinstance(data, Labelled) else data)
 
     def natural(self, params: MixtureParams) -> MixtureNatural:
-        return MixtureNatural(clamped_log(params.weights), self.family.natural(params.components))
+        return MixtureNatural(exclusion.log(params.weights), self.family.natural(params.components))
 
     def prepare(self, natural: MixtureNatural) -> "_Prepared":
         nested = self.family.latent is not None

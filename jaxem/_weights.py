@@ -1,0 +1,72 @@
+"""Weights as a precision can hold them, and rows of weight 0 in a form that cannot touch any result."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxem._errors import DataError
+
+# Weights of which the largest is between these, and none is lost, are taken as they are.
+_LEAST, _MOST = 2.0**-40, 2.0**80
+
+
+class Held(NamedTuple):
+    """Weights `[n]` in the precision of a fit, in units of `unit`: those that were given are `values * unit`.
+
+    `unit` is a power of 2, and 1 unless the weights that were given do not suit the precision. Sums over rows, such as
+    a log-likelihood, are `unit` times those under `values`; a mean over rows is the same.
+    """
+
+    values: np.ndarray
+    unit: float
+
+
+def held(weights: Any, dtype: Any, *, rescale: bool = True) -> Held:
+    """Weights in the precision `dtype`, with every positive one still positive.
+
+    What maximises a likelihood depends on weights only up to a common factor. So tiny or huge ones are held in another
+    unit. A prior has a weight of its own, 1: with one, or wherever else the scale matters, pass `rescale=False`.
+
+    **Arguments:**
+
+    - `weights`: `[n]`, finite, not negative and not all 0, on the host and in any precision.
+    - `dtype`: `float32` or `float64`.
+    - `rescale`: whether another unit than 1 may be taken.
+
+    **Returns:** `Held`. Raises `DataError`, which names a row, where the precision cannot hold all weights: they span
+    too many orders of magnitude, or would have to be rescaled and may not be.
+
+    **Example**
+
+    >>> import numpy as np
+    >>> from jaxem._weights import held
+    >>> values, unit = held(np.array([1e-50, 3e-50, 0.0]), np.float32)
+    >>> (values[1] / values[0]).round(3).item(), float(f"{values[0] * unit:.3g}")
+    (3.0, 1e-50)
+    """
+    given, info = np.asarray(weights), np.finfo(dtype)
+    wide = given.astype(np.float64)
+    used = wide[wide > 0]
+    least, most = used.min(), used.max()
+
+    def fits(unit: float) -> bool:
+        return least / unit >= float(info.tiny) and most / unit * used.size <= math.sqrt(float(info.max)) * 2.0**40
+
+    suits = fits(1.0) and (not rescale or _LEAST <= most <= _MOST)
+    unit = 1.0 if suits else 2.0 ** math.floor(math.log2(most))
+    if not suits and not fits(unit):
+        # As large as the sum allows, for the sake of the smallest.
+        unit *= 2.0 ** -math.floor(math.log2(math.sqrt(float(info.max)) * 2.0**39 / used.size))
+    row = int(np.flatnonzero(wide == least)[0])
+    if not fits(unit):
+        raise DataError(
+            f"weights: row {row} has weight {least:.3g} beside {most:.3g}, which {info.dtype} cannot hold together; "
+            "use float64, or give such rows weight 0"
+        )
+    if unit != 1 and not rescale:
+        raise DataError(
+            f"weights: row {row} has weight {least:.3g}, which {info.dtype} cannot hold (the largest is {most:.3g}), "
+            "and weights cannot be rescaled beside a prior, whose own weight is 1; use float64"
+        )
+    return Held((wide / unit).astype(info.dtype), unit)
