@@ -13,15 +13,22 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (those of the process by default); returns the exit code."""
+    import sys
+
     try:
+        if arguments is None:
+            # What a terminal cannot show is spelled out rather than an error.
+            for stream in (sys.stdout, sys.stderr):
+                getattr(stream, "reconfigure", dict)(errors="backslashreplace")
         from jaxem.cli._app import run
     except ModuleNotFoundError as error:
-        import sys
-
         if error.name in {"typer", "rich"}:
             print("jaxem: error: the command line needs more packages: pip install 'jaxem[cli]'", file=sys.stderr)
             return 2
         raise
+    except KeyboardInterrupt:
+        print("jaxem: error: interrupted", file=sys.stderr)
+        return 130
     return run(arguments)
 
 
