@@ -74,8 +74,9 @@ def load_fit(path: str | Path) -> Stored:
 
     **Returns:** a `Stored`. A float64 fit keeps its last bits in NumPy; give it to JAX under `jax.enable_x64`.
 
-    **Raises:** `jaxem.DataError`, which names the file and the field, if it is no such file or holds what no fit can: every
-    field is checked, and so are the parameters (shape, finite, probabilities that sum to 1, positive definite ...).
+    **Raises:** `jaxem.DataError`, which names the file and the field, if it is no such file or holds what no fit can
+    hold: parameters of another shape or not finite, probabilities that do not sum to 1, covariances that are not
+    positive definite, and so on.
 
     **Example**
 
