@@ -43,7 +43,7 @@ class Cells(NamedTuple):
 
 
 def decode(raw: bytes, encoding: str | None) -> str:
-    """The text of a file with line ends of one kind; unpacked if gzip packed it, in UTF-8 unless `encoding` is given."""
+    """The text of a file, which gzip may have packed, with line ends of one kind; UTF-8 unless `encoding` is given."""
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)

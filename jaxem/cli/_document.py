@@ -57,7 +57,7 @@ def parameters(layout: Any, tree: Any, sizes: dict[str, int], dtype: np.dtype, f
     return type(layout)(*[parameters(getattr(layout, n), tree[n], sizes, dtype, f"{field}.{n}") for n in names])
 
 
-def array(field: str, value: Any, shape: tuple[int | None, ...], dtype: Any, spelled: bool = False) -> np.ndarray:
+def array(field: str, value: Any, shape: tuple[int | None, ...], dtype: Any, spelled: bool = False) -> Any:
     """Nested lists of numbers as an array of that shape (`None`: of any length); finite unless `spelled` allows
     "nan" and "inf" in the place of numbers."""
     found = np.asarray(_numbers(field, value, shape, spelled), np.float64)

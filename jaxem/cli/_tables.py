@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import polars
 
 EXTENSIONS = (".csv", ".tsv", ".parquet", ".npy")
+# What NumPy raises for files that claim to hold an array.
+_BROKEN_ARRAY = (ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError)
 _PACKED = (".csv.gz", ".tsv.gz")
 _TEXT = {".csv": ",", ".tsv": "\t"}  # and what usually separates their cells
 
@@ -186,16 +188,7 @@ def _index(unnamed: bool, names: Sequence[str], chosen: Sequence[str], values: n
 def _from_array(name: str, source: Any) -> Table:
     try:
         array = np.load(source, allow_pickle=False)
-    except (
-        ValueError,
-        EOFError,
-        SyntaxError,
-        TypeError,
-        KeyError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-    ) as error:
+    except _BROKEN_ARRAY as error:
         raise CommandError(f"{name}: not an array of numbers in NumPy's format: {one_line(error)}") from error
     if not isinstance(array, np.ndarray):
         raise CommandError(f"{name}: not an array of numbers in NumPy's format, but an archive of several")

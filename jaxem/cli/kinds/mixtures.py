@@ -48,9 +48,14 @@ def _layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:
 
 
 def _gaussian_layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: _layout(params, mean="real k d", covariance=COVARIANCE[options["covariance"]], **fields)(
-        options
-    )
+    def layout(options: dict[str, Any]) -> Any:
+        return _layout(params, mean="real k d", covariance=COVARIANCE[options["covariance"]], **fields)(options)
+
+    return layout
+
+
+def _categorical_layout(options: dict[str, Any]) -> Any:
+    return _layout("CategoricalParams", probabilities=f"simplex k d {options['num_categories']}")(options)
 
 
 def _describe_student(view: View) -> tuple[str, dict[str, list[str]]]:
@@ -116,9 +121,7 @@ MIXTURES = {
         title="Categorical mixture",
         options=lambda covariance, x: {"num_categories": 1 + int(np.max(x, initial=1, where=~np.isnan(x)))},
         build=_mixture("Categorical"),
-        layout=lambda options: _layout("CategoricalParams", probabilities=f"simplex k d {options['num_categories']}")(
-            options
-        ),
+        layout=_categorical_layout,
         describe=describe_field("probabilities", "probabilities of 0/1/...", "{:.2f}"),
         panel=panels.categorical,
         missing=incomplete,
