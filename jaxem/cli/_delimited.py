@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxem._text import quoted
+from jaxem._text import plain, quoted
 from jaxem.cli._errors import CommandError, one_line
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def split(text: str, usual: str, header: bool | None) -> Cells:
     if header is None:
         header, sure = has_header(names, frame.head(_SAMPLE).rows())
         if not header:
-            called = "x0" if len(first) == 1 else f"x0 to x{len(first) - 1}"
-            notes.append(f"line {line} is data, so the columns are called {called} (--header if it holds names)")
+            called = "column is called x0" if len(first) == 1 else f"columns are called x0 to x{len(first) - 1}"
+            notes.append(f"line {line} is data, so the {called} (--header if it holds names)")
         elif not sure:
-            shown = ", ".join(names[:6]) + ", ..." * (len(names) > 6)
+            shown = ", ".join(map(plain, _named(names)[:6])) + ", ..." * (len(names) > 6)
             notes.append(f"line {line} is taken for names: {shown} (--no-header if it is data)")
     if header:
         return Cells(_named(names), frame, numbers, True, separator, not names[0], notes)
@@ -204,12 +204,13 @@ def _frame(columns: Iterable[Iterable[str]]) -> "polars.DataFrame":
 
 
 def _ragged(line: int, cells: int, width: int, first: int) -> CommandError:
-    hint = ""
+    hints = []
     if cells == width + 1:
-        hint = ": is a name missing there, such as that of row names?"
-    elif cells == 2 * width:
-        hint = ": if commas are decimal marks, separate the columns by semicolons"
-    return CommandError(f"line {line} has {cells} cells, but line {first} has {width}{hint}")
+        hints.append("is a name missing there, such as that of row names?")
+    if cells == 2 * width:
+        hints.append("if its commas are decimal marks, separate the columns by semicolons")
+    found = f"line {line} has {cells} cell{'s' * (cells != 1)}, but line {first} has {width}"
+    return CommandError(": ".join([found, *hints]))
 
 
 def _named(cells: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxem._text import plain, quoted
 from jaxem.cli._errors import CommandError
 from jaxem.cli._request import CRITERIA, LARGEST, TOLERANCES
-from jaxem.cli.kinds import KINDS
+from jaxem.cli.kinds import COVARIANCES, KINDS
 
 FORMAT = 1
 _SPELLED = ("nan", "inf", "-inf")
@@ -46,7 +46,8 @@ def parameters(layout: Any, tree: Any, sizes: dict[str, int], dtype: np.dtype, f
         where, *letters = layout.split()
         shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in letters)
         value = array(field, tree, shape, dtype)
-        fault = _CONSTRAINTS[where](value)
+        with np.errstate(all="ignore"):
+            fault = _CONSTRAINTS[where](value)
         if fault:
             raise Wrong(field, fault)
         return value
@@ -104,7 +105,7 @@ def _definite(value: np.ndarray) -> str | None:
     # Correlations: whether a matrix is definite does not depend on the units of its columns.
     scale = np.sqrt(variances.astype(np.float64))
     scaled = value / scale[..., :, None] / scale[..., None, :]
-    if np.abs(scaled - np.swapaxes(scaled, -1, -2)).max() > _rounding(value, 1e-9, 1e-4):
+    if not np.abs(scaled - np.swapaxes(scaled, -1, -2)).max() <= _rounding(value, 1e-9, 1e-4):
         return "holds a covariance that is not symmetric"
     try:
         np.linalg.cholesky(scaled.astype(value.dtype))
@@ -194,6 +195,17 @@ def _check_object(field: str, value: Any) -> None:
         raise Wrong(field, f"holds {_name(value)} where an object belongs")
 
 
+def _options(field: str, value: Any) -> None:
+    """Names of structures, truth values and numbers of levels: what kinds keep of their options."""
+    _check_object(field, value)
+    for name, option in value.items():
+        if name == "covariance":
+            _one_of(COVARIANCES)(f"{field}.{name}", option)
+        elif not isinstance(option, bool):
+            for number in option if isinstance(option, list) else [option]:
+                _count(1)(f"{field}.{name}", number)
+
+
 def _columns(field: str, value: Any) -> None:
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         raise Wrong(field, "is not a list of names")
@@ -240,7 +252,7 @@ _FIELDS: dict[str, Callable[[str, Any], None]] = {
     "missing_cells": _count(0, 2**63),
     "model": _one_of(KINDS),
     "num_components": _count(1),
-    "options": _check_object,
+    "options": _options,
     "params": _check_object,
     "log_likelihood": _finite,
     "objective": _finite,

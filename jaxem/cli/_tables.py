@@ -159,7 +159,8 @@ def _from_text(
     notes = [*cells.notes, "its decimal marks are commas"] if decimal == "," else cells.notes
     empty = np.flatnonzero(np.isnan(values).all(1))
     if len(empty):
-        notes = [*notes, f"{len(empty)} rows have nothing but missing cells, the first in line {cells.lines[empty[0]]}"]
+        place = f"line {cells.lines[empty[0]]} has" if len(empty) == 1 else f"{len(empty)} rows have"
+        notes = [*notes, f"{place} nothing but missing cells"]
     reading = {
         "header": cells.header,
         "separator": cells.separator,
