@@ -24,7 +24,7 @@ _CAUSES = {
     r"[+-]?[0-9]*,[0-9]+(e[+-]?[0-9]+)?": "has a decimal comma: write points, or separate the columns by semicolons",
     r"[\u2212\u2013][0-9].*": "begins with a dash that is no minus sign: write -",
     r"[$\u20ac\u00a3\u00a5]\s*[0-9].*": "has the sign of a currency: leave it out",
-    r"\S+([;|\s]+\S+)+": "is text; if it should be several cells, separate them by commas",
+    r"[-+0-9.]+([;|\s]+[-+0-9.]+)+": "is text: if it should be several cells, separate them by commas",
 }
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import polars
 
 EXTENSIONS = (".csv", ".tsv", ".parquet", ".npy")
-# What NumPy raises for files that claim to hold an array.
-_BROKEN_ARRAY = (ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError)
 _PACKED = (".csv.gz", ".tsv.gz")
 _TEXT = {".csv": ",", ".tsv": "\t"}  # and what usually separates their cells
 
@@ -189,7 +187,9 @@ def _index(unnamed: bool, names: Sequence[str], chosen: Sequence[str], values: n
 def _from_array(name: str, source: Any) -> Table:
     try:
         array = np.load(source, allow_pickle=False)
-    except _BROKEN_ARRAY as error:
+    except OSError:
+        raise
+    except Exception as error:  # a header is read by the parser of Python, which knows many ways to fail
         raise CommandError(f"{name}: not an array of numbers in NumPy's format: {one_line(error)}") from error
     if not isinstance(array, np.ndarray):
         raise CommandError(f"{name}: not an array of numbers in NumPy's format, but an archive of several")

@@ -226,7 +226,7 @@ def test_numbers_that_single_precision_cannot_hold_are_refused(load):
 def test_fields_that_no_fit_has_are_refused_by_name(load, path, values):
     document = document_of("gaussian-mixture", {"covariance": "full"})
     for value in values:
-        with pytest.raises(jaxem.DataError, match=f"is no fit of jaxem: ({path[0]}|params)"):
+        with pytest.raises(jaxem.DataError, match=f"is no fit of jaxem: ({path[0]}|params|covariance)"):
             load(put(document, path, value))
 
 
