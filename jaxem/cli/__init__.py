@@ -12,23 +12,34 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line on `arguments` (those of the process by default); returns the exit code."""
+    """Run the command line on `arguments` (those of the process by default); returns the exit code.
+
+    Without `arguments` the process is the command's own: signals end it.
+    """
+    if arguments is not None:
+        return _main(arguments)
     import sys
 
+    from jaxem.cli._signals import ended
+
+    # What a terminal cannot show is spelled out rather than an error.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with ended():
+        return _main(None)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
-        if arguments is None:
-            # What a terminal cannot show is spelled out rather than an error.
-            for stream in (sys.stdout, sys.stderr):
-                getattr(stream, "reconfigure", dict)(errors="backslashreplace")
         from jaxem.cli._app import run
     except ModuleNotFoundError as error:
+        import sys
+
         if error.name in {"typer", "rich"}:
             print("jaxem: error: the command line needs more packages: pip install 'jaxem[cli]'", file=sys.stderr)
             return 2
         raise
-    except KeyboardInterrupt:
-        print("jaxem: error: interrupted", file=sys.stderr)
-        return 130
     return run(arguments)
 
 

@@ -12,7 +12,6 @@ import typer
 from jaxem._errors import DataError, FitError
 from jaxem.cli._errors import say
 from jaxem.cli._request import CRITERIA, TOLERANCES, FitRequest
-from jaxem.cli._signals import ended_by, handled
 from jaxem.cli._version import version as installed
 from jaxem.cli.kinds import COVARIANCES, KINDS
 
@@ -149,7 +148,7 @@ def sample(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command; what the user can put right ends in one line on standard error and exit code 2."""
-    with warnings.catch_warnings(), handled():
+    with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             result = app(None if arguments is None else list(arguments), standalone_mode=False)
@@ -160,10 +159,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _end(error: BaseException) -> int:
     """The exit code that becomes of an error, once it is said; raises it again if it is a defect."""
-    # A signal may come out of compiled code as an error of another class.
-    ended = ended_by()
-    if ended is not None:
-        return _fail(*ended)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return _fail("interrupted", 130)
     if isinstance(error, DataError | FitError):

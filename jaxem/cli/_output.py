@@ -11,11 +11,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jaxem.cli._errors import CommandError, one_line
-from jaxem.cli._signals import uninterrupted
+from jaxem.cli._signals import cleaned, uninterrupted
 
 try:
     import fcntl
@@ -79,8 +79,8 @@ def _swap(stage: Path, target: Path) -> None:
         target.rename(old)
     try:
         stage.rename(target)
-    except OSError:
-        if old.is_dir():
+    except BaseException:
+        if old.is_dir() and not target.exists():
             old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
@@ -144,23 +144,21 @@ def _stage(target: Path) -> Iterator[Path]:
             raise CommandError(f"--out {target}: {home} is not a folder")
         if real.is_dir() and (os.path.ismount(real) or not os.access(home, os.W_OK)):
             home = real
-        with uninterrupted(), _locked(home):
+    with ExitStack() as open_stage:
+        with _refusal(target), uninterrupted(), _locked(home):
             _recover(real)
             for left in home.glob(f"{_prefix(real)}*"):
                 _remove(left)
             stage = Path(tempfile.mkdtemp(prefix=f"{_prefix(real)}new-", dir=home))
             lock = _lock(stage, wait=False)
+            if lock is not None:
+                open_stage.callback(os.close, lock)
+            open_stage.enter_context(cleaned(lambda: shutil.rmtree(stage, ignore_errors=True)))
             # `mkdtemp` keeps others out; the finished folder has the permissions that any new folder would have.
             mask = os.umask(0)
             os.umask(mask)
             stage.chmod(0o777 & ~mask)
-    try:
         yield stage
-    finally:
-        with uninterrupted():
-            shutil.rmtree(stage, ignore_errors=True)
-            if lock is not None:
-                os.close(lock)
 
 
 def _prefix(target: Path) -> str:
