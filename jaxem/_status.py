@@ -32,7 +32,7 @@ class Status(eqx.Enumeration):
     eliminated = "stopped by racing: other starts were ahead"
 
 
-_NAMES = [
+NAMES = [
     "running",
     "converged",
     "completed",
@@ -64,5 +64,5 @@ def status_name(status) -> str | list[str]:
     >>> jaxem.status_name(jaxem.Status.converged)
     'converged'
     """
-    names = np.asarray(_NAMES)[np.asarray(status_code(status))]
+    names = np.asarray(NAMES)[np.asarray(status_code(status))]
     return names.tolist()

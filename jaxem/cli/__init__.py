@@ -12,7 +12,25 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line on `arguments` (those of the process by default); returns the exit code."""
+    """Run the command line on `arguments` (those of the process by default); returns the exit code.
+
+    Without `arguments` the process is the command's own: signals end it.
+    """
+    if arguments is not None:
+        return _main(arguments)
+    import sys
+
+    from jaxem.cli._signals import ended
+
+    # What a terminal cannot show is spelled out rather than an error.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with ended():
+        return _main(None)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         from jaxem.cli._app import run
     except ModuleNotFoundError as error:

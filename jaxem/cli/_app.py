@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from jaxem.cli._errors import CommandError, one_line
+from jaxem._errors import DataError, FitError
+from jaxem.cli._errors import say
 from jaxem.cli._request import CRITERIA, TOLERANCES, FitRequest
 from jaxem.cli._version import version as installed
 from jaxem.cli.kinds import COVARIANCES, KINDS
@@ -21,11 +22,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_FORMATS = ".csv, .tsv, .parquet or .npy"
+_FORMATS = ".csv, .tsv, either with .gz, .parquet or .npy; - for standard input"
 Stored = Annotated[Path, typer.Argument(metavar="MODEL", help="fit.json, or the folder that holds it.")]
 File = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="File to write (.csv, .tsv or .parquet); standard output by default."),
+]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first line holds names; told by its cells by default."),
+]
+Encoding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of a text table, such as latin-1; UTF-8 by default.")
 ]
 
 
@@ -55,7 +63,11 @@ def fit(
     ] = None,
     criterion: Annotated[str, _choice(CRITERIA, "How to choose from a range")] = "bic",
     covariance: Annotated[str, _choice(COVARIANCES, "Structure of Gaussian components")] = "full",
-    columns: Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns to use; all by default.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Columns to use, by name; all by default.")
+    ] = None,
+    header: Header = None,
+    encoding: Encoding = None,
     standardize: Annotated[bool, typer.Option("--standardize", help="Fit to (x - mean) / sd of each column.")] = False,
     restarts: Annotated[int, typer.Option(help="Number of starts, run together.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
@@ -79,6 +91,8 @@ def fit(
         criterion=criterion,
         covariance=covariance,
         columns=columns,
+        header=header,
+        encoding=encoding,
         standardize=standardize,
         restarts=restarts,
         seed=seed,
@@ -98,11 +112,16 @@ def predict(
     model: Stored,
     data: Annotated[str, typer.Argument(help=f"Table to read ({_FORMATS}).", show_default=False)],
     out: File = None,
+    header: Header = None,
+    encoding: Encoding = None,
 ):
-    """Write the most probable component of every row, and the probability of each."""
+    """Write the most probable component of every row, and the probability of each.
+
+    Columns are found by their names, in whatever order.
+    """
     from jaxem.cli._use import run_predict
 
-    run_predict(model, data, out)
+    run_predict(model, data, out, header, encoding)
 
 
 @app.command()
@@ -134,25 +153,30 @@ def run(arguments: Sequence[str] | None = None) -> int:
         try:
             result = app(None if arguments is None else list(arguments), standalone_mode=False)
             return result if isinstance(result, int) else 0
-        except CommandError as error:
-            return _fail(one_line(error))
-        except (KeyboardInterrupt, typer.Abort):
-            return _fail("interrupted", 130)
-        except BrokenPipeError:
-            # The reader of standard output has gone (`jaxem sample ... | head`): nothing is wrong.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        except Exception as error:
-            # Wrong options: the class depends on the version of typer, the method that words it does not.
-            if hasattr(error, "format_message"):
-                return _fail(one_line(error.format_message()))  # pyright: ignore[reportAttributeAccessIssue]
-            raise
+        except BaseException as error:
+            return _end(error)
 
 
-def _fail(message: str, code: int = 2) -> int:
-    print(f"jaxem: error: {message}", file=sys.stderr)
+def _end(error: BaseException) -> int:
+    """The exit code that becomes of an error, once it is said; raises it again if it is a defect."""
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return _fail("interrupted", 130)
+    if isinstance(error, DataError | FitError):
+        return _fail(error)
+    if isinstance(error, BrokenPipeError):
+        # The reader of standard output has gone (`jaxem sample ... | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    # Wrong options: the class depends on the version of typer, the method that words it does not.
+    if hasattr(error, "format_message"):
+        return _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+    raise error
+
+
+def _fail(message: object, code: int = 2) -> int:
+    say("error", message)
     return code
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"jaxem: warning: {one_line(message)}", file=sys.stderr)
+    say("warning", message)

@@ -1,10 +1,16 @@
-"""Errors that the person at the terminal can put right."""
+"""Errors that the person at the terminal can put right, and lines on standard error."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jaxem._errors import DataError, FitError
+from jaxem._text import plain
 
-class CommandError(Exception):
+_LONGEST = 2000
+
+
+class CommandError(DataError):
     """Ends the command with its message on one line, and exit code 2."""
 
 
@@ -13,11 +19,14 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def say(kind: str, message: object) -> None:
+    """Print an `"error"`, `"warning"` or `"note"` on standard error: one line, whatever the message quotes."""
+    print(f"jaxem: {kind}: {plain(one_line(message), _LONGEST)}", file=sys.stderr)
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Turn the errors by which the library refuses data or arguments into a `CommandError`."""
-    from jaxem._errors import FitError
-
     try:
         yield
     except (ValueError, FitError) as error:

@@ -10,7 +10,7 @@ from rich.console import Console
 from jaxem.cli._errors import CommandError, one_line, reported
 from jaxem.cli._information import Missing, missing_information
 from jaxem.cli._output import staged_folder
-from jaxem.cli._picture import draw
+from jaxem.cli._picture import draw, rendered
 from jaxem.cli._precision import precision
 from jaxem.cli._progress import progress_bar
 from jaxem.cli._report import report
@@ -58,6 +58,7 @@ def run_fit(request: FitRequest) -> None:
             "data": table.name,
             "num_rows": len(x),
             "columns": list(table.columns),
+            "table": table.reading,
             "missing_cells": gaps,
             "model": request.model,
             "num_components": row["num_components"],
@@ -76,10 +77,12 @@ def run_fit(request: FitRequest) -> None:
         }
         (stage / "fit.json").write_text(dump(document), encoding="utf-8")
         assignments(found).write_csv(stage / "assignments.csv")
-        draw(document, view).savefig(stage / "fit.png")
+        picture = rendered(lambda: draw(document, view))
+        if picture is not None:
+            (stage / "fit.png").write_bytes(picture)
     if not request.quiet:
         note = ", embedded data (give a file to fit your own)" if request.data is None else ""
-        report(Console(), document, view, request.out, note)
+        report(Console(), document, view, request.out, note, picture is not None)
 
 
 def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +163,8 @@ def choose_by(criterion: str, candidates: list[Candidate]) -> Candidate:
 
 def _read(request: FitRequest) -> Table:
     if request.data is not None:
-        table = read_table(request.data, request.column_names)
+        table = read_table(request.data, request.column_names, header=request.header, encoding=request.encoding)
+        table.tell(request.quiet)
     else:
         from jaxem.datasets import old_faithful
 

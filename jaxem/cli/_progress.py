@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from jaxem.cli._signals import cleaned
+
 
 @contextmanager
 def progress_bar(quiet: bool, stderr: Console | None = None) -> Iterator[Callable[[str], Callable[[Any], None] | None]]:
@@ -28,7 +30,8 @@ def progress_bar(quiet: bool, stderr: Console | None = None) -> Iterator[Callabl
         console=console,
         transient=True,
     )
-    with bar:
+    # A process that a signal ends leaves the terminal as it was.
+    with cleaned(lambda: console.show_cursor(True)), bar:
 
         def track(label: str) -> Callable[[Any], None]:
             task = bar.add_task(label, total=None, state="compiling")

@@ -8,26 +8,31 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from jaxem._text import plain
 from jaxem.cli._view import View
 from jaxem.cli.kinds import KINDS
 
 MAX_COLUMNS = 20
+_LONGEST_NAME = 40
 
 
-def report(console: Console, document: dict[str, Any], view: View, out: Path, note: str = "") -> None:
+def report(
+    console: Console, document: dict[str, Any], view: View, out: Path, note: str = "", picture: bool = True
+) -> None:
     """The chosen fit, how its search ended, the criterion over the number of components, and what was written."""
     size = f"{document['num_rows']} rows, {len(document['columns'])} columns"
     if document["missing_cells"]:
         size += f", {document['missing_cells']} missing cells"
-    console.print(f"[bold]{escape(document['data'])}[/]: {size}{note}")
+    console.print(Text(plain(document["data"]), "bold") + Text(f": {size}{note}"), soft_wrap=True)
     _components(console, document, view)
     _search(console, document)
     if len(document["criteria"]) > 1:
         _criteria(console, document)
-    console.print(f"\nWrote fit.json, assignments.csv and fit.png to {escape(str(out))}/", soft_wrap=True)
+    files = "fit.json, assignments.csv and fit.png" if picture else "fit.json and assignments.csv"
+    console.print(Text(f"\nWrote {files} to {plain(out)}/"), soft_wrap=True)
 
 
 def title_of(document: dict[str, Any]) -> str:
@@ -42,7 +47,7 @@ def _components(console: Console, document: dict[str, Any], view: View) -> None:
     kind = KINDS[document["model"]]
     heading, cells = kind.describe(view)
     console.print(f"\n[bold]{title_of(document)}[/] ({heading})")
-    names = [escape(name) for name in view.columns[:MAX_COLUMNS]]
+    names = [plain(name, _LONGEST_NAME) for name in view.columns[:MAX_COLUMNS]]
     rows, numbers = [cell[:MAX_COLUMNS] for cell in cells.values()], list(cells)
     if len(view.labels):
         sizes = np.bincount(view.labels, minlength=len(view.weights))
@@ -88,7 +93,7 @@ def _criteria(console: Console, document: dict[str, Any]) -> None:
         chosen = row["num_components"] == document["num_components"]
         k = f"{'* ' if chosen else ''}{row['num_components']}"
         if row["bic"] is None:
-            table.add_row(k, *["-"] * 6, row["status"])
+            table.add_row(k, *["-"] * 6, Text(plain(row["status"])))
             continue
         criteria = [f"{row[name]:.2f}" if row[name] is not None else "-" for name in ("bic", "aic", "icl")]
         found = f"{row['best_found']}/{row['starts']}"
@@ -103,10 +108,11 @@ def _table() -> Table:
 
 def _print(console: Console, header: list[str], rows: Iterable[Iterable[str]]) -> None:
     table = _table()
+    # Text of its own, in which nothing is markup.
     for name in header:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console.print(table)
 
 

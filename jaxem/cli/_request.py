@@ -1,15 +1,18 @@
 """The options of `jaxem fit`, checked."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from jaxem._text import quoted
 from jaxem.cli._errors import CommandError
 from jaxem.cli.kinds import COVARIANCES, KINDS
 
 CRITERIA = ("bic", "aic", "icl")
 TOLERANCES = {"float64": 1e-9, "float32": 1e-6}
+LARGEST = 2**31 - 1  # of the integers that options take
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class FitRequest:
     criterion: str
     covariance: str
     columns: str | None
+    header: bool | None
+    encoding: str | None
     standardize: bool
     restarts: int
     seed: int
@@ -37,16 +42,20 @@ class FitRequest:
             if getattr(self, name) not in values:
                 raise CommandError(f"--{name} {getattr(self, name)}: use one of {', '.join(values)}")
         for name, low in (("restarts", 1), ("max_steps", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {low}")
+            if not low <= getattr(self, name) <= LARGEST:
+                bound = f"least {low}" if getattr(self, name) < low else f"most {LARGEST}"
+                raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at {bound}")
         if self.tol is not None and not (np.isfinite(self.tol) and self.tol >= 0):
             raise CommandError(f"--tol {self.tol}: must be a finite number, at least 0")
         if self.standardize and not KINDS[self.model].continuous:
             raise CommandError(f"--standardize: the columns of a {self.model} cannot be shifted and scaled")
         if self.criterion == "icl" and KINDS[self.model].unit == "factor":
             raise CommandError(f"--criterion icl: the rows of a {self.model} have no components; use bic or aic")
+        check_encoding(self.encoding)
+        if self.data is None and (self.header is not None or self.encoding is not None):
+            raise CommandError("--header, --no-header and --encoding are for a file: give one")
         names = self.column_names
-        if names is not None and (not all(names) or len(set(names)) < len(names)):
+        if names is not None and (not names or not all(names) or len(set(names)) < len(names)):
             raise CommandError(f"--columns {self.columns}: must name different columns, separated by commas")
         self.counts(None)
 
@@ -57,7 +66,11 @@ class FitRequest:
 
     @property
     def column_names(self) -> list[str] | None:
-        return None if self.columns is None else [name.strip() for name in self.columns.split(",")]
+        """Names between commas; one in double quotes may hold commas itself."""
+        if self.columns is None:
+            return None
+        rows = list(csv.reader([self.columns], skipinitialspace=True))
+        return [name.strip() for name in rows[0]] if rows else []
 
     def counts(self, num_rows: int | None, num_columns: int | None = None) -> range:
         """The numbers of components to try; without `--components`, 1 to 5 but no more than the table allows."""
@@ -77,6 +90,15 @@ class FitRequest:
                 f"--components {self.components}: {num_columns} columns have at most {limit} {kind.unit}s"
             )
         return counts
+
+
+def check_encoding(name: str | None) -> None:
+    """Refuse what is no encoding of text."""
+    try:
+        "a".encode(name or "utf-8").decode(name or "utf-8")
+    except (LookupError, ValueError) as error:
+        known = "such as utf-8, latin-1, cp1252 or utf-16"
+        raise CommandError(f"--encoding {quoted(name)}: is no encoding of text: use one {known}") from error
 
 
 def parse_components(text: str) -> range:

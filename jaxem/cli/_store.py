@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxem.cli._document import FORMAT as FORMAT
+from jaxem.cli._document import Wrong, array, parameters, parse
 from jaxem.cli._errors import CommandError, one_line
+from jaxem.cli._output import recover
 from jaxem.cli.kinds import KINDS, Kind
-
-FORMAT = 1
 
 
 class Stored(NamedTuple):
@@ -73,7 +74,9 @@ def load_fit(path: str | Path) -> Stored:
 
     **Returns:** a `Stored`. A float64 fit keeps its last bits in NumPy; give it to JAX under `jax.enable_x64`.
 
-    **Raises:** `CommandError` if it is no such file.
+    **Raises:** `jaxem.DataError`, which names the file and the field, if it is no such file or holds what no fit can
+    hold: parameters of another shape or not finite, probabilities that do not sum to 1, covariances that are not
+    positive definite, and so on.
 
     **Example**
 
@@ -87,51 +90,67 @@ def load_fit(path: str | Path) -> Stored:
     """
     file = Path(path)
     try:
+        recover(file.parent if file.name == "fit.json" else file)
         if file.is_dir():
             file = file / "fit.json"
         if not file.exists():
             raise CommandError(f"{file}: no such file")
-        document = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise CommandError(f"{file}: is not a fit of this version of jaxem (its `format` is not {FORMAT})")
-        return _restore(document)
+        return _restore(parse(file.read_text(encoding="utf-8")))
+    except Wrong as error:
+        raise CommandError(f"{file}: is no fit of jaxem: {error}") from error
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror or one_line(error)}") from error
-    except KeyError as error:
-        raise CommandError(f"{file}: is no fit of jaxem: {error} is missing or unknown") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
+    except RecursionError as error:
+        raise CommandError(f"{file}: is no fit of jaxem: it is nested too deeply") from error
+    except MemoryError as error:
+        raise CommandError(f"{file}: is no fit of jaxem: it is too large for the memory") from error
+    except ValueError as error:
+        if isinstance(error, CommandError):
+            raise
         raise CommandError(f"{file}: is no fit of jaxem: {one_line(error)}") from error
 
 
 def _restore(document: dict[str, Any]) -> Stored:
     import jaxem
 
-    dtype = np.dtype(document["dtype"])
-    kind = KINDS[document["model"]]
-    restarts = document["restarts"]
+    dtype, integer = np.dtype(document["dtype"]), np.dtype(np.int32)
+    kind, options, restarts = KINDS[document["model"]], document["options"], document["restarts"]
+    columns = tuple(document["columns"])
+    sizes = {"k": document["num_components"], "d": len(columns)}
+    try:
+        layout = kind.layout(options)
+        params = parameters(layout, document["params"], sizes, dtype)
+        model = kind.build(document["num_components"], **options)
+    except CommandError:
+        raise
+    except KeyError as error:
+        raise Wrong("options", f"{error} is missing or unknown") from error
+    except (TypeError, ValueError) as error:
+        raise Wrong("options", f"cannot be those of a {document['model']}: {one_line(error)}") from error
     fit = jaxem.Fit(
-        params=_decode(kind.layout(document["options"]), document["params"], dtype),
-        log_likelihood=_array(document["log_likelihood"], dtype),
-        objective=_array(document["objective"], dtype),
+        params=params,
+        log_likelihood=array("log_likelihood", document["log_likelihood"], (), dtype),
+        objective=array("objective", document["objective"], (), dtype),
         status=_status(document["status"]),
-        num_steps=_array(document["num_steps"], np.dtype(np.int32)),
-        history=_array(document["history"], dtype),
+        num_steps=array("num_steps", document["num_steps"], (), integer),
+        history=array("history", document["history"], (None,), dtype, spelled=True),
         restarts=jaxem.Restarts(
-            objective=_array(restarts["objective"], dtype),
+            objective=array("restarts.objective", restarts["objective"], (None,), dtype, spelled=True),
             status=_status(restarts["status"]),
-            num_steps=_array(restarts["num_steps"], np.dtype(np.int32)),
+            num_steps=array("restarts.num_steps", restarts["num_steps"], (None,), integer),
         ),
     )
-    columns = tuple(document["columns"])
-    standardize = document["standardize"] or {"shift": [0.0] * len(columns), "scale": [1.0] * len(columns)}
-    return Stored(
-        model=kind.build(document["num_components"], **document["options"]),
-        fit=fit,
-        columns=columns,
-        shift=np.asarray(standardize["shift"], float),
-        scale=np.asarray(standardize["scale"], float),
-        document=document,
-    )
+    shift, scale = np.zeros(len(columns)), np.ones(len(columns))
+    if document["standardize"] is not None:
+        units = document["standardize"]
+        for name in ("shift", "scale"):
+            if name not in units:
+                raise Wrong(f"standardize.{name}", "is missing")
+        shift = array("standardize.shift", units["shift"], (len(columns),), np.float64)
+        scale = array("standardize.scale", units["scale"], (len(columns),), np.float64)
+        if not (scale > 0).all():
+            raise Wrong("standardize.scale", "holds a scale that is not positive")
+    return Stored(model=model, fit=fit, columns=columns, shift=shift, scale=scale, document=document)
 
 
 def encode(tree: Any) -> Any:
@@ -143,27 +162,11 @@ def encode(tree: Any) -> Any:
     return _spell(np.asarray(tree).tolist())
 
 
-def _decode(layout: Any, tree: Any, dtype: np.dtype) -> Any:
-    if hasattr(layout, "_fields"):
-        return type(layout)(*[_decode(getattr(layout, name), tree[name], dtype) for name in layout._fields])
-    if isinstance(layout, dict):
-        return {name: _decode(value, tree[name], dtype) for name, value in layout.items()}
-    return _array(tree, dtype)
-
-
 def _spell(value: Any) -> Any:
     """JSON has no number for what is not finite: "nan", "inf" and "-inf" stand for it, as `float` reads them."""
     if isinstance(value, list):
         return [_spell(item) for item in value]
     return value if np.isfinite(value) else str(value)
-
-
-def _array(value: Any, dtype: np.dtype) -> Any:
-    return np.asarray(_read(value), np.float64).astype(dtype)
-
-
-def _read(value: Any) -> Any:
-    return [_read(item) for item in value] if isinstance(value, list) else float(value)
 
 
 def _status(names: Any) -> Any:

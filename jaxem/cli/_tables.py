@@ -1,55 +1,106 @@
 """Reading and writing tables."""
 
-import csv
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxem.cli._errors import CommandError, one_line
+from jaxem._text import plain, quoted
+from jaxem.cli._delimited import Cells, decode, split
+from jaxem.cli._errors import CommandError, one_line, say
+from jaxem.cli._numbers import numbers
 
 if TYPE_CHECKING:
     import polars
 
 EXTENSIONS = (".csv", ".tsv", ".parquet", ".npy")
-_MISSING = ["", "NA", "N/A", "na", "null", "NULL", "None"]
+_PACKED = (".csv.gz", ".tsv.gz")
+_TEXT = {".csv": ",", ".tsv": "\t"}  # and what usually separates their cells
 
 
 class Table(NamedTuple):
-    """Float64 `values [n, d]` with the names of their columns; `name` says where they are from."""
+    """Float64 `values [n, d]` with the names of their columns; `name` says where they are from.
+
+    - `reading`: how a text table was read, for `fit.json`; `None` for other tables.
+    - `others`: columns of the file that were not asked for.
+    - `notes`, `warnings`: what to tell the person who gave the file.
+    """
 
     values: np.ndarray
     columns: tuple[str, ...]
     name: str
+    reading: dict[str, Any] | None = None
+    others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def tell(self, quiet: bool = False) -> None:
+        """Print the warnings, and unless `quiet` the notes, on standard error."""
+        for kind, messages in (("note", () if quiet else self.notes), ("warning", self.warnings)):
+            for message in messages:
+                say(kind, f"{self.name}: {message}")
 
 
-def read_table(path: str, columns: Sequence[str] | None = None) -> Table:
-    """Read some columns, by default all, of a file; a `CommandError` says what is wrong with it."""
-    file = Path(path)
-    extension = file.suffix.lower()
+def read_table(
+    path: str,
+    columns: Sequence[str] | None = None,
+    *,
+    header: bool | None = None,
+    encoding: str | None = None,
+    fitted: bool = False,
+) -> Table:
+    """Read some columns, by default all, of a file or of standard input (`-`).
+
+    `header` says whether the first line of a text table holds names, `None` to tell by its cells; `encoding` is that
+    of a text table, UTF-8 by default. `fitted` says that `columns` are those of a fit: an array, which has no names,
+    must have as many, and a note names the columns of other files that are not among them. A `CommandError` says what
+    is wrong with the file.
+    """
+    file, name = Path(path), "standard input" if path == "-" else path
+    lower = path.lower().removesuffix(".gz") if path.lower().endswith(_PACKED) else path.lower()
+    extension = Path(lower).suffix
     try:
-        if not file.exists():
-            raise CommandError(f"{path}: no such file")
-        if file.is_dir():
-            raise CommandError(f"{path}: is a folder, not a table")
-        if extension not in EXTENSIONS:
-            raise CommandError(f"{path}: unknown extension {extension!r}: use one of {', '.join(EXTENSIONS)}")
-        if file.stat().st_size == 0:
-            raise CommandError(f"{path}: the file is empty")
+        if path == "-":
+            raw = sys.stdin.buffer.read()
+            extension = ".npy" if raw[:6] == b"\x93NUMPY" else ".parquet" if raw[:4] == b"PAR1" else ".csv"
+            source: Any = io.BytesIO(raw)
+            size = len(raw)
+        else:
+            if not file.exists():
+                raise CommandError(f"{name}: no such file")
+            if file.is_dir():
+                raise CommandError(f"{name}: is a folder, not a table")
+            if extension not in EXTENSIONS:
+                known = f"{', '.join((*EXTENSIONS, *_PACKED))}, or - for standard input"
+                raise CommandError(f"{name}: unknown extension {quoted(extension)}: use one of {known}")
+            raw = file.read_bytes() if extension in _TEXT else b""
+            source, size = file, len(raw) or file.stat().st_size
+        if size == 0:
+            raise CommandError(f"{name}: the file is empty")
+        if extension in _TEXT:
+            return _noted(_from_text(name, raw, _TEXT[extension], columns, header, encoding), fitted)
+        for option, value in (("--header/--no-header", header), ("--encoding", encoding)):
+            if value is not None:
+                raise CommandError(f"{name}: {option} is for text tables, not for {extension[1:]}")
         if extension == ".npy":
-            table = _from_array(file)
+            table = _from_array(name, source)
+            if fitted and columns is not None:
+                return _by_place(table, columns)
             return table if columns is None else choose(table, columns)
-        return _from_frame(path, _read_frame(file, extension), columns)
+        return _noted(_from_frame(name, _parquet(name, source), columns), fitted)
     except OSError as error:
-        raise CommandError(f"{path}: cannot be read: {error.strerror or one_line(error)}") from error
+        raise CommandError(f"{name}: cannot be read: {error.strerror or one_line(error)}") from error
 
 
 def choose(table: Table, columns: Sequence[str]) -> Table:
     """`table` with these columns in this order."""
-    index = [_find(name, table.columns, table.name) for name in columns]
-    return Table(table.values[:, index], tuple(columns), table.name)
+    index = [find(name, table.columns, table.name) for name in columns]
+    chosen = tuple(table.columns[i] for i in index)
+    others = tuple(name for name in table.columns if name not in chosen)
+    return table._replace(values=table.values[:, index], columns=chosen, others=others)
 
 
 def check_finite(table: Table, missing: bool = False) -> None:
@@ -60,94 +111,133 @@ def check_finite(table: Table, missing: bool = False) -> None:
         value = table.values[row, column]
         what = "missing or NaN" if np.isnan(value) else str(value)
         raise CommandError(
-            f"{table.name}: row {row} (counting from 0), column {table.columns[column]!r} is {what}: remove or fill in "
-            f"such rows first ({np.count_nonzero(bad.any(axis=1))} of {len(bad)} have one)"
+            f"{table.name}: row {row} (counting from 0), column {quoted(table.columns[column])} is {what}: remove or "
+            f"fill in such rows first ({np.count_nonzero(bad.any(axis=1))} of {len(bad)} have one)"
         )
 
 
-def _from_array(file: Path) -> Table:
+def find(name: str, names: Sequence[str], where: str, hint: str = "") -> int:
+    """The place of `name` among the columns of `where`; a name may also be given as it is printed."""
+    if name in names:
+        return list(names).index(name)
+    alike = [i for i, other in enumerate(names) if plain(other) == plain(name)]
+    if len(alike) == 1:
+        return alike[0]
+    shown = ", ".join(plain(other, 60) for other in names[:12]) + (", ..." if len(names) > 12 else "")
+    raise CommandError(f"unknown column {quoted(name)}: {where} has {shown}{hint}")
+
+
+def _by_place(table: Table, columns: Sequence[str]) -> Table:
+    if len(table.columns) != len(columns):
+        names = ", ".join(plain(name, 60) for name in columns)
+        raise CommandError(f"{table.name}: has {len(table.columns)} columns, not {len(columns)}: {names}")
+    return table._replace(columns=tuple(columns))
+
+
+def _noted(table: Table, fitted: bool) -> Table:
+    if not (fitted and table.others):
+        return table
+    names = ", ".join(plain(name, 60) for name in table.others[:6]) + ", ..." * (len(table.others) > 6)
+    return table._replace(notes=(*table.notes, f"the fit does not use the columns {names}"))
+
+
+def _from_text(
+    name: str, raw: bytes, usual: str, columns: Sequence[str] | None, header: bool | None, encoding: str | None
+) -> Table:
     try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise CommandError(f"{file}: not an array of numbers in NumPy's format: {one_line(error)}") from error
-    if array.dtype.kind not in "biuf":
-        raise CommandError(f"{file}: holds {array.dtype}, not real numbers")
+        cells = split(decode(raw, encoding), usual, header)
+    except CommandError as error:
+        raise CommandError(f"{name}: cannot be read as {'tsv' if usual == chr(9) else 'csv'}: {error}") from error
+    if cells.frame.height == 0:
+        raise CommandError(f"{name}: has a header but no rows")
+    hint = "" if cells.header else " (its first line was taken for data: --header if it holds names)"
+    wanted = cells.names if columns is None else columns
+    chosen = [cells.names[find(column, cells.names, name, hint)] for column in wanted]
+    values, decimal = numbers(name, cells, chosen)
+    notes = [*cells.notes, "its decimal marks are commas"] if decimal == "," else cells.notes
+    empty = np.flatnonzero(np.isnan(values).all(1))
+    if len(empty):
+        place = f"line {cells.lines[empty[0]]} has" if len(empty) == 1 else f"{len(empty)} rows have"
+        notes = [*notes, f"{place} nothing but missing cells"]
+    reading = {
+        "header": cells.header,
+        "separator": cells.separator,
+        "decimal": decimal,
+        "encoding": encoding or "utf-8",
+    }
+    others = tuple(column for column in cells.names if column not in chosen)
+    warnings = _index(cells.unnamed, cells.names, chosen, values)
+    return Table(values, tuple(chosen), name, reading, others, tuple(notes), warnings)
+
+
+def _index(unnamed: bool, names: Sequence[str], chosen: Sequence[str], values: np.ndarray) -> tuple[str, ...]:
+    """A warning where the first column only counts the rows."""
+    if not (unnamed or names[0] == "Unnamed: 0") or names[0] not in chosen or len(chosen) == 1 or len(values) < 3:
+        return ()
+    column = values[:, list(chosen).index(names[0])]
+    start = next((i for i in (0, 1) if np.array_equal(column, np.arange(i, i + len(column)))), None)
+    if start is None:
+        return ()
+    rest = ",".join(plain(name, 60) for name in names[1:7]) + ",..." * (len(names) > 7)
+    counted = f"{start}, {start + 1}, {start + 2} ..."
+    what = f"the first column has no name and holds {counted}: it looks like an index, and is fitted like any other"
+    return (f"{what}; leave it out with --columns {rest}",)
+
+
+def _from_array(name: str, source: Any) -> Table:
+    try:
+        array = np.load(source, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # a header is read by the parser of Python, which knows many ways to fail
+        raise CommandError(f"{name}: not an array of numbers in NumPy's format: {one_line(error)}") from error
+    if not isinstance(array, np.ndarray):
+        raise CommandError(f"{name}: not an array of numbers in NumPy's format, but an archive of several")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise CommandError(f"{name}: holds {array.dtype}, not real numbers of at most 64 bits")
     if array.ndim != 2:
         hint = f": reshape it to ({array.size}, 1)" if array.ndim == 1 else ""
-        raise CommandError(f"{file}: must be two-dimensional, rows by columns, but has shape {array.shape}{hint}")
+        raise CommandError(f"{name}: must be two-dimensional, rows by columns, but has shape {array.shape}{hint}")
     if 0 in array.shape:
-        raise CommandError(f"{file}: has no values, its shape is {array.shape}")
-    return Table(array.astype(np.float64), tuple(f"x{i}" for i in range(array.shape[1])), str(file))
+        raise CommandError(f"{name}: has no values, its shape is {array.shape}")
+    return Table(array.astype(np.float64), tuple(f"x{i}" for i in range(array.shape[1])), name)
 
 
-def _read_frame(file: Path, extension: str) -> "polars.DataFrame":
+def _parquet(name: str, source: Any) -> "polars.DataFrame":
     import polars
 
     try:
-        if extension == ".parquet":
-            return polars.read_parquet(file)
-        separator = "\t" if extension == ".tsv" else ","
-        header = not _all_numbers(file, separator)
-        frame = polars.read_csv(
-            file, separator=separator, has_header=header, null_values=_MISSING, infer_schema_length=None
-        )
-        return frame if header else frame.rename({name: f"x{i}" for i, name in enumerate(frame.columns)})
-    except (polars.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
+        return polars.read_parquet(source)
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, ValueError) as error:
         reason = one_line(str(error).partition("\n")[0])
-        raise CommandError(f"{file}: cannot be read as {extension[1:]}: {reason}") from error
-
-
-def _all_numbers(file: Path, separator: str) -> bool:
-    """Whether the first line holds nothing but numbers, so that it is data and not a header."""
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        cells = next(csv.reader(lines, delimiter=separator), [])
-    try:
-        return bool([float(cell) for cell in cells])
-    except ValueError:
-        return False
+        raise CommandError(f"{name}: cannot be read as parquet: {reason}") from error
 
 
 def _from_frame(path: str, frame: "polars.DataFrame", columns: Sequence[str] | None) -> Table:
     names = [name.strip() for name in frame.columns]
-    if len(set(names)) < len(names):
-        raise CommandError(f"{path}: several columns have the same name")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CommandError(f"{path}: {names.count(twice)} columns are called {quoted(twice)}")
     frame.columns = names
     if frame.height == 0 or frame.width == 0:
         raise CommandError(f"{path}: has a header but no rows" if frame.width else f"{path}: has no columns")
-    if columns is not None:
-        frame = frame[[frame.columns[_find(name, frame.columns, path)] for name in columns]]
-    values = np.empty((frame.height, frame.width))
-    for i, column in enumerate(frame.iter_columns()):
-        values[:, i] = _numbers(path, column)
-    return Table(values, tuple(frame.columns), path)
+    chosen = names if columns is None else [names[find(name, names, path)] for name in columns]
+    values = np.empty((frame.height, len(chosen)))
+    for i, name in enumerate(chosen):
+        values[:, i] = _numbers(path, frame[name])
+    return Table(values, tuple(chosen), path, others=tuple(name for name in names if name not in chosen))
 
 
 def _numbers(path: str, column: "polars.Series") -> np.ndarray:
     import polars
 
-    numeric = column.dtype.is_numeric() or column.dtype in (polars.Boolean, polars.Null)
     if column.dtype == polars.String:
-        # Blanks around the separator make text of numbers.
-        parsed = column.str.strip_chars().cast(polars.Float64, strict=False)
-        text = column.filter(parsed.is_null() & column.is_not_null())
-        if len(text):
-            row = int((parsed.is_null() & column.is_not_null()).arg_max() or 0)
-            raise CommandError(
-                f"{path}: column {column.name!r} holds text ({text[0]!r} in row {row}, counting from 0): "
-                "choose columns of numbers with --columns, or code it as numbers"
-            )
-        column, numeric = parsed, True
-    if not numeric:
-        what = f"column {column.name!r} holds {column.dtype}, not numbers"
+        cell = column.fill_null("").str.strip_chars().to_frame()
+        return numbers(path, Cells([column.name], cell, (), True, ",", False, []), [column.name])[0][:, 0]
+    if not (column.dtype.is_numeric() or column.dtype in (polars.Boolean, polars.Null)):
+        what = f"column {quoted(column.name)} holds {plain(column.dtype, 60)}, not numbers"
         raise CommandError(f"{path}: {what}: choose others with --columns")
     return column.cast(polars.Float64).fill_null(np.nan).to_numpy()
-
-
-def _find(name: str, names: Sequence[str], where: str) -> int:
-    if name not in names:
-        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        raise CommandError(f"unknown column {name!r}: {where} has {shown}")
-    return list(names).index(name)
 
 
 def frame_of(values: np.ndarray, columns: Sequence[str]) -> "polars.DataFrame":
@@ -162,6 +252,8 @@ def write_frame(frame: "polars.DataFrame", out: Path | None) -> None:
     from jaxem.cli._output import staged_file
 
     if out is None:
+        shown = [plain(name) for name in frame.columns]
+        frame.columns = [name + "_" * shown[:i].count(name) for i, name in enumerate(shown)]
         sys.stdout.write(frame.write_csv())
         sys.stdout.flush()
         return

@@ -7,19 +7,23 @@ import numpy as np
 
 from jaxem.cli._errors import CommandError, reported
 from jaxem.cli._precision import precision
-from jaxem.cli._store import Stored, load_fit
-from jaxem.cli._tables import Table, check_finite, frame_of, read_table, write_frame
+from jaxem.cli._request import LARGEST, check_encoding
+from jaxem.cli._store import load_fit
+from jaxem.cli._tables import check_finite, frame_of, read_table, write_frame
 from jaxem.cli.kinds import Assignment
 
 if TYPE_CHECKING:
     import polars
 
 
-def run_predict(model: Path, data: str, out: Path | None) -> None:
-    """Assign the rows of a table to the components of a stored fit."""
+def run_predict(
+    model: Path, data: str, out: Path | None, header: bool | None = None, encoding: str | None = None
+) -> None:
+    """Assign the rows of a table to the components of a stored fit; its columns are found by their names."""
+    check_encoding(encoding)
     stored = load_fit(model)
-    named = Path(data).suffix.lower() != ".npy"
-    table = read_table(data, stored.columns) if named else _matching(read_table(data), stored)
+    table = read_table(data, stored.columns, header=header, encoding=encoding, fitted=True)
+    table.tell()
     check_finite(table, stored.kind.missing is not None)
     with precision(stored.document["dtype"]), reported():
         x = ((table.values - stored.shift) / stored.scale).astype(stored.document["dtype"])
@@ -35,8 +39,9 @@ def run_sample(model: Path, n: int, seed: int, out: Path | None) -> None:
     """Draw rows from a stored fit, in the units of its data."""
     import polars
 
-    if n < 1:
-        raise CommandError(f"-n {n}: must be at least 1")
+    for option, value, low in (("-n", n, 1), ("--seed", seed, 0)):
+        if not low <= value <= LARGEST:
+            raise CommandError(f"{option} {value}: must be at {f'least {low}' if value < low else f'most {LARGEST}'}")
     stored = load_fit(model)
     with precision(stored.document["dtype"]), reported():
         import equinox as eqx
@@ -62,10 +67,3 @@ def assignments(found: Assignment) -> "polars.DataFrame":
 
     frame = frame_of(found.values, found.names)
     return frame.insert_column(0, polars.Series("label", found.labels)) if len(found.labels) else frame
-
-
-def _matching(table: Table, stored: Stored) -> Table:
-    if len(table.columns) != len(stored.columns):
-        names = ", ".join(stored.columns)
-        raise CommandError(f"{table.name}: has {len(table.columns)} columns, not {len(stored.columns)}: {names}")
-    return Table(table.values, stored.columns, table.name)

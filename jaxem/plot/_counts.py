@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy.special import gammaln
 
-from jaxem.plot._style import FAINT, INK, color, dash, tidy, title
+from jaxem.plot._style import FAINT, INK, color, dash, label, tidy, title
 
 
 def counts(
@@ -54,7 +54,7 @@ def counts(
     for j, part in enumerate(parts):
         ax.plot(grid, part, color=color(j), linestyle=dash(j), linewidth=1.2, **marker)
     ax.plot(grid, parts.sum(0), color=INK, linewidth=1.5, **marker)
-    ax.set(xlabel=column, ylabel="relative frequency")
+    ax.set(xlabel=label(column), ylabel="relative frequency")
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     return tidy(ax)
@@ -116,7 +116,7 @@ def profiles(
         bar.ax.tick_params(labelsize=8)
         bar.outline.set_visible(False)  # pyright: ignore
     every = max(1, int(np.ceil(m / 30)))
-    ax.set_xticks(range(0, m, every), list(columns)[::every], rotation=0 if m <= 6 else 90)
+    ax.set_xticks(range(0, m, every), [label(column) for column in columns[::every]], rotation=0 if m <= 6 else 90)
     ax.set_yticks(range(k), [f"{j}  ({weight:.3f})" for j, weight in enumerate(weights)])
     ax.set_ylabel("component (weight)")
     title(ax, name)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from jaxem.plot._components import Gaussians
-from jaxem.plot._style import FAINT, INK, color, dash, tidy, view
+from jaxem.plot._style import FAINT, INK, color, dash, label, tidy, view
 
 
 def histogram(
@@ -55,9 +55,9 @@ def histogram(
     # A narrow component may rise far above the bars; it must not flatten them.
     top = 1.06 * max(height.max(), min(total.max(), 2 * height.max()))
     if horizontal:
-        ax.set(ylim=(low, high), xlim=(0, top), ylabel=column)
+        ax.set(ylim=(low, high), xlim=(0, top), ylabel=label(column))
     else:
-        ax.set(xlim=(low, high), ylim=(0, top), xlabel=column)
+        ax.set(xlim=(low, high), ylim=(0, top), xlabel=label(column))
     return tidy(ax)
 
 

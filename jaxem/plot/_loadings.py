@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from jaxem.plot._style import MUTED, tidy, title
+from jaxem.plot._style import MUTED, label, tidy, title
 
 
 def loadings(
@@ -46,7 +46,7 @@ def loadings(
             ink = "white" if abs(values[j, i]) > 0.6 else "black"
             left.text(i, j, f"{values[j, i]:.2f}", ha="center", va="center", fontsize=8, color=ink)
     every = max(1, int(np.ceil(d / 40)))
-    left.set_yticks(range(0, d, every), list(columns)[::every])
+    left.set_yticks(range(0, d, every), [label(column) for column in columns[::every]])
     left.set_xticks(range(q), [str(i) for i in range(q)])
     left.set_xlabel("factor")
     title(left, "correlation with the factors")

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from jaxem.plot._components import Gaussians
 from jaxem.plot._density import histogram
 from jaxem.plot._scatter import scatter
-from jaxem.plot._style import INK, color, dash
+from jaxem.plot._style import INK, color, dash, label
 
 MAX_COLUMNS = 6
 
@@ -50,7 +50,7 @@ def pairs(
     """
     total = x.shape[1]
     d = min(total, max_columns)
-    names = list(columns) or [f"x{i}" for i in range(total)]
+    names = [label(name) for name in columns] or [f"x{i}" for i in range(total)]
     grid = figure.add_gridspec(d, d)
     axes = np.full((d, d), None, dtype=object)
     for i in range(d):

@@ -8,7 +8,7 @@ from matplotlib.patches import Polygon
 
 from jaxem.plot._components import Gaussians
 from jaxem.plot._density import histogram
-from jaxem.plot._style import MUTED, color, dash, halo, point_size, thin, tidy, view
+from jaxem.plot._style import MUTED, color, dash, halo, label, point_size, thin, tidy, view
 
 
 def scatter(
@@ -58,7 +58,7 @@ def scatter(
             )
     sds = components.standard_deviations
     xlim, ylim = (view(x[:, i], components.means[:, i], sds[:, i]) for i in range(2))
-    ax.set(xlim=xlim, ylim=ylim, xlabel=columns[0], ylabel=columns[1])
+    ax.set(xlim=xlim, ylim=ylim, xlabel=label(columns[0]), ylabel=label(columns[1]))
     return tidy(ax)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from jaxem.plot._style import FAINT, MUTED, color, thin, tidy
+from jaxem.plot._style import FAINT, MUTED, color, label, thin, tidy
 
 MAX_SERIES = 4
 
@@ -56,7 +56,7 @@ def sequence(
         for start, end in zip([0, *edges], [*edges, len(x)], strict=True):
             state = labels[start]
             ax.plot([start - 0.5, end - 0.5], [means[state, i]] * 2, color=color(state), linewidth=1.6)
-        ax.set_ylabel(columns[i])
+        ax.set_ylabel(label(columns[i]))
         tidy(ax)
     last = axes[-1]
     shades = [color(j) for j in range(probabilities.shape[1])]

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from jaxem.plot._style import INK, MUTED, color, halo, tidy, title
+from jaxem.plot._style import INK, MUTED, color, halo, label, tidy, title
 
 _BLUE, _ORANGE = color(0), color(1)
 
@@ -119,7 +119,7 @@ def criterion(ax: Axes, values: Mapping[int, float], *, chosen: int, name: str =
     place = {"xytext": (0, 9), "textcoords": "offset points", "ha": side}
     ax.annotate(f"k = {chosen}", (chosen, values[chosen]), **place, fontsize=8.5, color=INK, path_effects=halo())
     title(ax, f"{name} (smaller is better)")
-    ax.set(xlabel="components", ylabel=name)
+    ax.set(xlabel="components", ylabel=label(name))
     ax.margins(x=0.06, y=0.15)
     _integers(ax)
     return tidy(ax)

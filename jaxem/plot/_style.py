@@ -4,6 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
+from jaxem._text import plain
+
 # Okabe and Ito (2008), Color Universal Design, without the yellow that is too faint on white.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
@@ -11,6 +13,7 @@ INK = "#222222"
 MUTED = "#8A8A8A"
 FAINT = "#D5D5D5"
 MAX_POINTS = 20_000
+_LONGEST_NAME = 32
 
 
 def color(component: int) -> str:
@@ -21,6 +24,11 @@ def color(component: int) -> str:
 def dash(component: int):
     """Line style of a component: changes when the colours start again."""
     return _DASHES[component // len(_PALETTE) % len(_DASHES)]
+
+
+def label(name: object, limit: int | None = _LONGEST_NAME) -> str:
+    """A name as pictures show it: one line of printable characters, shortened, and no mathematics between dollars."""
+    return plain(name, limit).replace("$", r"\$")
 
 
 def tidy(ax: Axes) -> Axes:
@@ -35,7 +43,7 @@ def tidy(ax: Axes) -> Axes:
 
 def title(ax: Axes, text: str) -> None:
     """A title over the left end of the axes."""
-    ax.set_title(text, fontsize=9.5, color=INK, loc="left")
+    ax.set_title(label(text, None), fontsize=9.5, color=INK, loc="left")
 
 
 def halo(width: float = 2.5):

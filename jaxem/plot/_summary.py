@@ -11,7 +11,9 @@ from jaxem.plot._density import histogram
 from jaxem.plot._pairs import MAX_COLUMNS, pairs
 from jaxem.plot._scatter import scatter_with_marginals
 from jaxem.plot._starts import criterion, history, starts
-from jaxem.plot._style import INK, thinned_note
+from jaxem.plot._style import INK, label, thinned_note
+
+_LONGEST_TITLE = 100
 
 
 def summary(
@@ -50,7 +52,7 @@ def summary(
     """
     chooses = criteria is not None and len(criteria) > 1
     figure = Figure(figsize=(size + 3.9, size), dpi=144, layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
+    figure.suptitle(label(title, _LONGEST_TITLE), fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
     left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(size, 3.9), wspace=0.03))  # pyright: ignore
     draw(left)
     axes = np.atleast_1d(right.subplots(2 + chooses, 1))
@@ -78,7 +80,7 @@ def gaussian_panel(
 
         def draw(left: SubFigure):
             main = scatter_with_marginals(left, x, components, labels=labels, columns=(columns[0], columns[1]))
-            main.set_xlabel(columns[0] + thinned_note(n))
+            main.set_xlabel(label(columns[0]) + thinned_note(n))
 
         return draw, 6.2
     return (lambda left: pairs(left, x, components, labels=labels, columns=columns)), 2.2 + 1.2 * min(d, MAX_COLUMNS)

@@ -2,11 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 import jaxem as package
+from jaxem.cli._output import staged_folder
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
 
@@ -46,3 +51,38 @@ def test_neither_importing_nor_asking_for_help_imports_jax(tmp_path):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("name", "wait", "code", "words"),
+    [
+        ("SIGINT", 0, 130, "jaxem: error: interrupted\n"),
+        ("SIGTERM", 6, 143, "jaxem: error: terminated\n"),
+        ("SIGKILL", 0, -9, ""),
+    ],
+)
+def test_a_signal_ends_a_fit_at_once_and_leaves_what_was_there(tmp_path, name, wait, code, words):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "fit.json").write_text("old")
+    options = ["--components", "3:9", "--restarts", "2000", "--tol", "0", "--out", str(out)]
+    command = [sys.executable, "-m", "jaxem.cli", "fit", *options]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        while len(list(tmp_path.iterdir())) == 1:
+            assert run.poll() is None
+            time.sleep(0.01)
+        time.sleep(wait)  # into the imports, or the compiler
+        assert run.poll() is None
+        run.send_signal(getattr(signal, name))
+        printed, error = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert (run.returncode, printed, error) == (code, "", words)
+    assert (out / "fit.json").read_text() == "old"
+    if name == "SIGKILL":
+        with staged_folder(out) as stage:
+            (stage / "fit.json").write_text("new")
+        assert (out / "fit.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -65,7 +65,9 @@ class Kind(NamedTuple):
     - `title`: how it is spoken of; `unit`: one of the things that `--components` counts.
     - `options(covariance, x)`: keyword arguments of `build`, as JSON can hold them.
     - `build(num_components, **options)`: the model.
-    - `layout(options)`: its parameters with `None` in the place of each array.
+    - `layout(options)`: its parameters with a declaration in the place of each array, which is checked when a fit is
+        read: where it lies (`real`, `nonnegative`, `positive`, `unit`: in [0, 1], `simplex`: sums to 1 over the last
+        axis, `definite`) and its axes, each a number or `k` (components) or `d` (columns), such as `"simplex k k"`.
     - `describe(view)`: what a cell of the report holds, and the rows of cells by title, one cell for each column.
     - `panel(view)`: what draws it, and at which size.
     - `continuous`: whether its columns can be shifted and scaled.
@@ -97,11 +99,21 @@ class Kind(NamedTuple):
         return options if self.missing is None else {**options, **self.missing(x)}
 
 
-def blank(name: str, *fields: str) -> Any:
-    """`jaxem.<name>` with `None` in each of its fields."""
+# What a `layout` declares of covariances, by their structure.
+COVARIANCE = {
+    "full": "definite k d d",
+    "diagonal": "positive k d",
+    "spherical": "positive k",
+    "tied": "definite d d",
+    "VEV": "definite k d d",
+}
+
+
+def declare(name: str, **fields: Any) -> Any:
+    """`jaxem.<name>`, parameters, with a declaration in each of its `fields`."""
     import jaxem
 
-    return getattr(jaxem, name)(**dict.fromkeys(fields))
+    return getattr(jaxem, name)(**fields)
 
 
 def numbered(cells: list[list[str]]) -> dict[str, list[str]]:

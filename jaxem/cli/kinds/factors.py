@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
-from jaxem.cli.kinds._kind import Assignment, Kind, blank
+from jaxem.cli.kinds._kind import Assignment, Kind, declare
 
 
 def _build(name: str) -> Callable[..., Any]:
@@ -41,12 +41,12 @@ def _describe(view: View) -> tuple[str, dict[str, list[str]]]:
     return "loadings, up to a rotation of the factors", rows
 
 
-def _kind(title: str, name: str) -> Kind:
+def _kind(title: str, name: str, noise: str) -> Kind:
     return Kind(
         title=title,
         options=lambda covariance, x: {},
         build=_build(name),
-        layout=lambda options: blank("FactorParams", "mean", "loading", "noise_variance"),
+        layout=lambda options: declare("FactorParams", mean="real d", loading="real d k", noise_variance=noise),
         describe=_describe,
         panel=panels.factors,
         continuous=True,
@@ -59,6 +59,6 @@ def _kind(title: str, name: str) -> Kind:
 
 
 FACTORS = {
-    "factor-analysis": _kind("Factor analysis", "FactorAnalysis"),
-    "ppca": _kind("Probabilistic principal components", "PPCA"),
+    "factor-analysis": _kind("Factor analysis", "FactorAnalysis", "positive d"),
+    "ppca": _kind("Probabilistic principal components", "PPCA", "positive"),
 }

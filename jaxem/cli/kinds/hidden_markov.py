@@ -7,7 +7,15 @@ import numpy as np
 
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
-from jaxem.cli.kinds._kind import Assignment, Kind, blank, describe_field, describe_gaussians, incomplete
+from jaxem.cli.kinds._kind import (
+    COVARIANCE,
+    Assignment,
+    Kind,
+    declare,
+    describe_field,
+    describe_gaussians,
+    incomplete,
+)
 
 
 def _one_sequence(x: np.ndarray) -> Any:
@@ -31,9 +39,9 @@ def _hmm(family: str, wrapper: str) -> Callable[..., Any]:
     return build
 
 
-def _layout(params: str, *fields: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: blank("HMMParams", "initial", "transition", "emission")._replace(
-        emission=blank(params, *fields)
+def _layout(emission: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    return lambda options: declare(
+        "HMMParams", initial="simplex k", transition="simplex k k", emission=emission(options)
     )
 
 
@@ -81,7 +89,9 @@ HIDDEN_MARKOV = {
         "Gaussian hidden Markov model",
         "Gaussian",
         "Incomplete",
-        _layout("GaussianParams", "mean", "covariance"),
+        _layout(
+            lambda options: declare("GaussianParams", mean="real k d", covariance=COVARIANCE[options["covariance"]])
+        ),
         describe_gaussians,
         lambda covariance, x: {"covariance": covariance},
         True,
@@ -90,7 +100,7 @@ HIDDEN_MARKOV = {
         "Poisson hidden Markov model",
         "Poisson",
         "IncompleteColumns",
-        _layout("PoissonParams", "rate"),
+        _layout(lambda options: declare("PoissonParams", rate="nonnegative k d")),
         describe_field("rate", "rate", "{:.4g}"),
         lambda covariance, x: {},
         False,

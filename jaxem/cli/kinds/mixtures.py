@@ -8,9 +8,10 @@ import numpy as np
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
 from jaxem.cli.kinds._kind import (
+    COVARIANCE,
     Kind,
-    blank,
     by_means,
+    declare,
     describe_field,
     describe_gaussians,
     incomplete,
@@ -43,8 +44,20 @@ def _mixture(family: str) -> Callable[..., Any]:
     return build
 
 
-def _layout(params: str, *fields: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: blank("MixtureParams", "weights", "components")._replace(components=blank(params, *fields))
+def _layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda options: declare("MixtureParams", weights="simplex k", components=declare(params, **fields))
+
+
+def _gaussian_layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:
+    def layout(options: dict[str, Any]) -> Any:
+        return _layout(params, mean="real k d", covariance=COVARIANCE[options["covariance"]], **fields)(options)
+
+    return layout
+
+
+def _categorical_layout(options: dict[str, Any]) -> Any:
+    most = int(np.max(options["num_categories"]))  # one number for all columns, or one for each
+    return _layout("CategoricalParams", probabilities=f"simplex k d {most}")(options)
 
 
 def _describe_student(view: View) -> tuple[str, dict[str, list[str]]]:
@@ -78,7 +91,7 @@ MIXTURES = {
         title="Gaussian mixture",
         options=lambda covariance, x: {"covariance": covariance},
         build=_gaussian_mixture,
-        layout=_layout("GaussianParams", "mean", "covariance"),
+        layout=_gaussian_layout("GaussianParams"),
         describe=describe_gaussians,
         panel=panels.gaussian,
         continuous=True,
@@ -89,7 +102,7 @@ MIXTURES = {
         title="Student t mixture",
         options=lambda covariance, x: {"covariance": covariance},
         build=_student_mixture,
-        layout=_layout("StudentTParams", "mean", "covariance", "degrees_of_freedom"),
+        layout=_gaussian_layout("StudentTParams", degrees_of_freedom="positive k"),
         describe=_describe_student,
         panel=panels.gaussian,
         continuous=True,
@@ -98,7 +111,7 @@ MIXTURES = {
         title="Poisson mixture",
         options=lambda covariance, x: {},
         build=_mixture("Poisson"),
-        layout=_layout("PoissonParams", "rate"),
+        layout=_layout("PoissonParams", rate="nonnegative k d"),
         describe=describe_field("rate", "rate", "{:.4g}"),
         panel=panels.poisson,
         missing=incomplete,
@@ -107,7 +120,7 @@ MIXTURES = {
         title="Negative binomial mixture",
         options=lambda covariance, x: {},
         build=_mixture("NegativeBinomial"),
-        layout=_layout("NegativeBinomialParams", "mean", "theta"),
+        layout=_layout("NegativeBinomialParams", mean="nonnegative k d", theta="positive k d"),
         describe=_describe_negative_binomial,
         panel=panels.negative_binomial,
     ),
@@ -115,7 +128,7 @@ MIXTURES = {
         title="Bernoulli mixture",
         options=lambda covariance, x: {},
         build=_mixture("Bernoulli"),
-        layout=_layout("BernoulliParams", "probability"),
+        layout=_layout("BernoulliParams", probability="unit k d"),
         describe=describe_field("probability", "probability of 1", "{:.3f}"),
         panel=panels.bernoulli,
         missing=incomplete,
@@ -124,7 +137,7 @@ MIXTURES = {
         title="Categorical mixture",
         options=lambda covariance, x: {"num_categories": _levels(x)},
         build=_mixture("Categorical"),
-        layout=_layout("CategoricalParams", "probabilities"),
+        layout=_categorical_layout,
         describe=_describe_categorical,
         panel=panels.categorical,
         missing=incomplete,
