@@ -15,6 +15,8 @@ from jaxem.kernels.linalg import matmul
 
 # What Newton's step may still gain of the objective, in nats per unit of weight, for a run to count as converged.
 _GAIN = 1e-4
+# Newton steps that improve the place where derivatives are taken, until one would gain less than that.
+_POLISH, _FINE = 3, 1e-12
 
 
 class Settings(NamedTuple):
@@ -48,12 +50,14 @@ def _(primals, tangents):
     if here.size == 0:
         return params, jax.tree.map(jnp.zeros_like, params)
 
+    way = _way(constant, state, jax.lax.stop_gradient(here), settings)
+    here = here + way.shift
+
     def equation(problem, new, old):
         return defect(problem, state, at, new, old)
 
     _, driven = eqx.filter_jvp(lambda p: equation(p, here, here), (problem,), (tangents[0],))
     driven = jnp.zeros_like(here) if driven is None else driven
-    way = _way(constant, state, jax.lax.stop_gradient(here), settings)
 
     def product(v):
         old = here if settings.one_step else None
@@ -64,39 +68,83 @@ def _(primals, tangents):
 
 
 class _Way(NamedTuple):
-    """How the linear equation is solved: what its rows are divided by, and 1 if the result is to be trusted, or NaN."""
+    """How the linear equation is solved."""
 
+    shift: Array  # from the last iterate to where the equation is taken
+    size: Array  # what its rows are divided by
     forward: Callable
     backward: Callable
+    trust: Array  # 1, or NaN where the run had not converged
+
+
+class _Place(NamedTuple):
+    """What is known at one place."""
+
+    shift: Array
+    step: Array  # Newton's, on from there
+    gain: Array  # what it would gain
     size: Array
-    trust: Array
+    found: Any  # the inverse of the matrix, where there is one
 
 
 def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Way:
     at = unknowns(problem, jax.lax.stop_gradient(state.params))[1]
+    direct, ones = closed(problem), jnp.ones_like(here)
+    by_matrix = settings.linear_solver is None and here.size <= settings.dense_limit
+    if direct and settings.one_step:
+        return _Way(jnp.zeros_like(here), ones, lambda _, b: b, lambda _, c: c, ones[0])
 
     def fixed(new, old):
         return defect(problem, state, at, new, old)
 
-    one, ones = jnp.ones((), here.dtype), jnp.ones_like(here)
-    direct = closed(problem)
-    if direct and settings.one_step:
-        return _Way(lambda _, b: b, lambda _, c: c, ones, one)
-    left = fixed(here, here)
-    if settings.linear_solver is None and here.size <= settings.dense_limit:
-        matrix, size = _matrix(fixed, here, direct, settings.one_step)
-        found = pseudo_inverse(matrix, left / size, here)
-        forward, backward = dense(found, settings.unidentified == "nan")
-        step = matmul(found.inverse, left / size)
+    def look(shift):
+        there = here + shift
+        left, size, found = fixed(there, there), ones, ()
+        if by_matrix:
+            matrix, size = _matrix(fixed, there, direct, settings.one_step)
+            found = pseudo_inverse(matrix, left / size, there)
+            step = matmul(found.inverse, left / size)
+        else:
+            old = there if settings.one_step else None
+            step = iterative(settings.linear_solver, here)[0](lambda v: _product(fixed, there, old, v), left)
+        uphill = slope(problem, state, at, there) if direct else left
+        gain = jnp.abs(jnp.sum(uphill * step)) / 2 / problem.total_weight
+        return _Place(shift, step, gain, size, found)
+
+    judged = settings.unconverged == "nan"
+    place, gain = _polished(look, here, _POLISH if judged else 1)
+    if by_matrix:
+        forward, backward = dense(place.found, settings.unidentified == "nan")
     else:
-        size, old = ones, here if settings.one_step else None
         forward, backward = iterative(settings.linear_solver, here)
-        step = forward(lambda v: _product(fixed, here, old, v), left)
-    if settings.unconverged == "as_is":
-        return _Way(forward, backward, size, one)
-    uphill = slope(problem, state, at, here) if direct else left
-    gain = jnp.abs(jnp.sum(uphill * step)) / 2 / problem.total_weight
-    return _Way(forward, backward, size, jnp.where(gain <= _GAIN, 1, jnp.nan).astype(here.dtype))
+    trust = jnp.where(gain <= _GAIN, 1, jnp.nan).astype(here.dtype) if judged else ones[0]
+    return _Way(place.shift, place.size, forward, backward, trust)
+
+
+def _polished(look: Callable, here: Array, most: int) -> tuple[_Place, Array]:
+    """The place after Newton steps from `here` that lead closer to the fixed point, and what the first would gain.
+
+    An error in the place is one in the derivative. Newton's method squares it, at the price of a matrix.
+    """
+    fine = max(_FINE, float(jnp.finfo(here.dtype).eps))
+
+    def going(carry):
+        count, place, _ = carry
+        return (count == 0) | ((count < most) & (place.gain > fine))
+
+    def body(carry):
+        count, place, first = carry
+        new = look(place.shift + place.step)
+        better = (count == 0) | (new.gain < place.gain)
+        # With nowhere better to go the loop ends.
+        stay = place._replace(gain=jnp.zeros_like(place.gain))
+        place = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, stay)
+        return count + 1, place, jnp.where(count == 0, new.gain, first)
+
+    zero = jnp.zeros_like(here)
+    begun = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(look, zero))
+    _, place, first = jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), begun, jnp.zeros_like(here[0])))
+    return place, first
 
 
 def _product(fixed: Callable, here: Array, old: Array | None, v: Array) -> Array:

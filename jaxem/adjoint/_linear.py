@@ -37,7 +37,7 @@ def pseudo_inverse(matrix: Array, left: Array, here: Array) -> Inverse:
     scale = _balance(matrix)
     u, s, vt = svd(matrix * scale[None, :] / scale[:, None])
     left, size = (jnp.sqrt(jnp.sum((a / scale) ** 2)) for a in (left, here))
-    floor = jnp.minimum(10 * left / jnp.where(size > 0, size, 1), 1e-3)
+    floor = jnp.minimum(left / jnp.where(size > 0, size, 1), 1e-3)
     floor = jnp.maximum(floor, jnp.finfo(here.dtype).eps ** (2 / 3))
     kept = s > floor * jnp.maximum(s[0], 1)
     inner = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
