@@ -172,26 +172,29 @@ def rehearse(model: AbstractModel, algorithm: Algorithm, iteration: Callable[[],
         jax.eval_shape(iteration)
 
 
+def surrogate(problem: Problem, state: State, key: PRNGKeyArray) -> Surrogate:
+    """Q at the parameters in `state`, from the statistics there, which were taken with `key`."""
+    return Surrogate(
+        problem.model.at(state.params),
+        state.stats,
+        state.params,
+        problem.algorithm.e_step,
+        state.e_state,
+        problem.data,
+        problem.weights,
+        key,
+        problem.chunk(state.params),
+        problem.reduce,
+    )
+
+
 def propose(problem: Problem, state: State, keys: tuple[PRNGKeyArray, PRNGKeyArray]) -> tuple[PyTree, PyTree]:
     """The M-step: new parameters from the statistics in `state`.
 
     `keys` are the one that the statistics were taken with, and one for the M rule.
     """
-    algorithm = problem.algorithm
-    model = problem.model.at(state.params)
-    surrogate = Surrogate(
-        model,
-        state.stats,
-        state.params,
-        algorithm.e_step,
-        state.e_state,
-        problem.data,
-        problem.weights,
-        keys[0],
-        problem.chunk(state.params),
-        problem.reduce,
-    )
-    return algorithm.m_step(surrogate, state.params, state.m_state, keys[1])
+    q = surrogate(problem, state, keys[0])
+    return problem.algorithm.m_step(q, state.params, state.m_state, keys[1])
 
 
 def _coordinates(problem: Problem, params: PyTree) -> tuple[Array, Any]:

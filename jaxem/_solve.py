@@ -144,7 +144,7 @@ def solve(
     accurate = on_accurate_kernel(problem)
     if accurate is not None:
         state, problem = adjoint.run(accurate, resume(accurate, state)), accurate
-    return finish(problem, state)
+    return finish(problem, adjoint.attach(problem, state))
 
 
 def finish(problem: Problem, state: State) -> Fit:

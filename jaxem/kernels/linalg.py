@@ -90,6 +90,11 @@ def _(primals, tangents):
     return (values, vectors), (jnp.diagonal(inner, axis1=-2, axis2=-1), matmul(vectors, turned))
 
 
+def svd(a: Array) -> tuple[Array, Array, Array]:
+    """Singular value decompositions `u, s, v^T`; without derivatives."""
+    return _one_by_one_on_cpu(_svd, jax.lax.stop_gradient(a))
+
+
 def _one_by_one_on_cpu(fn: Callable, a: Array) -> Any:
     """`fn` of all matrices; on a CPU of each in turn, whatever the axes before them, those of `vmap` included.
 
@@ -128,6 +133,11 @@ def _cholesky(a: Array) -> Array:
 def _eigh(a: Array) -> tuple[Array, Array]:
     values, vectors = jnp.linalg.eigh(a)
     return values, vectors
+
+
+def _svd(a: Array) -> tuple[Array, Array, Array]:
+    u, s, vt = jnp.linalg.svd(a)
+    return u, s, vt
 
 
 @jax.custom_jvp

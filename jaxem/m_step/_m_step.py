@@ -41,7 +41,6 @@ class Surrogate(eqx.Module):
         def one(chunk, w, index):
             key = jax.random.fold_in(self.key, index)
             moments, _ = self.e_step.posterior(model, model.potentials(reference, chunk), naturals, chunk, key)
-            moments = jax.lax.stop_gradient(moments)
             return (), weighted_sum(w, model.latent.pair(model.potentials(natural, chunk), moments))
 
         value = self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1])
@@ -76,9 +75,14 @@ class Surrogate(eqx.Module):
 
 
 class AbstractMStep(eqx.Module):
-    """How parameters are chosen given Q. `ascends` says that Q never falls, so that the likelihood does not."""
+    """How parameters are chosen given Q. `ascends` says that Q never falls, so that the likelihood does not.
+
+    `closed` says that its fixed points are those of the model's closed-form M-step, bounds of parameters included; the
+    others stop where the gradient of Q is zero in unconstrained coordinates.
+    """
 
     ascends: ClassVar[bool] = True
+    closed: ClassVar[bool] = False
     rung: ClassVar[int] = 0  # of the ladder of models that it needs
 
     def init(self, model: AbstractModel, params: PyTree) -> PyTree:

@@ -66,6 +66,7 @@ class Conditional(AbstractMStep):
     """
 
     rung: ClassVar[int] = 2
+    closed: ClassVar[bool] = True
 
     blocks: tuple[Any, ...] = eqx.field(static=True)
     cycle: bool = eqx.field(static=True, default=False)

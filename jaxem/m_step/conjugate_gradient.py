@@ -37,6 +37,10 @@ class ConjugateGradient(AbstractMStep):
     inner: AbstractMStep = Maximize()
     lengths: int = eqx.field(static=True, default=8)
 
+    @property
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.inner.closed
+
     def __check_init__(self):
         if not self.inner.ascends:
             raise ValueError(f"ConjugateGradient needs a rule that never lowers Q, which {self.inner} may do")

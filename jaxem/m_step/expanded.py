@@ -20,6 +20,7 @@ class Expanded(AbstractMStep):
     """
 
     rung: ClassVar[int] = 2
+    closed: ClassVar[bool] = True
 
     def init(self, model, params):
         if not model.linear:

@@ -18,6 +18,7 @@ class Maximize(AbstractMStep):
     """
 
     rung: ClassVar[int] = 2
+    closed: ClassVar[bool] = True
 
     def init(self, model, params):
         if not model.linear:

@@ -21,6 +21,7 @@ class Posterior(AbstractMStep):
     """
 
     rung: ClassVar[int] = 3
+    closed: ClassVar[bool] = True
 
     def lift(self, model: Any) -> Variational:
         return model if isinstance(model, Variational) else Variational(model)

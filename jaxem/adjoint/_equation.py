@@ -1,0 +1,92 @@
+"""The equation that a fit's parameters solve, as a differentiable function of them and of the problem."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
+
+from jaxem._coordinates import vector
+from jaxem._errors import MissingCapabilityError
+from jaxem._loop import Problem, State, evaluate, propose, surrogate
+from jaxem.m_step import Draw, Surrogate
+from jaxem.record import Last
+
+
+def em_map(problem: Problem, params: PyTree, state: State) -> PyTree:
+    """One iteration as a differentiable function of the parameters and the problem."""
+    return propose(problem, _evaluated(problem, params, state), (state.key, state.key))[0]
+
+
+def require_equation(problem: Problem) -> None:
+    """Raise `MissingCapabilityError` for an algorithm whose fit solves no equation."""
+    algorithm = problem.algorithm
+    reasons = (
+        (algorithm.e_step.needs == "sample", f"{type(algorithm.e_step).__name__} draws the latents"),
+        (isinstance(algorithm.m_step, Draw), "Draw draws the parameters"),
+        (not algorithm.update.exact, f"{type(algorithm.update).__name__} looks at some of the rows"),
+        (not isinstance(algorithm.record, Last), f"{type(algorithm.record).__name__} reports several iterates"),
+    )
+    for holds, reason in reasons:
+        if holds:
+            raise MissingCapabilityError(
+                f"a fit has derivatives where it is the fixed point of an iteration, but {reason}; differentiate a fit "
+                "by an algorithm such as jaxem.em() that starts from this one, or pass adjoint=jaxem.adjoint.Unroll(...)"
+            )
+
+
+def closed(problem: Problem) -> bool:
+    """Whether the fixed points are those of the model's closed-form M-step."""
+    return problem.model.linear and problem.algorithm.m_step.closed
+
+
+def unknowns(problem: Problem, params: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+    """What the equation is in, `[p]`, and the parameters at other values of it.
+
+    The parameters of the loop that are not frozen, or their unconstrained coordinates.
+    """
+    if not closed(problem):
+        return vector(problem.model, params)
+    moving, fixed = eqx.partition(params, problem.model.trainable(params))
+    flat, unravel = ravel_pytree(moving)
+    return flat, lambda flat: eqx.combine(unravel(flat), fixed)
+
+
+def defect(problem: Problem, state: State, at: Callable, new: Array, old: Array) -> Array:
+    """What is zero at a fixed point, `[p]`, where both arguments are its `unknowns`.
+
+    With an E-step at `old`: the maximum of Q less `new` if that has a closed form, or else the gradient of Q at `new`.
+    Rules that take steps on Q, and decide how far, have that equation in common: it knows nothing of their decisions.
+    """
+    q = _surrogate(problem, state, at(old))
+    if not closed(problem):
+        return jax.grad(lambda flat: q(at(flat)))(new)
+    model: Any = q.model
+    mapped = model.maximize(q.stats, at(old))
+    return ravel_pytree(eqx.filter(mapped, model.trainable(mapped)))[0] - new
+
+
+def slope(problem: Problem, state: State, at: Callable, here: Array) -> Array:
+    """The gradient of the objective, `[p]`; zero for parameters on the boundary of their domain."""
+    q = _surrogate(problem, state, at(here))
+    found = jax.grad(lambda flat: q(at(flat)))(here)
+    return jnp.where(jnp.isfinite(found), found, jnp.zeros_like(found))
+
+
+def _surrogate(problem: Problem, state: State, params: PyTree) -> Surrogate:
+    return surrogate(problem, _evaluated(problem, params, state), state.key)
+
+
+def _evaluated(problem: Problem, params: PyTree, state: State) -> State:
+    """The state after an E-step at `params`."""
+    e_step = problem.algorithm.e_step
+    # At the fixed point an extrapolated step is a plain one.
+    e_state = e_step.reset(problem.model, params, state.e_state)
+    stats = ()
+    if problem.model.linear:
+        expect = evaluate(problem, problem.model.at(params), e_step, params, e_state)
+        stats, _ = expect(problem.data, problem.weights, state.key)
+    return state._replace(params=params, stats=stats, e_state=e_state)
