@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxem._domains import check_params
+from jaxem._door import check_params
 from jaxem._errors import DataError
 from jaxem._paths import leaf_name
 

@@ -1,70 +1,63 @@
 """Where parameters lie, checked on the host: the words are those of `jaxem.FunctionModel`, and `"nonnegative"`."""
 
-from typing import Any
-
-import jax
 import numpy as np
-from jaxtyping import PyTree
-
-from jaxem._errors import DataError
-from jaxem._paths import leaf_name
 
 
-def check_params(model: Any, params: PyTree, name: str, *, strict: bool = False) -> None:
-    """Raise `DataError` for parameters that are not finite, or not where `model.domains` says that they lie.
+def fault(values: np.ndarray, domain: str, *, strict: bool = True) -> str | None:
+    """What is wrong with an array of parameters that are to lie in the domain, after its name; `None` if nothing is.
 
     Rounding is forgiven; a covariance that is singular but for that only if not `strict`.
     """
-    domains = model.domains
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        own = leaf_name(path)
-        values = np.asarray(leaf)
-        if values.dtype.kind in "fiu":
-            check_leaf(values, domains.get(own, "real"), f"{name}.{own}" if own else name, strict=strict)
-
-
-def check_leaf(values: np.ndarray, domain: str, name: str, *, strict: bool = False) -> None:
-    """Raise `DataError` for an array of parameters that are not finite, or do not lie in the domain."""
-    _require(np.isfinite(values), values, name, "is not finite")
-    rounding = 1e-4 if values.dtype == np.float32 else 1e-6
-    x = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        return _at(~np.isfinite(values), values, "holds {}, which is not finite")
+    wide = values.astype(np.float64)
     if domain == "positive":
-        _require(x > 0, values, name, "is not positive")
-    elif domain == "nonnegative":
-        _require(x >= 0, values, name, "is negative")
-    elif domain in ("unit", "simplex"):
-        _require((x >= 0) & (x <= 1 + rounding), values, name, "is no probability")
-    if domain == "simplex" and x.size:
-        total = x.sum(-1)
-        wrong = np.abs(total - 1) > rounding
-        if np.any(wrong):
-            at = tuple(int(i) for i in np.argwhere(np.atleast_1d(wrong))[0]) if np.ndim(wrong) else ()
-            where = f"{name}{list(at)}" if at else name
-            raise DataError(f"{where} sums to {float(total[at]):.6g}, not to 1; divide it by its sum")
-    if domain == "definite" and x.size:
-        _check_definite(x.reshape(-1, *x.shape[-2:]), x.ndim > 2, name, rounding, strict)
+        return _at(wide <= 0, values, "holds {}, which is not positive")
+    if domain == "nonnegative":
+        return _at(wide < 0, values, "holds {}, which is not at least 0")
+    if domain == "unit":
+        return _at((wide < 0) | (wide > 1), values, "holds {}, which is no probability")
+    if domain == "simplex":
+        return _simplex(wide, _rounding(values))
+    return _definite(wide, _rounding(values), strict) if domain == "definite" and values.size else None
 
 
-def _check_definite(matrices: np.ndarray, several: bool, name: str, rounding: float, strict: bool) -> None:
-    size = np.abs(matrices).max((1, 2))
-    skew = np.abs(matrices - np.swapaxes(matrices, 1, 2)).max((1, 2))
-    for i in np.flatnonzero(skew > rounding * size)[:1]:
-        raise DataError(f"{name}{[int(i)] if several else ''} is not symmetric")
-    matrices = (matrices + np.swapaxes(matrices, 1, 2)) / 2
+def _simplex(p: np.ndarray, rounding: float) -> str | None:
+    if (p < 0).any():
+        return _at(p < 0, p, "holds a negative probability, {}")
+    total = p.sum(-1)
+    wrong = np.abs(total - 1) > rounding
+    return _at(wrong, total, "holds probabilities that sum to {}, not 1") if p.size else None
+
+
+def _definite(matrices: np.ndarray, rounding: float, strict: bool) -> str | None:
+    variances = np.diagonal(matrices, axis1=-2, axis2=-1)
+    if (variances <= 0).any():
+        return _at(variances <= 0, variances, "holds a covariance with a variance that is not positive, {}")
+    # Correlations: whether a matrix is definite does not depend on the units of its columns.
+    scale = np.sqrt(variances)
+    scaled = matrices / scale[..., :, None] / scale[..., None, :]
+    skew = np.abs(scaled - np.swapaxes(scaled, -1, -2)).max((-2, -1))
+    if (skew > rounding).any():
+        return _at(skew > rounding, skew, "holds a covariance that is not symmetric")
+    scaled = (scaled + np.swapaxes(scaled, -1, -2)) / 2
     try:
-        np.linalg.cholesky(matrices)
-        return
+        np.linalg.cholesky(scaled)
+        return None
     except np.linalg.LinAlgError:
-        values = np.linalg.eigvalsh(matrices)
-    least = 0 if strict else -rounding * values[:, -1]
-    for i in np.flatnonzero((values[:, -1] <= 0) | (values[:, 0] <= least if strict else values[:, 0] < least))[:1]:
-        raise DataError(
-            f"{name}{[int(i)] if several else ''} is not positive definite: its smallest eigenvalue is "
-            f"{values[i, 0]:.3g}"
-        )
+        least = np.linalg.eigvalsh(scaled)[..., 0]
+    wrong = least <= 0 if strict else least < -rounding
+    return _at(wrong, least, "holds a covariance that is not positive definite")
 
 
-def _require(valid: np.ndarray, values: np.ndarray, name: str, what: str) -> None:
-    if not np.all(valid):
-        at = tuple(int(i) for i in np.argwhere(~np.asarray(valid))[0])
-        raise DataError(f"{name}{list(at) if at else ''} is {float(values[at])!r}, which {what}")
+def _at(wrong: np.ndarray, values: np.ndarray, message: str) -> str | None:
+    """The message with the first value that is wrong, and where it is."""
+    if not np.any(wrong):
+        return None
+    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    where = f" (at {list(at)})" if at else ""
+    return message.format(f"{float(values[at]):.6g}") + where
+
+
+def _rounding(values: np.ndarray) -> float:
+    return 1e-6 if values.dtype == np.float64 else 1e-4

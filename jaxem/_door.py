@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxem._convert import as_data, as_weights, float_dtype, is_concrete
-from jaxem._domains import check_params
+from jaxem._domains import fault
 from jaxem._errors import DataError
 from jaxem._fork import require_no_fork
+from jaxem._paths import leaf_name
 from jaxem._weights import held
 from jaxem.kernels.linalg import trailing
 
@@ -170,6 +171,16 @@ def in_one_precision(params: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:
         return jax.tree.map(one, tree)
 
     return cast(params, "fiu"), cast(data, "f")
+
+
+def check_params(model: Any, params: PyTree, name: str, *, strict: bool = False) -> None:
+    """Raise `DataError` for parameters that are not finite, or not where `model.domains` says that they lie."""
+    domains = model.domains
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        own, values = leaf_name(path), np.asarray(leaf)
+        found = fault(values, domains.get(own, "real"), strict=strict) if values.dtype.kind in "fiu" else None
+        if found:
+            raise DataError(f"{name}.{own} {found}" if own else f"{name} {found}")
 
 
 def require_params(params: PyTree) -> None:

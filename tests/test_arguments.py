@@ -33,16 +33,22 @@ REFUSED = {
     "restarts as a flag": ({"restarts": True}, "restarts must be an integer"),
     "restarts that are no integer": ({"restarts": 2.5}, "restarts must be an integer"),
     "no restarts": ({"restarts": 0}, "restarts must be at least 1"),
-    "weights that do not sum to 1": ({"init": start((0.75, 0.75))}, "init.weights sums to 1.5"),
-    "weights below 0": ({"init": start((-0.5, 1.5))}, "init.weights[0] is -0.5"),
-    "an indefinite covariance": ({"init": start(covariance=-EYES)}, "init.components.covariance[0] is not positive"),
+    "weights that do not sum to 1": (
+        {"init": start((0.75, 0.75))},
+        "init.weights holds probabilities that sum to 1.5, not 1",
+    ),
+    "weights below 0": ({"init": start((-0.5, 1.5))}, "init.weights holds a negative probability, -0.5 (at [0])"),
+    "an indefinite covariance": (
+        {"init": start(covariance=-EYES)},
+        "init.components.covariance holds a covariance with a variance that is not positive, -1",
+    ),
     "a singular covariance": (
         {"init": start(covariance=np.ones((2, 2, 2)))},
-        "init.components.covariance[0] is not positive",
+        "init.components.covariance holds a covariance that is not positive definite (at [0])",
     ),
     "a skew covariance": (
         {"init": start(covariance=[np.eye(2), [[1, 0.5], [0, 1]]])},
-        "init.components.covariance[1] is not symmetric",
+        "init.components.covariance holds a covariance that is not symmetric (at [1])",
     ),
     "a covariance of another shape": (
         {"init": start(covariance=np.ones((2, 1)))},
@@ -55,7 +61,7 @@ REFUSED = {
     "parameters of another kind": ({"init": {"a": 1}}, "init has structure {'a': a int}"),
     "a stack with a wrong member": (
         {"init": jax.tree.map(lambda *a: np.stack(a), start(), start((0.3, 0.3)))},
-        "init 1.weights sums to 0.6",
+        "init 1.weights holds probabilities that sum to 0.6",
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxem._domains import fault
 from jaxem._text import plain, quoted
 from jaxem.cli._errors import CommandError
 from jaxem.cli._request import CRITERIA, LARGEST, TOLERANCES
@@ -46,10 +47,9 @@ def parameters(layout: Any, tree: Any, sizes: dict[str, int], dtype: np.dtype, f
         where, *letters = layout.split()
         shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in letters)
         value = array(field, tree, shape, dtype)
-        with np.errstate(all="ignore"):
-            fault = _CONSTRAINTS[where](value)
-        if fault:
-            raise Wrong(field, fault)
+        found = fault(value, where)
+        if found:
+            raise Wrong(field, found)
         return value
     _check_object(field, tree)
     for name in {*layout._fields} ^ {*tree}:
@@ -87,59 +87,6 @@ def _numbers(field: str, value: Any, shape: tuple[int | None, ...], spelled: boo
     if not np.isfinite(number):
         raise Wrong(field, "holds a number that is not finite")
     return number
-
-
-def _simplex(value: np.ndarray) -> str | None:
-    if (value < 0).any():
-        return f"holds a negative probability, {value.min():.6g}"
-    total = value.sum(-1, dtype=np.float64)
-    if (np.abs(total - 1) > _rounding(value, 1e-9, 1e-4)).any():
-        return f"holds probabilities that sum to {np.ravel(total)[np.abs(total - 1).argmax()]:.6g}, not 1"
-    return None
-
-
-def _definite(value: np.ndarray) -> str | None:
-    variances = np.diagonal(value, axis1=-2, axis2=-1)
-    if (variances <= 0).any():
-        return f"holds a covariance with a variance that is not positive, {variances.min():.6g}"
-    # Correlations: whether a matrix is definite does not depend on the units of its columns.
-    scale = np.sqrt(variances.astype(np.float64))
-    scaled = value / scale[..., :, None] / scale[..., None, :]
-    if not np.abs(scaled - np.swapaxes(scaled, -1, -2)).max() <= _rounding(value, 1e-9, 1e-4):
-        return "holds a covariance that is not symmetric"
-    try:
-        np.linalg.cholesky(scaled.astype(value.dtype))
-    except np.linalg.LinAlgError:
-        return "holds a covariance that is not positive definite"
-    return None
-
-
-def _above(low: float, strictly: bool) -> Callable[[np.ndarray], str | None]:
-    def check(value: np.ndarray) -> str | None:
-        if (value <= low if strictly else value < low).any():
-            return f"holds {value.min():.6g}, which is not {'positive' if strictly else 'at least 0'}"
-        return None
-
-    return check
-
-
-def _unit(value: np.ndarray) -> str | None:
-    outside = value[(value < 0) | (value > 1)]
-    return f"holds {outside[0]:.6g}, which is no probability" if outside.size else None
-
-
-def _rounding(value: np.ndarray, double: float, single: float) -> float:
-    return double if value.dtype == np.float64 else single
-
-
-_CONSTRAINTS: dict[str, Callable[[np.ndarray], str | None]] = {
-    "real": lambda value: None,
-    "nonnegative": _above(0, strictly=False),
-    "positive": _above(0, strictly=True),
-    "unit": _unit,
-    "simplex": _simplex,
-    "definite": _definite,
-}
 
 
 def _name(value: Any) -> str:
