@@ -97,12 +97,12 @@ class Categorical(AbstractFamily):
     @property
     def present(self) -> Any:
         """Which of `c` categories each column has, `[d, c]`; `None` if all have all."""
-        codes = np.arange(self.most)
+        codes = np.arange(self.most, dtype=np.int32)
         if self._levels is not None:
             return codes[None] < self._levels.reshape(-1, 1)
         if not isinstance(self.num_categories, tuple) or len(set(self.num_categories)) == 1:
             return None
-        return codes[None] < np.asarray(self.num_categories)[:, None]
+        return codes[None] < np.asarray(self.num_categories, np.int32)[:, None]
 
     @property
     def by_column(self) -> "Categorical":
