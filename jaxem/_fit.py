@@ -21,6 +21,7 @@ from jaxem._programs import program
 from jaxem._restarts import Progress, Racing, fresh_blocks
 from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem._solve import Fit
+from jaxem._traced import require_concrete
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
 from jaxem.models.labelled import with_labels
@@ -93,6 +94,7 @@ def fit(
     >>> jaxem.status_name(fit.status), fit.params.components.mean.shape
     ('converged', (2, 2))
     """
+    require_concrete("jaxem.fit", "jaxem.solve", model=model, data=data, weights=weights, init=init)
     restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
     require_key(key)
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)

@@ -20,6 +20,7 @@ from jaxem._loop import Problem, State, begin, enter, rehearse, resume, step
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_name
+from jaxem._traced import require_concrete
 from jaxem._variants import stepwise_em
 from jaxem.record import Average
 from jaxem.termination import FixedSteps
@@ -92,6 +93,7 @@ def fit_stream(
     >>> jaxem.status_name(fit.status), int(fit.num_steps), fit.params.components.mean.shape
     ('completed', 20, (2, 2))
     """
+    require_concrete("jaxem.fit_stream", "jaxem.solve", model=model, params=params)
     require_key(key)
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.stepwise_em()")

@@ -12,6 +12,6 @@ def require_concrete(entry: str, instead: str, **arguments: Any) -> None:
     for name, argument in arguments.items():
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(argument)):
             raise DataError(
-                f"{name} is traced: {entry} was called inside jax.jit, jax.grad or jax.vmap, but looks at values on the "
-                f"host; use {instead} there"
+                f"{name} is traced: {entry} was called inside jax.jit, jax.grad or jax.vmap, but looks at values on "
+                f"the host; use {instead} there"
             )

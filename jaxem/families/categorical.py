@@ -220,9 +220,10 @@ class Categorical(AbstractFamily):
     def unconstrain(self, params: CategoricalParams) -> CategoricalParams:
         if self.present is None:
             return CategoricalParams(bijections.simplex_to_free(params.probabilities))
-        p, (free, _, own_last) = params.probabilities, self._places()
-        log = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)).reshape(p.shape[0], -1)
-        return CategoricalParams(log[:, free] - log[:, own_last])
+        log, (free, _, own_last) = bijections.log_to_free(params.probabilities), self._places()
+        largest = jnp.repeat(jnp.max(log, -1), np.asarray(self.num_categories) - 1, axis=1)
+        log = log.reshape(log.shape[0], -1)
+        return CategoricalParams(bijections.log_ratio_to_free(log[:, free], log[:, own_last], largest))
 
     def constrain(self, free: CategoricalParams) -> CategoricalParams:
         if self.present is None:
