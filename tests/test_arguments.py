@@ -150,3 +150,20 @@ def test_converged_is_where_the_maximum_is():
         jaxem.Single(jaxem.CensoredExponential()), rows, key=KEY, termination=jaxem.termination.Gain(), tol=1e-6
     )
     assert abs(float(1 / gains.params.rate[0]) / best - 1) > 1e-3  # what the gain of a step says
+
+
+def test_a_run_that_falls_at_once_is_an_error(monkeypatch):
+    """Of models that do not say where their parameters lie: the objective of no such place is one that EM can keep."""
+    monkeypatch.setattr(jaxem.Mixture, "domains", property(lambda self: {}))
+    wrong = start((1.5, 1.5))
+    with pytest.raises(jaxem.FitError, match="1 objective_decreased"):
+        jaxem.fit(MODEL, X, init=wrong, key=KEY)
+    left = jaxem.fit(MODEL, X, init=wrong, key=KEY, throw=False)
+    assert jaxem.status_name(left.status) == "objective_decreased"
+
+
+def test_a_fit_under_a_trace_names_solve():
+    with pytest.raises(jaxem.DataError, match=r"jaxem\.solve"):
+        jax.grad(lambda w: jaxem.fit(MODEL, X, weights=w, key=KEY).log_likelihood)(jnp.ones(40))
+    with pytest.raises(jaxem.DataError, match=r"jaxem\.solve"):
+        jax.jit(lambda x: jaxem.fit(MODEL, x, key=KEY).log_likelihood)(X)
