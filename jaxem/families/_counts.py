@@ -48,7 +48,7 @@ def _ratio(x, mean):
     `log(x / mean)` where they are not."""
     total = x + mean
     v = (x - mean) / jnp.where(total > 0, total, 1)
-    near, moderate = jnp.abs(v) < 0.1, jnp.abs(v) < 0.999
+    near, moderate = jnp.abs(v) < 0.1, (jnp.abs(v) < 0.999) & (total > 0)
     log = jnp.log(jnp.where(moderate, x, 1) / jnp.where(moderate, mean, 1))
     # A quotient of extremes overflows; a difference of logarithms loses digits between numbers of a size.
     log = jnp.where(moderate, log, exclusion.log(x) - exclusion.log(mean))
