@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxem._errors import MissingCapabilityError
-from jaxem.testing._latent_moments import _comparable, _weighed
+from jaxem.testing._latent_moments import _comparable
 from jaxem.testing._latent_problem import LatentProblem, directions, times, total
 from jaxem.testing._report import Report
 

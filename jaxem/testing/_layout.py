@@ -20,9 +20,10 @@ class Layout(NamedTuple):
 
 
 def layouts(rows: PyTree, most: int = 2) -> list[Layout]:
-    """The layout of a table, a dictionary of tables, or an `Interval`; some of `Responses`, each at one row's covariates.
+    """The layout of a table, a dictionary of tables, or an `Interval`.
 
-    None for rows of other kinds, of which it is not known what is random.
+    Several of `Responses`, each at the covariates of one row. None for rows of other kinds: what is random in them is
+    not known.
     """
     if isinstance(rows, Responses):
         index = np.unique(np.linspace(0, len(rows.x) - 1, most).astype(int))

@@ -30,16 +30,17 @@ def frozen(problem: Problem, report: Report) -> None:
         return
     names = problem.family.parameters
     kernels = problem.kernels()
-    chosen = {name: kernels[name] for name in ("as it comes", list(kernels)[-1])}
-    for kernel, (family, params) in chosen.items():
-        for held in [(name,) for name in names] + [tuple(names)] * (len(names) > 1):
-            found = _measured(problem, family, params, held)
-            listed = ", ".join(map(repr, held))
-            call = f"maximize(..., frozen=({listed},)) {kernel}"
-            _held(found["best"], params, held, call, report)
-            _judge(found, call, problem, report)
-            if "expanded" in found:
-                _held(found["expanded"], params, held, call.replace("maximize", "maximize_expanded"), report)
+    last = list(kernels)[-1]
+    asked = [("as it comes", tuple(names))] * (len(names) > 1)
+    for kernel, held in [*asked, *((last, (name,)) for name in names)]:
+        family, params = kernels[kernel]
+        found = _measured(problem, family, params, held)
+        listed = ", ".join(map(repr, held))
+        call = f"maximize(..., frozen=({listed},)) {kernel}"
+        _held(found["best"], params, held, call, report)
+        _judge(found, call, problem, report)
+        if "expanded" in found:
+            _held(found["expanded"], params, held, call.replace("maximize", "maximize_expanded"), report)
 
 
 def empty(problem: Problem, report: Report) -> None:

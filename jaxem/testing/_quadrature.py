@@ -1,4 +1,4 @@
-"""Points at which a density is summed up, wherever it is: a grid of whole numbers, or quasi-random importance samples."""
+"""Points at which a density is summed up: a grid of whole numbers, or quasi-random importance samples."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,10 +9,10 @@ from jaxtyping import PRNGKeyArray, PyTree
 from jaxem.families import AbstractFamily
 from jaxem.testing import _coordinates, _density, _m_step, _map, _posterior, _starts
 from jaxem.testing._problem import Problem, cast, density, take
-from jaxem.testing._report import Report
+from jaxem.testing._report import Report, known
 from jaxem.testing.latent import latent_laws
 
-_LAWS = {
+FAMILY_LAWS: dict[str, Callable[..., None]] = {
     "kernels": _map.kernels,
     "linearity": _map.linearity,
     "constant": _map.constant,
@@ -33,7 +33,6 @@ _LAWS = {
     "starts": _starts.starts,
     "answers": _starts.answers,
     "imputation": _starts.imputation,
-    "latent": None,
 }
 
 
@@ -76,9 +75,9 @@ def check_family(
     What a family lacks (a prior, `sample`, a closed-form M-step) is not asked about. `integral` and `sampling` know
     tables, dictionaries of tables, `Interval` (exact values) and `Responses` (given the covariates of two rows): small
     tables of whole numbers are summed over a grid, other columns over 32,768 quasi-random points from a heavy-tailed
-    distribution about draws of `sample` and about the rows; columns of whole numbers
-    alone count as discrete. Give `support` for others. Draws are compared by the means of some bounded functions, which shows
-    errors of a tenth of a standard deviation.
+    distribution about draws of `sample` and about the rows; columns of whole numbers alone count as discrete. Give
+    `support` for others. Draws are compared by the means of some bounded functions, which shows errors of a tenth of a
+    standard deviation.
 
     **Arguments:**
 
@@ -102,15 +101,21 @@ def check_family(
     rows = jax.tree.map(jnp.asarray, rows)
     if params is None:
         params = _about_first(family, rows, key)
-    params = jax.tree.map(jnp.asarray, params)
+    report = Report(type(family).__name__)
+    known(skip, FAMILY_LAWS)
+    family_laws(family, rows, jax.tree.map(jnp.asarray, params), support, key, report, skip)
+    report.close()
+
+
+def family_laws(
+    family: AbstractFamily, rows: PyTree, params: PyTree, support: Any, key: Any, report: Report, skip: Sequence[str]
+) -> None:
+    """Ask all laws of a family."""
     leaves = jax.tree.leaves((params, rows))
     dtype = next((leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)), jnp.result_type(float))
     k, n = jax.eval_shape(lambda p, x: density(family, p, x), params, rows).shape
     share = np.random.default_rng(5).dirichlet(np.full(k, 1.5), size=n).T * np.random.default_rng(6).uniform(0.5, 2, n)
-    problem = Problem(family, params, rows, jnp.asarray(share, dtype), key, support)
-    report = Report(type(family).__name__)
-    report.run(_LAWS | {"latent": _latent}, skip, problem)
-    report.close()
+    report.run(FAMILY_LAWS, skip, Problem(family, params, rows, jnp.asarray(share, dtype), key, support))
 
 
 def _latent(problem: Problem, report: Report) -> None:
@@ -131,3 +136,6 @@ def _about_first(family: AbstractFamily, rows: PyTree, key: PRNGKeyArray) -> PyT
     family = family.seeded(key)
     params = family.from_points(take(rows, np.array([0, n // 2])), rows, weights)
     return Problem(family, params, rows, weights[None], key, None).near(family, params, 71)
+
+
+FAMILY_LAWS["latent"] = _latent

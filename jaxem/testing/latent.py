@@ -8,9 +8,9 @@ from jaxtyping import PRNGKeyArray, PyTree
 from jaxem.latent import AbstractLatent
 from jaxem.testing import _latent_draws, _latent_moments
 from jaxem.testing._latent_problem import LatentProblem
-from jaxem.testing._report import Report
+from jaxem.testing._report import Report, known
 
-_LAWS = {
+LATENT_LAWS = {
     "moments": _latent_moments.moments,
     "differences": _latent_moments.differences,
     "pairing": _latent_moments.pairing,
@@ -72,6 +72,7 @@ def check_latent(
     >>> check_latent(Categorical(), jnp.array([[0.3, -1.0, 2.0], [1.1, 0.4, -0.5]]))
     """
     report = Report(type(latent).__name__)
+    known(skip, LATENT_LAWS)
     latent_laws(latent, potentials, other, jax.random.key(0) if key is None else key, report, skip)
     report.close()
 
@@ -82,4 +83,4 @@ def latent_laws(
     """Ask all laws of a structure."""
     potentials, other = jax.tree.map(jnp.asarray, (potentials, other))
     problem = LatentProblem(latent, potentials, other, key)
-    report.run(_LAWS, skip, problem)
+    report.run(LATENT_LAWS, skip, problem)

@@ -7,12 +7,12 @@ import pytest
 
 import jaxem
 from jaxem.testing import check_family
-from jaxem.testing.family import _LAWS
+from jaxem.testing.family import FAMILY_LAWS
 from tests.testing import waits
 
 
 def ask(family, *laws, rows=waits.ROWS, params=waits.PARAMS, **options):
-    skip = [law for law in _LAWS if law not in laws] if laws else []
+    skip = [law for law in FAMILY_LAWS if law not in laws] if laws else []
     cast = lambda tree: jax.tree.map(jnp.asarray, tree)  # noqa: E731
     return check_family(family, cast(rows), params=cast(params), skip=skip, **options)
 

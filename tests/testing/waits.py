@@ -258,7 +258,7 @@ FAULTS = {
     "constant": ("constant", "add_constant as it comes adds another constant than it is given, by 2 "),
     "derivative": ("gradients", "the gradient of the log-likelihood as it comes: .* not finite"),
     "cancels": ("precision", "log densities in float32 differ from float64, by"),
-    "frozen": ("frozen", r"maximize\(..., frozen=\('rate',\)\) as it comes moves .rate, which is frozen, by"),
+    "frozen": ("frozen", r"maximize\(..., frozen=\('rate',\)\) accurate, after at moves .rate, which is frozen, by"),
     "empty": ("empty", r"maximize as it comes moves .rate of a member that is empty \(member 0 has no weight\)"),
     "never empty": ("empty", "maximize as it comes where no member has weight: .* not finite"),
     "maximize": ("maximum", r"Q is not stationary at maximize\(stats, params\) as it comes: its gradient, by"),
