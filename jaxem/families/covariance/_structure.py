@@ -79,10 +79,13 @@ class AbstractCovariance(eqx.Module):
     def estimate(self, scatter: Array, counts: Array, empty: Array, previous: Array, floor: float, d: int) -> Array:
         """The M-step: maximum-likelihood covariances none of whose eigenvalues is below the floor.
 
-        From `scatter` about the means; members that are `empty` keep the `previous` one.
+        From `scatter` about the means; members that are `empty` keep the `previous` one, and so does a shared one if
+        all are.
         """
         if self.shared:
-            return self.clip(self.divide(scatter, counts, d), floor)
+            alone = jnp.all(empty)
+            found = self.divide(scatter, jnp.where(alone, 1, counts), d)
+            return self.clip(jnp.where(alone, previous, found), floor)
         found = self.divide(scatter, jnp.where(empty, 1, counts), d)
         return self.clip(jnp.where(trailing(empty, found), previous, found), floor)
 

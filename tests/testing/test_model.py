@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.scipy.special import gammaln
 
 import jaxem
 from jaxem.latent import Categorical
 from jaxem.testing import check_model
+from jaxem.testing.family import FAMILY_LAWS
 from tests import engine
+from tests.testing import waits
 
 pytestmark = pytest.mark.slow  # compiled anew for every rule and model
 
@@ -56,7 +59,13 @@ class Coins(jaxem.AbstractLinearModel):
             joint = joint * (1 + 0.1 * jnp.mean(heads))
         if self.fault == "cancels":
             joint = jnp.sqrt((joint + 1e6) ** 2) - 1e6
-        return joint + 0 * natural["bonus"][:, None]
+        return joint + np.log(0.5) * natural["bonus"][:, None]
+
+    def log_base(self, data):
+        heads = data[:, 0]
+        possible = (heads >= 0) & (heads <= 5) & (heads == jnp.floor(heads))
+        base = gammaln(6.0) - gammaln(heads + 1) - gammaln(6 - heads)
+        return jnp.where(possible, 0 if self.fault == "no base" else base, -jnp.inf)
 
     def maximize(self, stats, params):
         heads, tails = stats["head"], stats["tail"]
@@ -80,7 +89,9 @@ class Coins(jaxem.AbstractLinearModel):
 
     def sample(self, key, params, n):
         coin = jax.random.bernoulli(key, 0.5, (n,)).astype(int)
-        heads = jnp.floor(5 * params[coin])[:, None]
+        bias = params[::-1] if self.fault == "other draws" else params
+        bias = 0.8 * bias if self.fault == "other draws" else bias
+        heads = jax.random.binomial(jax.random.fold_in(key, 1), 5.0, bias[coin], dtype=params.dtype)[:, None]
         if self.fault == "flat draws":
             return heads[:, 0], coin
         return (jnp.full_like(heads, jnp.nan) if self.fault == "impossible draws" else heads), coin
@@ -119,6 +130,8 @@ def test_a_sound_model_passes():
         (Coins("forgets"), "ascent: the objective falls within five iterations, by"),
         (Coins("cancels"), "precision: log_prob in float32 differs from float64, by"),
         (Coins("flat draws"), r"sampling: 7 draws have shape \(7,\), while rows of the data have \(7, 1\)"),
+        (Coins("no base"), "sampling: the density of the model integrates to .*, not to 1, by"),
+        (Coins("other draws"), "sampling: sample does not draw from the density: .* differs, by"),
         (Coins("impossible draws"), "sampling: draws that the model holds impossible, by 7"),
     ],
 )
@@ -128,10 +141,35 @@ def test_each_broken_promise_is_found(model, words):
     assert re.search(r"\d", str(found.value))
 
 
+def test_faults_of_the_family_are_found_through_the_model():
+    params = jaxem.MixtureParams(jnp.array([0.3, 0.7]), jax.tree.map(jnp.asarray, waits.PARAMS))
+    laws = [law for law in FAMILY_LAWS if law not in ("frozen", "constant", "integral")]
+    for fault in ("frozen", "constant", "normalizer"):
+        law, words = waits.FAULTS[fault]
+        with pytest.raises(AssertionError, match=rf"- {law}: .*{words}"):
+            check_model(
+                jaxem.Mixture(waits.Waits(fault), 2),
+                params,
+                jnp.asarray(waits.ROWS),
+                skip=[*(law for law in laws if law != "latent"), "ascent", "statistics", "latent", "precision"],
+            )
+
+
+def test_what_freeze_names_must_stay():
+    class Restless(Coins):
+        frozen: tuple[str, ...] = eqx.field(static=True, default=())
+
+        def parameter_names(self, params):
+            return ("bias",)
+
+    with pytest.raises(AssertionError, match="- frozen: maximize moves bias, which is frozen, by"):
+        check_model(Restless(), START, HEADS, skip=("statistics", "ascent", "sampling", "latent"))
+
+
 def test_a_density_that_is_not_finite_is_found():
     def log_joint(params, x, z):
         return jnp.where(x > 0, -((x - params) ** 2), jnp.nan)
 
     model = jaxem.FunctionModel(log_joint, 2, jnp.array(0.5))
-    with pytest.raises(AssertionError, match="by nan"):
+    with pytest.raises(AssertionError, match=r"not finite: .*by nan"):
         check_model(model, jnp.array(0.5), jnp.arange(5.0))

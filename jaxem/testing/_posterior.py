@@ -1,0 +1,146 @@
+"""Laws of a conjugate prior: posterior, expected natural parameters, divergence, draws and prior density agree."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jaxem._errors import MissingCapabilityError
+from jaxem._model import inner
+from jaxem.testing._problem import Problem, collect, coordinates
+from jaxem.testing._report import Report
+
+_DRAWS = 1000
+
+
+def posterior(problem: Problem, report: Report) -> None:
+    """The posterior is the maximum of the evidence bound, on every kernel, and the prior itself without rows."""
+    if not conjugate(problem.family):
+        return
+    for name, (family, params) in problem.kernels().items():
+
+        def run(params, x, share, family=family):
+            stats = collect(family, params, x, share)
+            found = family.posterior(stats)
+            free = family.unconstrain_posterior(found)
+            flat, unravel = ravel_pytree(free)
+
+            def bound(u):
+                q = family.constrain_posterior(unravel(u))
+                return inner(family.expected_natural(q), stats) - family.kl(q)
+
+            around = jax.vmap(
+                lambda key: bound(flat + jnp.asarray(0.05, flat.dtype) * jax.random.normal(key, flat.shape, flat.dtype))
+            )(jax.random.split(problem.key, 6))
+            nothing = family.posterior(jax.tree.map(jnp.zeros_like, stats))
+            return {
+                "decoded": family.decode_posterior(found),
+                "there and back": family.decode_posterior(family.constrain_posterior(free)),
+                "coded": family.decode_posterior(family.encode_posterior(family.decode_posterior(found))),
+                "slope": jax.grad(bound)(flat),
+                "rise": jnp.max(around) - bound(flat),
+                "bound": bound(flat) + jnp.sum(share * family.log_base(x)[None]),
+                "kl": family.kl(found),
+                "kl of prior": family.kl(nothing),
+                "mean": family.posterior_mean(found),
+            }
+
+        out = jax.jit(run)(params, problem.rows, problem.share)
+        first = report.memo.setdefault("posterior", out)
+        tol, n = problem.tol, float(problem.share.shape[1])
+        see = "`posterior`, `expected_natural`, `kl`"
+        slope = np.abs(np.asarray(out["slope"])).max(initial=0)
+        report.require(
+            slope <= 10 * tol * n,
+            f"the evidence bound is not stationary at posterior(stats) {name}",
+            slope,
+            10 * tol * n,
+            see,
+        )
+        allowed = tol * (abs(float(out["bound"])) + 1)
+        told = f"the evidence bound is higher near posterior(stats) {name} than there"
+        report.require(out["rise"] <= allowed, told, out["rise"], allowed, see)
+        least = -tol * (abs(float(out["kl"])) + 1)
+        report.require(out["kl"] >= least, f"kl {name} is negative", -float(out["kl"]), -least, "`kl`")
+        told = f"kl {name} of the posterior given nothing, which is the prior, is not 0"
+        report.require(
+            abs(out["kl of prior"]) <= 100 * tol, told, abs(out["kl of prior"]), 100 * tol, "`kl`, `posterior`"
+        )
+        for what in ("there and back", "coded"):
+            see = "`unconstrain_posterior`, `constrain_posterior`, `encode_posterior`, `decode_posterior`"
+            report.agree(f"the posterior {name}, {what}, is another", out[what], out["decoded"], tol, see=see)
+        report.agree(f"the posterior {name} is another than as it comes", out["decoded"], first["decoded"], 10 * tol)
+        report.agree(
+            f"the evidence bound {name} is another than as it comes", out["bound"], first["bound"], 10 * tol, 1.0
+        )
+        report.alike("posterior_mean", out["mean"], params, "`posterior_mean`")
+        report.finite("posterior_mean", out["mean"], "`posterior_mean`")
+
+
+def draws(problem: Problem, report: Report) -> None:
+    """Draws from the posterior have the density of prior times likelihood, and the expected natural parameters."""
+    family: Any = problem.family
+    if not conjugate(family):
+        return
+
+    def run(params, x, share):
+        stats = collect(family, params, x, share)
+        found = family.posterior(stats)
+        keys = jax.random.split(jax.random.fold_in(problem.key, 51), _DRAWS)
+        drawn = jax.vmap(lambda key: family.draw(key, found))(keys)
+        natural = jax.vmap(family.natural)(drawn)
+        step = jax.tree.map(lambda leaf: jnp.asarray(0.05, leaf.dtype) * leaf, stats)
+
+        def evidence(stats):
+            q = family.posterior(stats)
+            return inner(family.expected_natural(q), stats) - family.kl(q)
+
+        log_ratio = evidence(jax.tree.map(jnp.add, stats, step)) - evidence(stats)
+        ratios = jnp.exp(jax.vmap(lambda eta: inner(eta, step))(natural) - log_ratio)
+
+        def score(one):
+            here, at = coordinates(family, one)
+
+            def log_density(u):
+                jacobian = jax.jacfwd(lambda u: ravel_pytree(at(u))[0])(u)
+                volume = jnp.linalg.slogdet(jnp.matmul(jacobian.T, jacobian, precision="highest"))[1] / 2
+                prior = family.log_prior(at(u)).astype(u.dtype)
+                return inner(family.natural(at(u)), stats) + prior + volume
+
+            return here, jax.grad(log_density)(here)
+
+        return drawn, natural, family.expected_natural(found), ratios, *jax.vmap(score)(drawn)
+
+    drawn, natural, expected, ratios, free, slopes = jax.jit(run)(problem.params, problem.rows, problem.share)
+    report.alike("draw", jax.tree.map(lambda leaf: leaf[0], drawn), problem.params, "`draw`")
+    see = "`draw` and `expected_natural`"
+    for path, sample in jax.tree_util.tree_leaves_with_path(natural):
+        mean = dict(jax.tree_util.tree_leaves_with_path(expected))[path]
+        _no_bias(f"natural parameters{jax.tree_util.keystr(path)} of draws", sample, mean, see, report)
+    see = "`draw`, `kl` and `expected_natural`"
+    _no_bias("the ratio of evidences by draws from the posterior, over that of the bounds,", ratios, 1.0, see, report)
+    see = "`log_prior`, `posterior` and `draw`"
+    _no_bias("the slope of prior times likelihood at draws from the posterior", slopes, 0.0, see, report)
+    centred = (free - free.mean(0, keepdims=True)) * slopes
+    _no_bias("coordinates of draws times that slope", centred, -1.0, see, report)
+
+
+def conjugate(family: Any) -> bool:
+    """Whether there is a posterior of the parameters."""
+    try:
+        family.require_prior()
+    except MissingCapabilityError:
+        return False
+    return True
+
+
+def _no_bias(what: str, sample: Any, mean: Any, see: str, report: Report) -> None:
+    sample, mean = np.asarray(sample, float), np.asarray(mean, float)
+    error = sample.std(0) / np.sqrt(len(sample))
+    allowed = 5.5 * error + 1e-5 * (1 + np.abs(mean))
+    gap = np.abs(sample.mean(0) - mean)
+    worst = np.unravel_index(np.argmax(gap / allowed), gap.shape) if gap.ndim else ()
+    told = f"{what} have another mean than they should"
+    report.require((gap <= allowed).all(), told, gap[worst], float(allowed[worst]), see)
