@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxem._loop import Problem, State
-from jaxem.adjoint._equation import closed, defect, require_equation, slope, unknowns
+from jaxem.adjoint._equation import closed, defect, judged, require_equation, unknowns
 from jaxem.adjoint._linear import columns, dense, iterative, pseudo_inverse
 from jaxem.kernels.linalg import matmul
 
@@ -99,7 +99,8 @@ def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Wa
 
     def look(shift):
         there = here + shift
-        left, size, found = fixed(there, there), ones, ()
+        left, uphill = judged(problem, state, at, there)
+        size, found = ones, ()
         if by_matrix:
             matrix, size = _matrix(fixed, there, direct, settings.one_step)
             found = pseudo_inverse(matrix, left / size, there)
@@ -107,17 +108,16 @@ def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Wa
         else:
             old = there if settings.one_step else None
             step = iterative(settings.linear_solver, here)[0](lambda v: _product(fixed, there, old, v), left)
-        uphill = slope(problem, state, at, there) if direct else left
         gain = jnp.abs(jnp.sum(uphill * step)) / 2 / problem.total_weight
         return _Place(shift, step, gain, size, found)
 
-    judged = settings.unconverged == "nan"
-    place, gain = _polished(look, here, _POLISH if judged else 1)
+    strict = settings.unconverged == "nan"
+    place, gain = _polished(look, here, _POLISH if strict else 1)
     if by_matrix:
         forward, backward = dense(place.found, settings.unidentified == "nan")
     else:
         forward, backward = iterative(settings.linear_solver, here)
-    trust = jnp.where(gain <= _GAIN, 1, jnp.nan).astype(here.dtype) if judged else ones[0]
+    trust = jnp.where(gain <= _GAIN, 1, jnp.nan).astype(here.dtype) if strict else ones[0]
     return _Way(place.shift, place.size, forward, backward, trust)
 
 

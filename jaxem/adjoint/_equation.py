@@ -24,17 +24,17 @@ def em_map(problem: Problem, params: PyTree, state: State) -> PyTree:
 def require_equation(problem: Problem) -> None:
     """Raise `MissingCapabilityError` for an algorithm whose fit solves no equation."""
     algorithm = problem.algorithm
-    reasons = (
-        (algorithm.e_step.needs == "sample", f"{type(algorithm.e_step).__name__} draws the latents"),
-        (isinstance(algorithm.m_step, Draw), "Draw draws the parameters"),
-        (not algorithm.update.exact, f"{type(algorithm.update).__name__} looks at some of the rows"),
-        (not isinstance(algorithm.record, Last), f"{type(algorithm.record).__name__} reports several iterates"),
-    )
-    for holds, reason in reasons:
+    for holds, rule, reason in (
+        (algorithm.e_step.needs == "sample", algorithm.e_step, "draws the latents"),
+        (isinstance(algorithm.m_step, Draw), algorithm.m_step, "draws the parameters"),
+        (not algorithm.update.exact, algorithm.update, "looks at some of the rows"),
+        (not isinstance(algorithm.record, Last), algorithm.record, "reports several iterates"),
+    ):
         if holds:
             raise MissingCapabilityError(
-                f"a fit has derivatives where it is the fixed point of an iteration, but {reason}; differentiate a fit "
-                "by an algorithm such as jaxem.em() that starts from this one, or pass adjoint=jaxem.adjoint.Unroll(...)"
+                "a fit has derivatives where it is the fixed point of an iteration, but "
+                f"{type(rule).__name__} {reason}; differentiate a fit by jaxem.em() or the like that starts from this "
+                "one, or pass adjoint=jaxem.adjoint.Unroll(...)"
             )
 
 
@@ -61,19 +61,23 @@ def defect(problem: Problem, state: State, at: Callable, new: Array, old: Array)
     With an E-step at `old`: the maximum of Q less `new` if that has a closed form, or else the gradient of Q at `new`.
     Rules that take steps on Q, and decide how far, have that equation in common: it knows nothing of their decisions.
     """
-    q = _surrogate(problem, state, at(old))
+    return _left(problem, _surrogate(problem, state, at(old)), at, new, old)
+
+
+def judged(problem: Problem, state: State, at: Callable, here: Array) -> tuple[Array, Array]:
+    """The `defect` at one place, and the gradient of the objective, which is zero for parameters on their bounds."""
+    q = _surrogate(problem, state, at(here))
+    left = _left(problem, q, at, here, here)
+    uphill = jax.grad(lambda flat: q(at(flat)))(here) if closed(problem) else left
+    return left, jnp.where(jnp.isfinite(uphill), uphill, jnp.zeros_like(uphill))
+
+
+def _left(problem: Problem, q: Surrogate, at: Callable, new: Array, old: Array) -> Array:
     if not closed(problem):
         return jax.grad(lambda flat: q(at(flat)))(new)
     model: Any = q.model
     mapped = model.maximize(q.stats, at(old))
     return ravel_pytree(eqx.filter(mapped, model.trainable(mapped)))[0] - new
-
-
-def slope(problem: Problem, state: State, at: Callable, here: Array) -> Array:
-    """The gradient of the objective, `[p]`; zero for parameters on the boundary of their domain."""
-    q = _surrogate(problem, state, at(here))
-    found = jax.grad(lambda flat: q(at(flat)))(here)
-    return jnp.where(jnp.isfinite(found), found, jnp.zeros_like(found))
 
 
 def _surrogate(problem: Problem, state: State, params: PyTree) -> Surrogate:

@@ -68,7 +68,7 @@ def found(name):
         partial = jax.jvp(lambda d: fit(d, start, max_steps=0, adjoint=Unroll(0))[1], (dynamic,), (by,))[1]
         return here, along, partial
 
-    flat, unravel = ravel_pytree(cell.start)
+    _, unravel = ravel_pytree(cell.start)
     start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(lanes), *jnp.shape(leaf))), cell.start)
     here, _, _ = both(place, direction, start)
     here, along, partial = both(place, direction, jax.vmap(unravel)(here[0]))
