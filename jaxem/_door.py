@@ -149,7 +149,8 @@ def without_unusable(model: Any, data: PyTree, weights: Array) -> PyTree:
             lost = lost | jnp.any(huge, tuple(range(1, leaf.ndim)))
     lost = lost & (weights == 0)
 
-    def replaced(leaf: Array) -> Array:
+    def replaced(leaf: Any) -> Array:
+        leaf = jnp.asarray(leaf)
         # Of several devices, one may have no row of positive weight.
         copy = jnp.where(weights[first] > 0, leaf[first], jnp.zeros_like(leaf[first]))
         return jnp.where(trailing(lost, leaf), copy[None], leaf)

@@ -122,7 +122,7 @@ def test_structures_of_covariance_go_by_several_names():
     assert jaxem.Gaussian("EEE").covariance == "tied"
     assert jaxem.StudentT("VII").covariance == "spherical"
     assert jaxem.LinearGaussianStateSpace(1, "diag").transition_covariance == "diagonal"
-    with pytest.raises(jaxem.DataError, match=r"full \(VVV\).*'EVI'"):
+    with pytest.raises(jaxem.DataError, match=r"one of full, diagonal.*VVV for full.*'EVI'"):
         jaxem.Gaussian("EVI")
 
 

@@ -174,6 +174,8 @@ class AbstractFamilyModel(AbstractConjugateModel):
         - `data`: what the model is fitted to, or other rows.
         - `key`, `num_draws`: for so many draws from the distribution of the missing entries given the others.
         """
+        if not self.distribution.imputes:
+            return self.distribution.impute(self.own(params), data)  # says what would
         data, _, params, _ = for_question(self, params, data)
         if key is None:
             return self._imputed(params, data, None)

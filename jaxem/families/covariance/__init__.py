@@ -27,6 +27,6 @@ def structure_name(name: Any) -> Any:
 
 
 def structure_names() -> str:
-    """The names of all structures, with their others in brackets."""
-    other = {name: [alias for alias, of in ALIASES.items() if of == name] for name in STRUCTURES}
-    return ", ".join(f"{name} ({', '.join(own)})" if own else name for name, own in other.items())
+    """The names of all structures, and their others."""
+    others = ", ".join(f"{alias} for {name}" for alias, name in ALIASES.items())
+    return f"{', '.join(STRUCTURES)} ({others})"
