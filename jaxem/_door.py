@@ -6,6 +6,7 @@ are checked as well. Rows of weight 0 are no rows: no check looks at them.
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def for_question(
     if promote:
         params, data = in_one_precision(params, data)
     weights = as_weights(weights, n, float_dtype((params, data)))
-    model.check_shape(params, data)
+    model.check_shape(params, one_row(data))
     if is_concrete(params):
         check_params(model, params, "params")
     if is_concrete((data, weights)):
@@ -113,6 +114,11 @@ def has_prior(model: Any, data: PyTree) -> bool:
         if any(id(variable) in known for variable in equation.invars):
             known.update(id(variable) for variable in equation.outvars)
     return any(id(variable) in known for variable in prior.outvars)
+
+
+def one_row(data: PyTree) -> PyTree:
+    """A row of zeros of the same shape and kinds as those in `data`, on the host: what can be asked of shapes."""
+    return jax.tree.map(lambda leaf: np.zeros((1, *leaf.shape[1:]), leaf.dtype), data)
 
 
 def count_rows(data: PyTree, name: str = "data") -> int:
@@ -176,12 +182,35 @@ def in_one_precision(params: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:
 
 def check_params(model: Any, params: PyTree, name: str, *, strict: bool = False) -> None:
     """Raise `DataError` for parameters that are not finite, or not where `model.domains` says that they lie."""
-    domains = model.domains
+    leaves, domains = jax.tree.leaves(params), model.domains
+    if not strict and _LAST.are(leaves, domains):
+        return
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         own, values = leaf_name(path), np.asarray(leaf)
         found = fault(values, domains.get(own, "real"), strict=strict) if values.dtype.kind in "fiu" else None
         if found:
             raise DataError(f"{name}.{own} {found}" if own else f"{name} {found}")
+    _LAST.become(leaves, domains)
+
+
+class _Last:
+    """The arrays that were checked last: JAX's own cannot change, so that the next question need not look again."""
+
+    def __init__(self) -> None:
+        self.arrays: list[Any] = []
+        self.domains: Any = None
+
+    def are(self, leaves: list[Any], domains: Any) -> bool:
+        if len(leaves) != len(self.arrays) or domains != self.domains:
+            return False
+        return all(known() is leaf for known, leaf in zip(self.arrays, leaves, strict=True))
+
+    def become(self, leaves: list[Any], domains: Any) -> None:
+        fixed = all(isinstance(leaf, jax.Array) for leaf in leaves)
+        self.arrays, self.domains = [weakref.ref(leaf) for leaf in leaves] if fixed else [], dict(domains)
+
+
+_LAST = _Last()
 
 
 def require_params(params: PyTree) -> None:

@@ -13,6 +13,8 @@ def check_table(x: Any, name: str, missing: str = "") -> None:
     `missing` is what else to do about a missing entry.
     """
     check_shape(x, name)
+    if np.isfinite(x).all():
+        return
     advice = "is not finite; drop or impute such rows first"
     require(~np.isnan(x), x, name, advice + missing)
     require(np.isfinite(x), x, name, advice)

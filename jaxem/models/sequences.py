@@ -81,16 +81,19 @@ class Sequences(NamedTuple):
         """Which steps come after the end of their sequence; `None` where none can."""
         if self.lengths is None:
             return None
-        steps = jnp.arange(self.shape[1], dtype=jnp.int32)
-        return steps[None, :] >= jnp.asarray(self.lengths).astype(jnp.int32)[:, None]
+        xp: Any = np if isinstance(self.lengths, np.ndarray) else jnp
+        steps = xp.arange(self.shape[1], dtype=np.int32)
+        return steps[None, :] >= xp.asarray(self.lengths).astype(np.int32)[:, None]
 
     def seen(self) -> Bool[Array, "n T"]:
         """The steps that have an observation."""
-        found = jnp.zeros(self.shape, bool)
-        for leaf in map(jnp.asarray, jax.tree.leaves(_responses(self.values))):
-            found = found | jnp.any(~jnp.isnan(leaf), tuple(range(2, leaf.ndim)))
+        leaves = jax.tree.leaves(_responses(self.values))
+        xp: Any = np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp  # the door looks on the host
+        found = xp.zeros(self.shape, bool)
+        for leaf in map(xp.asarray, leaves):
+            found = found | xp.any(~xp.isnan(leaf), tuple(range(2, leaf.ndim)))
         if self.observed is not None:
-            found = found & jnp.asarray(self.observed).astype(bool)
+            found = found & xp.asarray(self.observed).astype(bool)
         ended = self.ended()
         return found if ended is None else found & ~ended
 
