@@ -32,7 +32,10 @@ def within_squares(x: Array) -> tuple[Array, Bool[Array, " n"]]:
 
 
 def within_reach(y: Float[Array, "k d n"], reach: float) -> tuple[Float[Array, "k d n"], Bool[Array, " n"]]:
-    """Standardised rows under each member, none farther than `reach` from all, and which have been brought near."""
-    size = jnp.min(jnp.max(jnp.abs(y), 1), 0) * math.sqrt(y.shape[1])
-    far = size > reach
-    return y * jnp.where(far, reach / jnp.where(far, size, 1), 1)[None, None], far
+    """Standardised rows under each member, and which rows have been brought near: those farther than `reach` from all.
+
+    They are brought so near that no member is farther away than that: any of them may be the one that has a weight.
+    """
+    size = jnp.max(jnp.abs(y), 1) * math.sqrt(y.shape[1])
+    far, most = jnp.min(size, 0) > reach, jnp.max(size, 0)
+    return y * jnp.where(far, reach / jnp.where(far, most, 1), 1)[None, None], far

@@ -177,3 +177,16 @@ def test_a_gate_that_separates_is_degenerate_and_a_prior_cures_it():
         assert (
             np.asarray(model.predict(fit.params, rows))[:40] != np.asarray(model.predict(fit.params, rows))[-1]
         ).all()
+
+
+@pytest.mark.parametrize("covariates", [1, 2])
+@pytest.mark.parametrize("kind", ["Poisson", "NegativeBinomial"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_counts_that_are_all_zero(kind, covariates, dtype):
+    """The supremum is log-likelihood 0, in the limit: coefficients stay finite, and the status says so."""
+    x = np.stack([np.ones(30), np.linspace(-1, 1, 30)], 1)[:, :covariates].astype(dtype)
+    model = getattr(jaxem, f"ZeroInflated{kind}")()
+    fit = jaxem.fit(model, jaxem.Responses(x, np.zeros(30, dtype)), key=jax.random.key(0))
+    assert jaxem.status_name(fit.status) == "degenerate_component"
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fit.params))
+    assert abs(float(fit.log_likelihood)) < 1e-2
