@@ -1,9 +1,11 @@
+from functools import reduce as fold
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
@@ -62,7 +64,8 @@ class Categorical(AbstractFamily):
 
     def __check_init__(self):
         given, each = self.num_categories, isinstance(self.num_categories, tuple)
-        for levels in given if each else (given,):
+        every: Any = given if each else (given,)
+        for levels in every:
             if not isinstance(levels, int | np.integer) or isinstance(levels, bool) or levels < 2 - each:
                 raise ValueError(
                     "num_categories must be an integer, at least 2, or a sequence of integers, one for each column, "
@@ -205,7 +208,7 @@ class Categorical(AbstractFamily):
         if self.present is None:
             return posterior.kl(self.require_prior())
         terms = [own.kl(prior) for own, prior in zip(posterior, self._priors(), strict=True)]
-        return sum(terms[1:], terms[0])
+        return fold(jnp.add, terms)
 
     def unconstrain_posterior(self, posterior):
         return posterior.unconstrain() if self.present is None else tuple(own.unconstrain() for own in posterior)
@@ -248,7 +251,7 @@ class Categorical(AbstractFamily):
         never = jnp.all(p == 0, 0)
         never = never if self.present is None else never & self.present
         count = p.shape[0] * jnp.sum(never)
-        return count if isinstance(count, jax.core.Tracer) else int(count)
+        return count if isinstance(count, Tracer) else int(count)
 
     # Data
 
