@@ -111,7 +111,7 @@ class Categorical(AbstractFamily):
     def by_column(self) -> "Categorical":
         """Families of one column each, with arrays that have the columns for leading axis."""
         if self.present is None:
-            return Categorical(self.most, self.prior)
+            return Categorical((self.most,), self.prior)
         return Categorical(self.most, self.prior, jnp.asarray(self.num_categories, jnp.int32))
 
     def _where(self, array: Array) -> Array:
@@ -122,9 +122,9 @@ class Categorical(AbstractFamily):
         assert isinstance(self.num_categories, tuple)
         return [p[:, j, :levels] for j, levels in enumerate(self.num_categories)]
 
-    def _joined(self, columns: Any, absent: float = 0.0) -> Float[Array, "k d c"]:
+    def _joined(self, columns: Any) -> Float[Array, "k d c"]:
         def padded(p: Array) -> Array:
-            return jnp.pad(p, ((0, 0), (0, self.most - p.shape[-1])), constant_values=absent)
+            return jnp.pad(p, ((0, 0), (0, self.most - p.shape[-1])))
 
         return jnp.stack([padded(p) for p in columns], 1)
 
@@ -243,7 +243,7 @@ class Categorical(AbstractFamily):
         free = np.concatenate([j * self.most + np.arange(own - 1) for j, own in enumerate(levels)])
         return free, last, np.repeat(last, levels - 1)
 
-    def redundant(self, params, frozen=()):
+    def redundant(self, params, frozen=()) -> Any:
         """The categories that occur in no member: never in the data, or ruled out by the start."""
         p: Any = params.probabilities
         if "probabilities" in frozen or isinstance(p, jax.ShapeDtypeStruct):
