@@ -1,9 +1,11 @@
+from functools import reduce as fold
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
@@ -62,7 +64,8 @@ class Categorical(AbstractFamily):
 
     def __check_init__(self):
         given, each = self.num_categories, isinstance(self.num_categories, tuple)
-        for levels in given if each else (given,):
+        every: Any = given if each else (given,)
+        for levels in every:
             if not isinstance(levels, int | np.integer) or isinstance(levels, bool) or levels < 2 - each:
                 raise ValueError(
                     "num_categories must be an integer, at least 2, or a sequence of integers, one for each column, "
@@ -108,7 +111,7 @@ class Categorical(AbstractFamily):
     def by_column(self) -> "Categorical":
         """Families of one column each, with arrays that have the columns for leading axis."""
         if self.present is None:
-            return Categorical(self.most, self.prior)
+            return Categorical((self.most,), self.prior)
         return Categorical(self.most, self.prior, jnp.asarray(self.num_categories, jnp.int32))
 
     def _where(self, array: Array) -> Array:
@@ -119,9 +122,9 @@ class Categorical(AbstractFamily):
         assert isinstance(self.num_categories, tuple)
         return [p[:, j, :levels] for j, levels in enumerate(self.num_categories)]
 
-    def _joined(self, columns: Any, absent: float = 0.0) -> Float[Array, "k d c"]:
+    def _joined(self, columns: Any) -> Float[Array, "k d c"]:
         def padded(p: Array) -> Array:
-            return jnp.pad(p, ((0, 0), (0, self.most - p.shape[-1])), constant_values=absent)
+            return jnp.pad(p, ((0, 0), (0, self.most - p.shape[-1])))
 
         return jnp.stack([padded(p) for p in columns], 1)
 
@@ -205,7 +208,7 @@ class Categorical(AbstractFamily):
         if self.present is None:
             return posterior.kl(self.require_prior())
         terms = [own.kl(prior) for own, prior in zip(posterior, self._priors(), strict=True)]
-        return sum(terms[1:], terms[0])
+        return fold(jnp.add, terms)
 
     def unconstrain_posterior(self, posterior):
         return posterior.unconstrain() if self.present is None else tuple(own.unconstrain() for own in posterior)
@@ -241,7 +244,7 @@ class Categorical(AbstractFamily):
         free = np.concatenate([j * self.most + np.arange(own - 1) for j, own in enumerate(levels)])
         return free, last, np.repeat(last, levels - 1)
 
-    def redundant(self, params, frozen=()):
+    def redundant(self, params, frozen=()) -> Any:
         """The categories that occur in no member: never in the data, or ruled out by the start."""
         p: Any = params.probabilities
         if "probabilities" in frozen or isinstance(p, jax.ShapeDtypeStruct):
@@ -249,7 +252,7 @@ class Categorical(AbstractFamily):
         never = jnp.all(p == 0, 0)
         never = never if self.present is None else never & self.present
         count = p.shape[0] * jnp.sum(never)
-        return count if isinstance(count, jax.core.Tracer) else int(count)
+        return count if isinstance(count, Tracer) else int(count)
 
     # Data
 

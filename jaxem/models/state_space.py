@@ -447,7 +447,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
 
     # Starts
 
-    def init(self, key: PRNGKeyArray, data: PyTree, weights: Array | None = None) -> StateSpaceParams:
+    def init(self, key: PRNGKeyArray, data: PyTree, weights: Any = None) -> StateSpaceParams:
         """States guessed from the principal components of the last few steps, with noise; then one M-step."""
         data, weights = for_start(data, weights)
         q, dtype = self.state_dim, as_sequences(data).values.dtype
