@@ -210,7 +210,8 @@ class AbstractModel(eqx.Module):
     def num_observations(self, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
         """How many observations criteria count: those of `observed`, each as often as its weight says."""
         data, weights = for_start(data, weights)
-        return jnp.sum(weights * self.observed(data).astype(weights.dtype))
+        counts = self.observed(data)
+        return jnp.sum(weights * counts.astype(weights.dtype))
 
     @question
     def entropy(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:

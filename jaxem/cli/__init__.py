@@ -18,13 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _main(arguments)
+    import io
     import sys
 
     from jaxem.cli._signals import ended
 
     # What a terminal cannot show is spelled out rather than an error.
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     with ended():
         return _main(None)

@@ -31,3 +31,7 @@ def reported() -> Iterator[None]:
         yield
     except (ValueError, FitError) as error:
         raise CommandError(one_line(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise CommandError("there is not enough memory: use fewer rows, starts or components") from error

@@ -81,6 +81,7 @@ def run_fit(request: FitRequest) -> None:
         if picture is not None:
             (stage / "fit.png").write_bytes(picture)
     if not request.quiet:
+        table.tell("note")
         note = ", embedded data (give a file to fit your own)" if request.data is None else ""
         report(Console(), document, view, request.out, note, picture is not None)
 
@@ -164,7 +165,7 @@ def choose_by(criterion: str, candidates: list[Candidate]) -> Candidate:
 def _read(request: FitRequest) -> Table:
     if request.data is not None:
         table = read_table(request.data, request.column_names, header=request.header, encoding=request.encoding)
-        table.tell(request.quiet)
+        table.tell("warning")
     else:
         from jaxem.datasets import old_faithful
 

@@ -37,11 +37,10 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def tell(self, quiet: bool = False) -> None:
-        """Print the warnings, and unless `quiet` the notes, on standard error."""
-        for kind, messages in (("note", () if quiet else self.notes), ("warning", self.warnings)):
-            for message in messages:
-                say(kind, f"{self.name}: {message}")
+    def tell(self, kind: str) -> None:
+        """Print the warnings (`kind` is `"warning"`) or the notes (`"note"`) on standard error."""
+        for message in self.warnings if kind == "warning" else self.notes:
+            say(kind, f"{self.name}: {message}")
 
 
 def read_table(

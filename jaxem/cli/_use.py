@@ -23,7 +23,6 @@ def run_predict(
     check_encoding(encoding)
     stored = load_fit(model)
     table = read_table(data, stored.columns, header=header, encoding=encoding, fitted=True)
-    table.tell()
     check_finite(table, stored.kind.missing is not None)
     with precision(stored.document["dtype"]), reported():
         x = ((table.values - stored.shift) / stored.scale).astype(stored.document["dtype"])
@@ -31,6 +30,7 @@ def run_predict(
         seen = x[~np.isnan(x).all(1)]
         if len(seen):
             fitted.distribution.check_rows(seen)
+        table.tell("note")
         found = stored.kind.assign(fitted, stored.fit.params, x)
     write_frame(assignments(found), out)
 

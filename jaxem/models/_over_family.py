@@ -1,6 +1,7 @@
 """What models have in common whose observations come from the members of a family."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -144,7 +145,7 @@ class AbstractFamilyModel(AbstractConjugateModel):
     # The door of data
 
     @property
-    def domains(self):
+    def domains(self) -> Mapping[str, str]:
         prefix = f"{self.members}." if self.members else ""
         return {f"{prefix}{name}": kind for name, kind in self.distribution.domains.items()}
 

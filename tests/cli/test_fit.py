@@ -115,6 +115,29 @@ def test_integers_give_the_same_answer_as_floats(run, tmp_path):
     assert document(tmp_path / "ints")["params"] == document(tmp_path / "floats")["params"]
 
 
+def test_what_was_decided_of_a_table_is_said_and_kept(run, tmp_path):
+    x = datasets.old_faithful().data[:60]
+    lines = "\n".join(f"{i};{a:.3f};{b}".replace(".", ",") for i, (a, b) in enumerate(x))
+    (tmp_path / "x.csv").write_text("\n" + lines + "\n\n")
+    options = ("--components", 1, "--restarts", 1)
+    code, out, err = run("fit", "x.csv", *options)
+    assert code == 0
+    assert "60 rows, 3 columns" in out
+    assert sorted(err.splitlines()) == [
+        "jaxem: note: x.csv: its columns are separated by semicolons",
+        "jaxem: note: x.csv: its decimal marks are commas",
+        "jaxem: note: x.csv: line 2 is data, so the columns are called x0 to x2 (--header if it holds names)",
+        "jaxem: warning: x.csv: the first column has no name and holds 0, 1, 2 ...: it looks like an index, and is "
+        "fitted like any other; leave it out with --columns x1,x2",
+    ]
+    stored = document(tmp_path / "jaxem-fit")
+    assert stored["table"] == {"header": False, "separator": ";", "decimal": ",", "encoding": "utf-8"}
+    code, out, err = run("fit", "x.csv", *options, "--columns", "x1,x2", "--no-header", "--quiet")
+    assert (code, out, err) == (0, "", "")
+    stored = document(tmp_path / "jaxem-fit")
+    np.testing.assert_allclose(stored["params"]["components"]["mean"], [x.mean(0)], rtol=1e-3)
+
+
 def test_columns_are_chosen_and_kept_in_order(run, tmp_path):
     assert run("fit", "--columns", "waiting,eruptions", "--components", 1, *QUICK)[0] == 0
     stored = document(tmp_path / "jaxem-fit")

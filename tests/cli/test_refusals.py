@@ -90,6 +90,15 @@ def test_components_that_are_no_range(refused, text):
         (("--model", "poisson-mixture", "--standardize"), "--standardize"),
         (("--restarts", "many"), "--restarts"),
         (("--frobnicate",), "--frobnicate"),
+        (("--seed", 2**40), "--seed 1099511627776: must be at most"),
+        (("--max-steps", 2**40), "--max-steps 1099511627776: must be at most"),
+        (("--restarts", 2**40), "--restarts 1099511627776: must be at most"),
+        (("--header",), "are for a file"),
+        (("--no-header",), "are for a file"),
+        (("--encoding", "latin-1"), "are for a file"),
+        (("--encoding", "klingon"), "--encoding 'klingon': is no encoding"),
+        (("--encoding", "base64"), "--encoding 'base64': is no encoding"),
+        (("--columns", '"a,b'), "unknown column 'a,b'"),
     ],
 )
 def test_options(refused, options, words):
@@ -113,6 +122,39 @@ def test_options(refused, options, words):
 def test_files(refused, tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     assert words in refused("fit", name)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        ("a,b\n1,2\n3,x\n", (), "column 'b' holds text ('x' in row 1, counting from 0; line 3)"),
+        ("a;b\n1;x\n", (), "column 'b' holds text"),
+        ("a,a\n1,2\n", (), "2 columns are called 'a'"),
+        ("a,b\n1,2\n3,inf\n", (), "'inf' is infinite"),
+        ("x\n1\n2\n", ("--no-header",), "column 'x0' holds text ('x' in row 0, counting from 0; line 1)"),
+        ("a\x1b[31m,b\n1,x\n", ("--columns", "c"), r"unknown column 'c': x.csv has a\x1b[31m, b"),
+        ("a,b\n1,\n", ("--model", "student-t-mixture"), "row 0 (counting from 0), column 'b' is missing"),
+        ("gr\u00f6\u00dfe,b\n1,2\n", ("--encoding", "ascii"), "--encoding ascii does not fit"),
+    ],
+)
+def test_tables_that_are_none(refused, tmp_path, content, options, words):
+    (tmp_path / "x.csv").write_text(content, encoding="utf-8")
+    assert words in refused("fit", "x.csv", *options)
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "words"),
+    [
+        ("gaussian-mixture", "a,b\n1,2\n", "column 0 is constant"),
+        ("gaussian-mixture", "a\n1\n1\n1\n", "column 0 is constant"),
+        ("student-t-mixture", "1\n", "column 0 is constant"),
+        ("factor-analysis", "a\n1\n2\n", "one column has nothing in common with others"),
+        ("hmm", "a\n1\n", "column 0 is constant"),
+    ],
+)
+def test_tables_that_are_too_small(refused, tmp_path, model, content, words):
+    (tmp_path / "x.csv").write_text(content)
+    assert words in refused("fit", "x.csv", "--model", model, "--components", 1, "--restarts", 1, "--quiet")
 
 
 def test_bytes_that_are_no_text(refused, tmp_path):
@@ -145,6 +187,7 @@ def test_an_output_that_cannot_be_a_folder(refused, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert "not a folder" in refused("fit", "--out", "file")
     assert "not a folder" in refused("fit", "--out", "file/deeper/out")
+    assert "cannot be written" in refused("fit", "--out", "n" * 300)
     assert (tmp_path / "file").read_text() == "mine"
 
 

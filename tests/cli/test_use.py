@@ -33,6 +33,26 @@ def test_predict_finds_its_columns_by_name(run, fitted, geyser):
     assert run("predict", fitted, "shuffled.parquet")[1] == run("predict", fitted, geyser)[1]
 
 
+def test_predict_says_which_columns_it_does_not_use(run, fitted, geyser):
+    frame = polars.read_csv(geyser)
+    frame.select("waiting", polars.lit("x").alias("note"), "eruptions", polars.lit(1).alias("id")).write_csv("more.csv")
+    code, out, err = run("predict", fitted, "more.csv")
+    assert (code, out) == (0, run("predict", fitted, geyser)[1])
+    assert err == "jaxem: note: more.csv: the fit does not use the columns note, id\n"
+
+
+def test_predict_reads_standard_input_and_other_notations(run, fitted, geyser, monkeypatch):
+    expected = run("predict", fitted, geyser)[1]
+    text = polars.read_csv(geyser).write_csv(separator=";").replace(".", ",")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode("utf-16"))))
+    code, out, err = run("predict", fitted, "-", "--encoding", "utf-16", "--header")
+    assert (code, out) == (0, expected)
+    assert err == (
+        "jaxem: note: standard input: its columns are separated by semicolons\n"
+        "jaxem: note: standard input: its decimal marks are commas\n"
+    )
+
+
 def test_predict_takes_what_could_not_be_fitted(run, fitted, geyser):
     """A single row, in which every column is constant."""
     polars.read_csv(geyser)[:1].write_csv("one.csv")
@@ -92,4 +112,12 @@ def test_wrong_models_and_data_are_refused(refused, run, fitted, geyser, tmp_pat
     np.save(tmp_path / "wide.npy", np.zeros((3, 5)))
     assert "5 columns" in refused("predict", fitted, "wide.npy")
     (tmp_path / "short.csv").write_text("eruptions\n1\n")
-    assert "unknown column 'waiting'" in refused("predict", fitted, "short.csv")
+    assert "unknown column 'waiting': short.csv has eruptions" in refused("predict", fitted, "short.csv")
+    (tmp_path / "bare.csv").write_text("1,2\n3,4\n")
+    line = refused("predict", fitted, "bare.csv")
+    assert "unknown column 'eruptions': bare.csv has x0, x1 (its first line was taken for data: --header" in line
+    (tmp_path / "bare.json").write_text((fitted / "fit.json").read_text().replace("eruptions", "x0"))
+    assert "unknown column 'x0': short.csv has eruptions" in refused("predict", "bare.json", "short.csv")
+    assert "--seed -1" in refused("sample", fitted, "--seed", -1)
+    assert "-n 2147483648: must be at most" in refused("sample", fitted, "-n", 2**31)
+    assert "no encoding of text" in refused("predict", fitted, "short.csv", "--encoding", "hex")
