@@ -209,9 +209,8 @@ class AbstractModel(eqx.Module):
 
     def num_observations(self, data: PyTree, weights: Array | None = None) -> Float[Array, ""]:
         """How many observations criteria count: those of `observed`, each as often as its weight says."""
-        data, weights = for_start(data, weights)
-        counts = self.observed(data)
-        return jnp.sum(weights * counts.astype(weights.dtype))
+        data, each = for_start(data, weights)
+        return jnp.sum(each * self.observed(data).astype(each.dtype))
 
     @question
     def entropy(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:
