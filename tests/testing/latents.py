@@ -78,9 +78,9 @@ def _chain(rng, ragged=True, shared=False):
     k, steps = 3, 4
     transition = np.log(rng.dirichlet(np.ones(k), (k, 1 if shared else N)))
     transition = np.broadcast_to(np.moveaxis(transition, -1, 1), (k, k, N))
-    ended = np.where(np.arange(steps)[None] < np.array([4, 1, 3, 2])[:, None], 0, -np.inf)
-    silent = np.zeros((N, steps))
-    silent[0, 1] = -np.inf
+    ended = np.where(np.arange(steps)[None] < np.array([4, 1, 3, 2])[:, None], -np.inf, 0)
+    silent = np.full((N, steps), -np.inf)
+    silent[0, 1] = 0
     return latent.ChainTree(
         np.log(rng.dirichlet(np.ones(k), N).T),
         transition,

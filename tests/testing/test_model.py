@@ -166,6 +166,17 @@ def test_what_freeze_names_must_stay():
         check_model(Restless(), START, HEADS, skip=("statistics", "ascent", "sampling", "latent"))
 
 
+def test_a_wrong_number_of_parameters_is_found():
+    class Counted(Coins):
+        def num_parameters(self, params):
+            return 3
+
+    with pytest.raises(
+        AssertionError, match="- parameters: num_parameters is 3, but the likelihood tells 2 directions"
+    ):
+        check_model(Counted(), START, HEADS, skip=("statistics", "ascent", "sampling", "latent"))
+
+
 def test_a_density_that_is_not_finite_is_found():
     def log_joint(params, x, z):
         return jnp.where(x > 0, -((x - params) ** 2), jnp.nan)
