@@ -172,7 +172,8 @@ class AbstractGLM(AbstractFamily):
         rough = self.rough_predictor(y, size)
         slope = self.mean_and_slope(rough, size)[1]
         # As much as one row says, so that members with few rows stay near where they were.
-        least = jnp.sum(jnp.sum(each, 0, keepdims=True) * slope) / z.shape[0]
+        total = jnp.sum(each, 0, keepdims=True)
+        least = jnp.sum(total * slope) / jnp.maximum(jnp.sum(total > 0), 1).astype(z.dtype)
 
         def fitted(weight, working):
             gram = einsum("kn,ni,nj->kij", weight, z, z) + least * jnp.eye(p, dtype=z.dtype)[None]
