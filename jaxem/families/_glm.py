@@ -176,7 +176,7 @@ class AbstractGLM(AbstractFamily):
         slope = self.mean_and_slope(rough, size)[1]
         # As much as one row says, so that members with few rows stay near where they were.
         total = jnp.sum(each, 0, keepdims=True)
-        least = jnp.sum(total * slope) / jnp.maximum(jnp.sum(total > 0), 1).astype(slope.dtype)
+        least = jnp.sum(total * slope) / jnp.maximum(jnp.sum(total > 0), 1).astype(z.dtype)
         least = jnp.where(least > 0, least, 1)  # without any row all stay where they are
 
         def fitted(weight, working):

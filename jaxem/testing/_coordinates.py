@@ -88,15 +88,18 @@ def parameters(problem: Problem, report: Report) -> None:
         here, at = coordinates(own.family, own.params)
         if here.size == 0:
             return
-        slopes = jax.jit(jax.jacfwd(lambda u: scored(own.family, at(u), rows).reshape(-1)))(here)
-        slopes = np.asarray(slopes)
-    slopes = slopes[np.isfinite(slopes).all(1)]
-    size = np.sqrt((slopes**2).sum(0))
-    silent = int((size == 0).sum())
-    rank = int(np.linalg.matrix_rank(slopes / np.where(size > 0, size, 1), tol=1e-7))
+        slopes = np.asarray(jax.jit(jax.jacfwd(lambda u: scored(own.family, at(u), rows).reshape(-1)))(here))
+    rank, silent = rank_of(slopes)
     told = f"the likelihood tells {rank} directions apart, but the coordinates less `redundant` are {dims}"
     told += f" ({silent} of them have no effect)" * (silent > 0)
     report.require(rank == dims, told, see="`unconstrain` (a coordinate too many?) and `redundant`")
+
+
+def rank_of(slopes: np.ndarray) -> tuple[int, int]:
+    """The rank of derivatives `[rows, coordinates]`, and how many coordinates have none."""
+    slopes = slopes[np.isfinite(slopes).all(1)]
+    size = np.sqrt((slopes**2).sum(0))
+    return int(np.linalg.matrix_rank(slopes / np.where(size > 0, size, 1), tol=1e-7)), int((size == 0).sum())
 
 
 def precision(problem: Problem, report: Report) -> None:

@@ -11,7 +11,7 @@ from jaxem.testing._latent_moments import _comparable
 from jaxem.testing._latent_problem import LatentProblem, directions, times, total
 from jaxem.testing._report import Report
 
-_DRAWS, _COLD = 2000, 256.0
+_DRAWS, _COLD = 2000, 2048.0
 
 
 def mode(problem: LatentProblem, report: Report) -> None:
@@ -31,7 +31,9 @@ def mode(problem: LatentProblem, report: Report) -> None:
         warm, cold = (np.asarray(value - at(p, jnp.asarray(b, problem.dtype))) for b in (1.0, _COLD))
         warm, cold = (np.where(np.isfinite(gap), gap, 0) for gap in (warm, cold))
         report.require(cold.min() >= -size, "moments at a low temperature lie above mode", -cold.min(), size, see)
-        allowed = 0.03 * np.abs(warm) + 2 * size
+        # At an inverse temperature `b` each real number costs no more than `1 / b`.
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(p)) / max(value.size, 1)
+        allowed = 0.03 * np.abs(warm) + numbers / _COLD + 2 * size
         worst = float((cold - allowed).max())
         report.require(worst <= 0, "mode lies above what moments come to at low temperatures", worst, 0, see)
     if "sample" not in latent.lacks:

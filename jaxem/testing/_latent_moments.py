@@ -41,9 +41,12 @@ def moments(problem: LatentProblem, report: Report) -> None:
     )
     report.require(not np.isnan(value).any(), "the log-normalizer is NaN", see="`expectation`")
     report.finite("moments", found, "`expectation`")
+    slope, weighed = _comparable(slope, weighed, problem.potentials)
+    report.finite("the gradient of the log-normalizer", slope, "`jnp.where` with unsafe inputs")
     report.agree(
         "the gradient of the log-normalizer is not the moments",
-        *_comparable(slope, weighed, problem.potentials),
+        slope,
+        weighed,
         problem.tol,
         1.0,
         _SEE,
@@ -130,7 +133,7 @@ def observations(problem: LatentProblem, report: Report) -> None:
     )
     if value.ndim > 1 or isinstance(latent, AbstractChoice | Nested):
         return
-    order = np.roll(np.arange(len(flat)), 1)
+    order = np.arange(len(flat))[::-1]
     rolled = latent.log_normalizer(jax.tree.map(lambda a, axis: jnp.take(a, order, axis), p, _row_axes(problem, False)))
     report.agree(
         "observations in another order have other log-normalizers", rolled, value[order], problem.tol, 1.0, "axes"
@@ -157,7 +160,7 @@ def axes(problem: LatentProblem, report: Report) -> None:
             see,
         )
     elif value.ndim == 2:
-        order = np.roll(np.arange(value.shape[1]), 1)
+        order = np.arange(value.shape[1])[::-1]
         rolled = latent.log_normalizer(latent.map_rows(lambda leaf, axis: jnp.take(leaf, order, axis), p))
         report.agree(
             "map_rows does not find the axis of the rows", rolled, value[:, order], problem.tol, 1.0, "`map_rows`"

@@ -68,10 +68,14 @@ def linearity(problem: Problem, report: Report) -> None:
         if family.linear:
             see = "`potentials`: nothing may be added that has no coefficient; or set `linear = False`"
             found = out["mixed"]
-            report.agree(f"potentials {name} are not linear in natural(params)", *found, problem.tol, size, see)
+            report.agree(
+                f"potentials {name} are not linear in natural(params)", found[0], found[1], problem.tol, size, see
+            )
             see = "`prepare`"
             found = out["mixed prepared"]
-            report.agree(f"potentials of prepare(natural) {name} are not linear", *found, problem.tol, size, see)
+            report.agree(
+                f"potentials of prepare(natural) {name} are not linear", found[0], found[1], problem.tol, size, see
+            )
         if "product" in out:
             report.agree(
                 f"coefficients @ statistics differs from the potentials {name}",
@@ -131,23 +135,37 @@ def statistics(problem: Problem, report: Report) -> None:
 
         out = jax.jit(run)(params, problem.rows, problem.share)
         see = "`potentials` and `log_base`, which must treat each row alone"
-        report.agree(f"the log density of a row {name} depends on the others", *out["alone"], problem.tol, 1.0, see)
+        report.agree(
+            f"the log density of a row {name} depends on the others",
+            out["alone"][0],
+            out["alone"][1],
+            problem.tol,
+            1.0,
+            see,
+        )
         scale = float(n)
         report.agree(
             f"statistics of all rows {name} differ from the sum over two halves",
-            *out["halves"],
+            out["halves"][0],
+            out["halves"][1],
             problem.tol,
             scale,
             see,
         )
         see = "`latent.scale` and `potentials`"
         report.agree(
-            f"weights 0 and 2 {name} differ from dropping and repeating rows", *out["copies"], problem.tol, scale, see
+            f"weights 0 and 2 {name} differ from dropping and repeating rows",
+            out["copies"][0],
+            out["copies"][1],
+            problem.tol,
+            scale,
+            see,
         )
         if "moved" in out:
             report.agree(
                 f"translate {name} gives other statistics than those about the new anchor",
-                *out["moved"],
+                out["moved"][0],
+                out["moved"][1],
                 problem.tol,
                 max(scale, _size(out["moved"][1])),
                 "`translate` and `at`",

@@ -19,6 +19,7 @@ from jaxem.kernels.chunks import num_rows
 from jaxem.m_step import AbstractMStep, Maximize, Newton
 from jaxem.models._over_family import AbstractFamilyModel
 from jaxem.termination import FixedSteps
+from jaxem.testing._coordinates import rank_of
 from jaxem.testing._density import DRAWS, Sums, judge_integral, judge_sampling
 from jaxem.testing._layout import layouts
 from jaxem.testing._problem import cast, take
@@ -78,17 +79,24 @@ def statistics(problem: ModelProblem, report: Report) -> None:
                 leaves = map(np.asarray, jax.tree.leaves(found["linear"]))
                 largest = max(float(np.abs(leaf[np.isfinite(leaf)]).max(initial=0)) for leaf in leaves)
                 told = "linearity: potentials are not linear in natural(params)"
-                report.agree(told, *found["linear"], tol, largest, "`potentials`, `prepare`")
+                report.agree(told, found["linear"][0], found["linear"][1], tol, largest, "`potentials`, `prepare`")
             see = "`potentials`, `log_base`, `latent.weigh`"
             told = "additivity: statistics of all rows differ from the sum over two halves"
-            report.agree(told, *found["halves"], tol, scale, see)
+            report.agree(told, found["halves"][0], found["halves"][1], tol, scale, see)
             told = "additivity: weights 0 and 2 differ from dropping and repeating rows"
-            report.agree(told, *found["repeated"], tol, scale, see)
+            report.agree(told, found["repeated"][0], found["repeated"][1], tol, scale, see)
             told = "Fisher's identity: the gradients of Q and of the log-likelihood differ"
-            report.agree(told, *found["gradients"], tol, scale, "`latent`, whose moments must be a gradient")
+            report.agree(
+                told,
+                found["gradients"][0],
+                found["gradients"][1],
+                tol,
+                scale,
+                "`latent`, whose moments must be a gradient",
+            )
             if model.linear:
                 before, after, gradient = (np.asarray(value) for value in found["maximum"])
-                allowed = tol * (abs(before) + 1)
+                allowed = tol * (abs(float(before)) + 1)
                 told = "maximisation: maximize(stats) lowers Q"
                 report.require(after >= before - allowed, told, before - after, allowed, "`maximize`")
                 told = "maximisation: Q is not stationary at maximize(stats)"
@@ -170,7 +178,7 @@ def ascent(problem: ModelProblem, report: Report) -> None:
     )
     values = np.asarray(run(problem.params, problem.data).history)[:6]
     report.require(np.isfinite(values).all(), f"the objective is not finite: {values.tolist()}", np.nan)
-    fall, allowed = -np.diff(values).min(), 1e-3 * problem.tol * (np.abs(values).max() + 1)
+    fall, allowed = -np.diff(values).min(), 1e-3 * problem.tol * (float(np.abs(values).max()) + 1)
     report.require(fall <= allowed, "the objective falls within five iterations", fall, allowed, "`maximize`")
 
 
@@ -201,6 +209,22 @@ def _can_freeze(model: Any, name: str) -> bool:
     except (ValueError, MissingCapabilityError):
         return False
     return True
+
+
+def parameters(problem: ModelProblem, report: Report) -> None:
+    """`num_parameters` is the rank of the derivatives of the log densities of many draws."""
+    model, told = problem.model, problem.model.num_parameters(problem.params)
+    try:
+        drawn = model.sample(jax.random.fold_in(problem.key, 1), problem.params, 8 * told + 20)[0]
+    except MissingCapabilityError:
+        return
+    with precision_of("float64"):
+        own, params, rows = cast((model, problem.params, drawn), jnp.float64)
+        here, at = vector(own, params)
+        slopes = np.asarray(jax.jit(jax.jacfwd(lambda u: own.log_prob(at(u), rows)))(here))
+    rank, _ = rank_of(slopes)
+    what = f"num_parameters is {told}, but the likelihood tells {rank} directions apart"
+    report.require(rank == told, what, see="`unconstrain`, `num_parameters`")
 
 
 def precision(problem: ModelProblem, report: Report) -> None:

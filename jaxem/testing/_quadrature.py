@@ -115,7 +115,7 @@ class _Heavy:
 
         d, nu = len(self.centre), self.nu
         own = self._moved(x)
-        inside = np.isfinite(own).all(1)
+        inside = np.all(np.isfinite(own), 1)
         z = np.linalg.solve(self.root, np.where(inside[:, None], own - self.centre, 0).T)
         log = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi)
         log = log - (nu + d) / 2 * np.log1p((z**2).sum(0) / nu) - np.log(np.diagonal(self.root)).sum()

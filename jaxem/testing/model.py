@@ -16,6 +16,7 @@ MODEL_LAWS = {
     "statistics": _model_laws.statistics,
     "ascent": _model_laws.ascent,
     "frozen": _model_laws.frozen,
+    "parameters": _model_laws.parameters,
     "precision": _model_laws.precision,
     "sampling": _model_laws.sampling,
     "family": _model_laws.family,
@@ -39,6 +40,8 @@ def check_model(
       Fisher's identity: Q and the log-likelihood have the same gradient where the posterior was taken.
     - `ascent`: the objective does not fall in five iterations of EM, or of EM gradient.
     - `frozen`: parameters that `freeze` names stay put in `maximize`, to the bit.
+    - `parameters`: `num_parameters` is the rank of the derivatives of the log densities of draws, where `sample` is
+      defined.
     - `precision`: `log_prob` in float32 is that in float64 to 1e-3.
     - `sampling`: what `sample` draws, if the model defines it, is shaped like the data and possible, and comes from
       the density. That integrates to 1 (`integral`, for data of up to eight numbers a row; see `check_family`).

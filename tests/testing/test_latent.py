@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxem.testing import check_latent
+from jaxem.testing.latent import LATENT_LAWS
 from tests.testing import latents
 
 CASES = latents.latents()
@@ -14,6 +15,11 @@ QUICK = ("categorical", "gaussian", "truncated-normal", "missing")
 
 def cast(tree, dtype=float):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+
+
+def but(*laws):
+    """All laws but these."""
+    return [law for law in LATENT_LAWS if law not in laws]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +41,7 @@ def test_a_sound_structure_passes():
 def test_each_fault_is_found(fault):
     law, words = latents.FAULTS[fault]
     with pytest.raises(AssertionError, match=rf"- {law}: .*({words})"):
-        check_latent(latents.Level(fault), cast(latents.LEVELS), other=cast(latents.OTHERS))
+        check_latent(latents.Level(fault), cast(latents.LEVELS), other=cast(latents.OTHERS), skip=but(law))
 
 
 @pytest.mark.parametrize("fault", latents.CHOICES)
@@ -45,14 +51,14 @@ def test_each_fault_of_a_choice_is_found(fault):
     if fault == "infinite pair":
         p[0, 1] = -np.inf
     with pytest.raises(AssertionError, match=rf"- {law}: .*({words})"):
-        check_latent(latents.Choice(fault), cast(p))
+        check_latent(latents.Choice(fault), cast(p), skip=but(law))
 
 
 def test_rows_are_where_map_rows_says():
     members = jax.tree.map(lambda a, b: jnp.stack([a, b]), cast(latents.LEVELS), cast(latents.OTHERS))
-    check_latent(latents.Level(), members)
+    check_latent(latents.Level(), members, skip=but("axes", "observations"))
     with pytest.raises(AssertionError, match="- axes: map_rows does not find the axis of the rows"):
-        check_latent(latents.Level("map_rows"), members)
+        check_latent(latents.Level("map_rows"), members, skip=but("axes"))
 
 
 def test_unknown_laws_are_named():
