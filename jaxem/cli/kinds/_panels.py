@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxem._text import plain
 from jaxem.cli._view import View
 
 Panel = tuple[Callable[[Any], Any], float]
@@ -50,7 +51,7 @@ def categorical(view: View) -> Panel:
     """Probabilities `[k, d, c]` as shaded cells, the categories of a column side by side."""
     probabilities = np.asarray(view.members.probabilities)
     k, d, c = probabilities.shape
-    names = [f"{column}={level}" for column in view.columns for level in range(c)]
+    names = [f"{plain(column, 24)}={level}" for column in view.columns for level in range(c)]
     return _profiles(view, probabilities.reshape(k, d * c), names, "probability")
 
 
