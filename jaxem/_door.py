@@ -71,7 +71,8 @@ def for_question(
     if is_concrete(params):
         check_params(model, params, "params")
     if is_concrete((data, weights)):
-        model.check_rows(jax.tree.map(np.asarray, without_absent(data, weights)))
+        # On the host first: under a trace even known values would be traced.
+        model.check_rows(without_absent(jax.tree.map(np.asarray, data), weights))
     return Admitted(data, weights, params)
 
 
@@ -79,7 +80,7 @@ def for_start(data: Any, weights: Any = None) -> tuple[PyTree, Any]:
     """Data to draw a start from, or to count, and a weight for each observation: 1, unless they are given."""
     if data is None:
         return None, weights
-    data = as_data(data)
+    data = jax.tree.map(jnp.asarray, as_data(data))
     n, dtype = count_rows(data), float_dtype(data)
     return data, jnp.ones(n, dtype) if weights is None else jnp.asarray(as_weights(weights, n, dtype))
 

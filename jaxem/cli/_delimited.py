@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 MISSING = ("", "NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#NA", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None")
 _NUMERAL = re.compile(r"[+-]?[.,]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?\s*%?|[+-]?0[xX][0-9a-fA-F]+|[+-]?inf(inity)?", re.I)
+# Words by which people mark missing cells, without being understood.
+_CODES = {*map(str.lower, MISSING), "n.a.", "n.d.", "nil", "missing", "unknown", "undefined", "not available"}
 _SAMPLE = 100  # records from which the separator and the header are told
 
 
@@ -77,7 +79,7 @@ def split(text: str, usual: str, header: bool | None) -> Cells:
     """
     lines, start = text.split("\n"), 0
     # What spreadsheets write where their separator is not the usual one.
-    told = re.fullmatch(r'"?sep=(.)"?', next((line.strip(" ") for line in lines if line.strip()), ""), re.I)
+    told = re.fullmatch(r'"?sep=([,;|\t])"?', next((line.strip(" ") for line in lines if line.strip()), ""), re.I)
     if told:
         start = 1 + next(i for i, line in enumerate(lines) if line.strip())
     separator = told[1] if told else _separator(lines, usual)
@@ -110,18 +112,26 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[boo
     """Whether the cells of a first line are names, judged by the rows below; and whether that is sure.
 
     A line of numbers and missing cells is data; a line of words is names, and the first of them may be empty (an
-    index). A line of words and numbers is names if a word stands over numbers.
+    index). A line of words and whole numbers, such as years, is names if a word stands over numbers. Where that is in
+    doubt, the line is data: a word in it is then refused, while a row that is taken for names would be lost.
     """
-    words = [j for j, cell in enumerate(first) if not is_number(cell) and cell not in MISSING]
+    words = [j for j, cell in enumerate(first) if cell not in MISSING and _is_word(cell)]
+    numbers = [cell for cell in first if is_number(cell)]
     if not words:
         return False, True
-    numbers = any(map(is_number, first))
     if any(cell and cell in MISSING for cell in first):
         return False, False
     if not numbers and all(first[1:]):
         return True, True
+    codes = any(not _is_word(cell) or cell.lower() in _CODES for cell in first if cell and not is_number(cell))
+    if numbers and (codes or not all(map(str.isdecimal, numbers))):
+        return False, False
     columns = [[row[j] for row in rows if row[j] not in MISSING] for j in words]
     return any(column and all(map(is_number, column)) for column in columns), False
+
+
+def _is_word(cell: str) -> bool:
+    return any(map(str.isalpha, cell)) and not is_number(cell)
 
 
 def is_number(cell: str) -> bool:
@@ -215,11 +225,12 @@ def _ragged(line: int, cells: int, width: int, first: int) -> CommandError:
 
 def _named(cells: Sequence[str]) -> list[str]:
     """The names in a header; columns without one are called by their position."""
-    for name, often in Counter(cell for cell in cells if cell).items():
+    names = [cell or f"unnamed_{j}" for j, cell in enumerate(cells)]
+    for name, often in Counter(names).items():
         if often > 1:
-            where = " and ".join(str(j) for j, cell in enumerate(cells) if cell == name)
+            where = " and ".join(str(j) for j, other in enumerate(names) if other == name)
             raise CommandError(
                 f"{often} columns are called {quoted(name)} (columns {where}, counting from 0): give each a name "
                 "of its own, or --no-header if the first line is data"
             )
-    return [cell or f"unnamed_{j}" for j, cell in enumerate(cells)]
+    return names

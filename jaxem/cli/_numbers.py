@@ -35,13 +35,12 @@ def numbers(where: str, cells: Cells, columns: list[str]) -> tuple[np.ndarray, s
     """
     import polars
 
-    series = [cells.frame.to_series(cells.names.index(name)) for name in columns]
-    series = [_truths(column) for column in series]
+    places = {name: i for i, name in enumerate(cells.names)}
+    series = [_truths(cells.frame.to_series(places[name])) for name in columns]
     comma = [column.str.contains(_COMMA) for column in series]
-    decimal = ","
-    if not any(column.any() for column in comma) or not _decimal_commas(where, cells, columns, series, comma):
-        decimal = "."
-    else:
+    decimal = "," if any(column.any() for column in comma) else "."
+    if decimal == ",":
+        _require_decimal_commas(where, cells, columns, series, comma)
         series = [column.str.replace(",", ".", literal=True) for column in series]
     values = np.empty((cells.frame.height, len(columns)))
     for i, (name, column) in enumerate(zip(columns, series, strict=True)):
@@ -63,8 +62,8 @@ def _truths(column: "polars.Series") -> "polars.Series":
     return column
 
 
-def _decimal_commas(where: str, cells: Cells, columns: list[str], series: list, comma: list) -> bool:
-    """Whether the commas in cells are decimal marks; refuses cells that would be read one way or another."""
+def _require_decimal_commas(where: str, cells: Cells, columns: list[str], series: list, comma: list) -> None:
+    """Refuse commas in cells that could be decimal marks or something else."""
     points = [column.str.contains(_NUMBER) & column.str.contains(".", literal=True) for column in series]
     i = next(i for i, found in enumerate(comma) if found.any())
     row = int(comma[i].arg_max() or 0)
@@ -73,12 +72,9 @@ def _decimal_commas(where: str, cells: Cells, columns: list[str], series: list, 
             other = int(found.arg_max() or 0)
             cause = f"has a comma, and column {quoted(name)} has a point in row {other}: use one mark for decimals"
             raise _refusal(where, cells, columns[i], row, cause)
-    if cells.separator == ";":
-        return True
     thousands = [column.filter(found).str.contains(_THOUSANDS) for column, found in zip(series, comma, strict=True)]
-    if all(found.all() for found in thousands):
+    if cells.separator != ";" and all(found.all() for found in thousands):
         raise _refusal(where, cells, columns[i], row, "may be a decimal or have a mark between thousands: write points")
-    return True
 
 
 def _refusal(where: str, cells: Cells, name: str, row: int, cause: str | None = None) -> CommandError:

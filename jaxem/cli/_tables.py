@@ -63,6 +63,8 @@ def read_table(
     extension = Path(lower).suffix
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise CommandError(f"{name}: is closed")
             raw = sys.stdin.buffer.read()
             extension = ".npy" if raw[:6] == b"\x93NUMPY" else ".parquet" if raw[:4] == b"PAR1" else ".csv"
             source: Any = io.BytesIO(raw)
@@ -96,10 +98,9 @@ def read_table(
 
 def choose(table: Table, columns: Sequence[str]) -> Table:
     """`table` with these columns in this order."""
-    index = [find(name, table.columns, table.name) for name in columns]
+    index = find(columns, table.columns, table.name)
     chosen = tuple(table.columns[i] for i in index)
-    others = tuple(name for name in table.columns if name not in chosen)
-    return table._replace(values=table.values[:, index], columns=chosen, others=others)
+    return table._replace(values=table.values[:, index], columns=chosen, others=_rest(table.columns, chosen))
 
 
 def check_finite(table: Table, missing: bool = False) -> None:
@@ -115,15 +116,27 @@ def check_finite(table: Table, missing: bool = False) -> None:
         )
 
 
-def find(name: str, names: Sequence[str], where: str, hint: str = "") -> int:
-    """The place of `name` among the columns of `where`; a name may also be given as it is printed."""
-    if name in names:
-        return list(names).index(name)
+def find(wanted: Sequence[str], names: Sequence[str], where: str, hint: str = "") -> list[int]:
+    """The places of the `wanted` among the columns of `where`; a name may also be given as it is printed."""
+    places = {name: i for i, name in enumerate(names)}
+    found = [places[name] if name in places else _find_alike(name, names, where, hint) for name in wanted]
+    twice = next((i for i in found if found.count(i) > 1), None) if len(set(found)) < len(found) else None
+    if twice is not None:
+        raise CommandError(f"column {quoted(names[twice])} of {where} is asked for twice")
+    return found
+
+
+def _find_alike(name: str, names: Sequence[str], where: str, hint: str) -> int:
     alike = [i for i, other in enumerate(names) if plain(other) == plain(name)]
     if len(alike) == 1:
         return alike[0]
     shown = ", ".join(plain(other, 60) for other in names[:12]) + (", ..." if len(names) > 12 else "")
     raise CommandError(f"unknown column {quoted(name)}: {where} has {shown}{hint}")
+
+
+def _rest(names: Sequence[str], chosen: Sequence[str]) -> tuple[str, ...]:
+    used = {*chosen}
+    return tuple(name for name in names if name not in used)
 
 
 def _by_place(table: Table, columns: Sequence[str]) -> Table:
@@ -150,8 +163,9 @@ def _from_text(
     if cells.frame.height == 0:
         raise CommandError(f"{name}: has a header but no rows")
     hint = "" if cells.header else " (its first line was taken for data: --header if it holds names)"
-    wanted = cells.names if columns is None else columns
-    chosen = [cells.names[find(column, cells.names, name, hint)] for column in wanted]
+    chosen = cells.names
+    if columns is not None:
+        chosen = [cells.names[i] for i in find(columns, cells.names, name, hint)]
     values, decimal = numbers(name, cells, chosen)
     notes = [*cells.notes, "its decimal marks are commas"] if decimal == "," else cells.notes
     empty = np.flatnonzero(np.isnan(values).all(1))
@@ -164,7 +178,7 @@ def _from_text(
         "decimal": decimal,
         "encoding": encoding or "utf-8",
     }
-    others = tuple(column for column in cells.names if column not in chosen)
+    others = _rest(cells.names, chosen)
     warnings = _index(cells.unnamed, cells.names, chosen, values)
     return Table(values, tuple(chosen), name, reading, others, tuple(notes), warnings)
 
@@ -214,17 +228,17 @@ def _parquet(name: str, source: Any) -> "polars.DataFrame":
 
 def _from_frame(path: str, frame: "polars.DataFrame", columns: Sequence[str] | None) -> Table:
     names = [name.strip() for name in frame.columns]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
         raise CommandError(f"{path}: {names.count(twice)} columns are called {quoted(twice)}")
     frame.columns = names
     if frame.height == 0 or frame.width == 0:
         raise CommandError(f"{path}: has a header but no rows" if frame.width else f"{path}: has no columns")
-    chosen = names if columns is None else [names[find(name, names, path)] for name in columns]
+    chosen = names if columns is None else [names[i] for i in find(columns, names, path)]
     values = np.empty((frame.height, len(chosen)))
     for i, name in enumerate(chosen):
         values[:, i] = _numbers(path, frame[name])
-    return Table(values, tuple(chosen), path, others=tuple(name for name in names if name not in chosen))
+    return Table(values, tuple(chosen), path, others=_rest(names, chosen))
 
 
 def _numbers(path: str, column: "polars.Series") -> np.ndarray:

@@ -125,7 +125,7 @@ def test_a_first_line_with_a_missing_cell_is_data(read, cell):
         (",a\n5,1\n6,2\n", ["unnamed_0", "a"], 2, True),
         ("a,,c\n1,2,3\n", ["a", "unnamed_1", "c"], 1, False),
         ("2019,total\n1,2\n3,4\n", ["2019", "total"], 2, False),
-        ("1.5,x2\n1,2\n3,4\n", ["1.5", "x2"], 2, False),
+        ("#,a\n1,2\n3,4\n", ["#", "a"], 2, True),
     ],
 )
 def test_a_first_line_of_words_holds_names(read, text, names, rows, sure):
@@ -141,6 +141,11 @@ def test_words_over_words_are_data_beside_numbers(read):
     same(read("1,setosa\n2,setosa\n", columns=["x0"]), ["x0"], [[1], [2]])
     with pytest.raises(CommandError, match=r"column 'x0' holds text .'setosa' in row 0.*--header"):
         read("setosa,1\nvirginica,2\n")
+    # A mark of missing cells that is not understood, beside a number.
+    for cell in ("?", ".", "-", "--", "n.a.", "missing", "Null", "x2"):
+        for line, number in ((f"{cell},0.5", "x0"), (f"-3,{cell}", "x1")):
+            with pytest.raises(CommandError, match=f"column '{number}' holds text .*line 1"):
+                read(f"{line}\n1,2\n3,4\n")
     with pytest.raises(CommandError, match=r"'K' in row 0, counting from 0; line 1.*--header"):
         read("NA,K\n1,2\n")
 
@@ -161,6 +166,8 @@ def test_names_that_occur_twice_are_refused(read):
         read("a,b, a\n1,2,3\n")
     with pytest.raises(CommandError, match="3 columns are called '1'"):
         read("1,1,1\n1,2,3\n", header=True)
+    with pytest.raises(CommandError, match="2 columns are called 'unnamed_0'"):
+        read(",unnamed_0\n1,2\n")
     frame = polars.DataFrame({"a": [1], " a": [2]})
     file = io.BytesIO()
     frame.write_parquet(file)

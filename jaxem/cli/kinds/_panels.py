@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxem._text import plain
 from jaxem.cli._view import View
 
 Panel = tuple[Callable[[Any], Any], float]
@@ -49,7 +50,8 @@ def bernoulli(view: View) -> Panel:
 def categorical(view: View) -> Panel:
     """Probabilities `[k, d, c]` as shaded cells, the categories of a column side by side."""
     probabilities, levels = np.asarray(view.members.probabilities), view.options["num_categories"]
-    names = [f"{column}={level}" for column, own in zip(view.columns, levels, strict=True) for level in range(own)]
+    columns = zip(view.columns, levels, strict=True)
+    names = [f"{plain(column, 24)}={level}" for column, own in columns for level in range(own)]
     own = np.concatenate([probabilities[:, j, :own] for j, own in enumerate(levels)], 1)
     return _profiles(view, own, names, "probability")
 
