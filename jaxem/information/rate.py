@@ -14,9 +14,11 @@ from jaxem._errors import MissingCapabilityError
 from jaxem._loop import Problem, begin, on_accurate_kernel
 from jaxem._model import AbstractModel
 from jaxem.adjoint import em_map
+from jaxem.adjoint._equation import defect, unknowns
+from jaxem.adjoint._linear import columns
 from jaxem.kernels.chunks import num_rows
-
-_COLUMNS = 8  # derivatives that one pass over the data takes
+from jaxem.kernels.linalg import matmul
+from jaxem.m_step import Newton
 
 
 @question
@@ -65,15 +67,35 @@ def rate_matrix(
     problem = on_accurate_kernel(problem) or problem
     bound: Any = problem.model
     state = begin(problem, bound.encode(params), jax.random.key(0))
+    if isinstance(algorithm.m_step, Newton):
+        return _of_newton(problem, model, state)
     here, at = vector(model, params)
 
     def iterate(u: Array) -> Array:
         return vector(model, bound.decode(em_map(problem, bound.encode(at(u)), state)))[0]
 
-    def column(unit: Array) -> Array:
-        return jax.jvp(iterate, (here,), (unit,))[1]
+    return columns(lambda unit: jax.jvp(iterate, (here,), (unit,))[1], here.size, here.dtype).T
 
-    return jax.lax.map(column, jnp.eye(here.size, dtype=here.dtype), batch_size=min(_COLUMNS, here.size)).T
+
+def _of_newton(problem: Problem, model: AbstractModel, state: Any) -> Array:
+    """`1 - J_c^-1 J` of Newton's step on Q, from the two ways in which the gradient of Q moves.
+
+    The step itself may be halved or refused at a fixed point: its derivative would be that of a decision.
+    """
+    here, at = unknowns(problem, state.params)
+
+    def moved(unit: Array) -> tuple[Array, Array, Array]:
+        def along(fn):
+            return jax.jvp(fn, (here,), (unit,))[1]
+
+        new = along(lambda new: defect(problem, state, at, new, here))
+        old = along(lambda old: defect(problem, state, at, here, old))
+        return new, old, along(lambda u: vector(model, problem.model.decode(at(u)))[0])
+
+    new, old, units = (rows.T for rows in columns(moved, here.size, here.dtype))
+    # In the user's coordinates rather than those of the loop.
+    turned = matmul(units, -jnp.linalg.solve(new, old))
+    return jnp.linalg.solve(units.T, turned.T).T
 
 
 def rate_eigenvalues(

@@ -34,6 +34,18 @@ def real(leaf):
     return np.isfinite(leaf) & ~np.broadcast_to(whole, leaf.shape)
 
 
+def together(data, by):
+    """The direction `by` in the data, in which values that were observed exactly stay so."""
+
+    def one(data, by):
+        if not isinstance(data, jaxem.Interval):
+            return by
+        exact = np.asarray(data.lower) == np.asarray(data.upper)
+        return by._replace(upper=np.where(exact, by.lower, by.upper))
+
+    return jax.tree.map(one, data, by, is_leaf=lambda node: isinstance(node, jaxem.Interval))
+
+
 @lru_cache
 def found(name):
     """For each part of the inputs: derivatives of the estimate and objective, and what they should be.
@@ -46,6 +58,7 @@ def found(name):
     rng = np.random.default_rng(3)
     drawn = [jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), part) for part in dynamic]
     drawn[1] = jax.tree.map(lambda leaf, by: by * real(leaf), dynamic[1], drawn[1])
+    drawn[1] = together(dynamic[1], drawn[1])
     drawn[0] = jax.tree.map(lambda leaf, by: by * np.asarray(leaf), dynamic[0], drawn[0])  # relative to its size
     zero = [jax.tree.map(np.zeros_like, part) for part in drawn]
     directions = [tuple(drawn[i] if i == part else zero[i] for i in range(3)) for part in range(3)]

@@ -71,6 +71,16 @@ def test_em_gradient_converges_like_em():
     np.testing.assert_allclose(found, [0.995666223, 0.720418155, 0], atol=1e-6)
 
 
+@pytest.mark.slow
+def test_a_model_without_natural_parameters_loses_as_much():
+    """The same mixture as a function and as a family: what is hidden does not depend on how it is written."""
+    family, function = engine.case("poisson"), engine.case("function")
+    fit = engine.solve(family.model, family.start, family.x, tol=1e-14)
+    expected = rate_eigenvalues(family.model, fit.params, family.x)
+    assert expected[0] > 0.1
+    np.testing.assert_allclose(rate_eigenvalues(function.model, fit.params, function.x), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("algorithm", [jaxem.squarem(), jaxem.stochastic_em(), jaxem.stepwise_em()])
 def test_algorithms_without_a_map_are_refused(algorithm):
     with pytest.raises(jaxem.MissingCapabilityError, match="derivative of an iteration"):
