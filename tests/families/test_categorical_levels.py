@@ -114,7 +114,9 @@ def test_with_missing_entries():
     drawn = np.asarray(model.impute(fit.params, jnp.asarray(x), key=jax.random.key(2), num_draws=20))
     assert np.all(drawn < np.array(LEVELS))
     impossible = jnp.asarray(np.where(np.arange(3)[None] == 0, 2.0, x[:4]))
-    assert np.all(np.asarray(model.log_prob(fit.params, impossible)) == -np.inf)
+    assert np.all(np.asarray(jax.jit(model.log_prob)(fit.params, impossible)) == -np.inf)
+    with pytest.raises(jaxem.DataError, match="is not one of the categories 0 to 1"):
+        model.log_prob(fit.params, impossible)
 
 
 def test_categories_that_never_occur_are_no_parameters():
