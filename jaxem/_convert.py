@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError, PrecisionWarning
@@ -208,9 +209,7 @@ def float_dtype(tree: PyTree) -> Any:
 def is_concrete(tree: PyTree) -> bool:
     """Whether the values of all arrays can be looked at: none is traced, nor spread over other processes."""
     leaves = jax.tree.leaves(tree)
-    return not any(
-        isinstance(leaf, jax.core.Tracer) or not getattr(leaf, "is_fully_addressable", True) for leaf in leaves
-    )
+    return not any(isinstance(leaf, Tracer) or not getattr(leaf, "is_fully_addressable", True) for leaf in leaves)
 
 
 def _length(tree: PyTree) -> int:
