@@ -10,11 +10,23 @@ from jaxtyping import Array, Float
 from jaxem.families._design import Design
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import einsum, matmul
+from jaxem.kernels.rows import of_positive_weight
 from jaxem.kernels.small import sweep
 
 # Rows that tell what a design can determine, and the standard error of a coefficient (in units of the standard
 # deviation of its share in the linear predictor) from which on it counts as running off to infinity.
 _ROWS, _RUN_OFF = 256, 30.0
+
+
+def _spread_out(weights: Float[Array, " n"]) -> Any:
+    """Numbers of up to 256 rows, evenly spread over those of positive weight."""
+    n = weights.shape[0]
+    if n <= _ROWS:
+        return np.arange(n)
+    order, count = of_positive_weight(weights)
+    place, steps = jnp.arange(_ROWS, dtype=jnp.int32), np.int32(_ROWS - 1)
+    each, rest = jax.lax.div(count - 1, steps), jax.lax.rem(count - 1, steps)
+    return order[place * each + (2 * place * rest + steps) // (2 * steps)]
 
 
 class Frame(NamedTuple):
@@ -45,11 +57,7 @@ class Frame(NamedTuple):
         design = Design.of(Responses(x[:, np.array(last)], jnp.zeros_like(x[:, 0])), weights, reduce)
         whiten, colour = design.whiten[back][:, back], design.colour[back][:, back]
         amount = weights if size is None else weights * size
-        # Of each stretch the first row that counts.
-        width = -(-len(x) // _ROWS)
-        stretches = jnp.pad(weights > 0, (0, -len(x) % width)).reshape(-1, width)
-        starts = jnp.asarray(np.arange(0, len(x), width), jnp.int32)
-        chosen = starts + jnp.argmax(stretches, 1).astype(jnp.int32)
+        chosen = _spread_out(weights)
         ones = jnp.ones((), x.dtype)
         # Of several devices, the means: the same for all of them.
         rows, own, total, devices = reduce((x[chosen], amount[chosen], jnp.sum(amount), ones))

@@ -223,3 +223,16 @@ def test_separated_and_absent_responses_are_degenerate_and_a_prior_cures_it():
     fit = jaxem.fit(jaxem.Single(jaxem.BinomialRegression(prior_deviation=(np.inf, 2.5))), rows, **options)
     assert engine.name(fit) == "converged"
     assert 0 < fit.params.coefficients[1] < 10
+
+
+def test_what_a_design_determines_is_judged_by_rows_of_positive_weight():
+    """Few of them, in one stretch of a table of which not every row is looked at."""
+    n, used = 1000, slice(402, 404)
+    x, y, weights = np.zeros((n, 2)), np.zeros(n), np.zeros(n)
+    x[used], y[used], weights[used] = [[1, 0], [1, 1]], [1, 4], 20
+    rows = jax.tree.map(jnp.asarray, jaxem.Responses(x, y))
+    bound = jaxem.Single(jaxem.PoissonRegression()).bind(rows, jnp.asarray(weights))
+    assert float(jnp.sum(bound.family._frame.amount)) == pytest.approx(40)
+    # The rate of a row may be 1, or so near to 0 that its logarithm is anything.
+    assert not bound.degenerate(bound.encode(jaxem.GLMParams(jnp.array([0.0, 1.0]))))
+    assert bound.degenerate(bound.encode(jaxem.GLMParams(jnp.array([0.0, -30.0]))))
