@@ -1,12 +1,10 @@
 """Laws of the density: it integrates to one, `sample` draws from it, and `check` knows where it is."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.testing._layout import Layout, layouts
@@ -114,6 +112,7 @@ def _sums(problem: Problem, report: Report) -> list[tuple[str, Sums]]:
 def _summed(problem: Problem, report: Report) -> list[tuple[str, Sums]]:
     family, found, k = problem.family, [], problem.share.shape[0]
     labels = jnp.arange(k * DRAWS, dtype=jnp.int32) % k
+    compiled = jax.jit(lambda params, x: density(family, params, x))
     for number, layout in enumerate(layouts(problem.rows)):
         try:
             drawn = jax.jit(lambda key, p: family.sample(key, p, labels))(
@@ -131,17 +130,13 @@ def _summed(problem: Problem, report: Report) -> list[tuple[str, Sums]]:
                 continue
             at = points(own, rows if len(rows) > 3 else own, 1000 * number + j)
             flat = layout.write(at.values.reshape(-1, own.shape[1]))
-            value = _compiled(problem)(problem.params, flat)[j]
+            value = compiled(problem.params, flat)[j]
             held = np.asarray(value, float).reshape(at.log_measure.shape) + at.log_measure
             where = f"member {j}" + f" given the covariates of one row ({number})" * (len(layouts(problem.rows)) > 1)
             found.append(
                 (where, Sums(at, np.exp(np.where(np.isnan(held), -np.inf, held)), None if drawn is None else own))
             )
     return found
-
-
-def _compiled(problem: Problem) -> Callable[[PyTree, PyTree], Any]:
-    return jax.jit(lambda params, x: density(problem.family, params, x))
 
 
 def judge_integral(what: str, sums: Sums, dtype: Any, report: Report) -> None:
