@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from jaxem._door import check_params
 from jaxem._errors import DataError
 from jaxem._paths import leaf_name
+from jaxem._shapes import require_structure
 
 MOST = 2**31 - 2  # steps are counted in 32 bits
 
@@ -76,11 +77,8 @@ def as_starts(init: Any, like: PyTree, model: Any, dtype: Any, name: str = "init
     if hasattr(init, "params") and hasattr(init, "status"):
         raise DataError(f"{name} is a fit: pass its parameters, fit.params")
     wanted = jax.tree_util.tree_leaves_with_path(like)
-    if jax.tree.structure(init) != jax.tree.structure(like):
-        raise DataError(
-            f"{name} has structure {_described(init)}, but the model's parameters are {_described(like)}: pass one set "
-            "of them, a stack along a leading axis, or the name of a method"
-        )
+    advice = ": pass one set of them, a stack along a leading axis, or the name of a method"
+    require_structure(init, like, name, advice)
     arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(init)]
     names = [".".join(filter(None, (name, leaf_name(path)))) for path, _ in wanted]
     shapes = [leaf.shape for _, leaf in wanted]
@@ -108,17 +106,3 @@ def _stacked(arrays: list[np.ndarray], shapes: list[tuple[int, ...]]) -> int | N
         return None
     leading = [array.shape[0] for array, more in zip(arrays, extra, strict=True) if more == 1]
     return max(set(leading), key=leading.count)
-
-
-def _described(tree: Any) -> str:
-    """The kind of a tree in words, without the arrays in it."""
-    if hasattr(tree, "_fields"):
-        fields = (f"{field}={_described(value)}" for field, value in zip(tree._fields, tree, strict=True))
-        return f"{type(tree).__name__}({', '.join(fields)})"
-    if isinstance(tree, dict):
-        return "{" + ", ".join(f"{key!r}: {_described(value)}" for key, value in tree.items()) + "}"
-    if isinstance(tree, tuple | list):
-        inside = ", ".join(_described(value) for value in tree)
-        return f"({inside})" if isinstance(tree, tuple) else f"[{inside}]"
-    shape = getattr(tree, "shape", None)
-    return f"a {type(tree).__name__}" if shape is None else f"array{list(shape)}"

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jaxem._arguments import as_count
 from jaxem._convert import as_data, as_weights, float_dtype
-from jaxem._door import require_no_fork, without_absent
+from jaxem._door import count_rows, require_no_fork, without_absent
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem.kernels.chunks import num_rows
@@ -20,9 +21,13 @@ class Batches:
     """What `batches` returns: iterating gives the blocks of a first pass, `len` is their number."""
 
     def __init__(self, data: PyTree, rows: int, key: PRNGKeyArray | None, weights: Any):
-        n = num_rows(data)
-        if rows < 1 or n < 1:
-            raise DataError(f"batches of {rows} rows of a table of {n}: both must be at least 1")
+        rows = as_count("rows", rows)
+        for leaf in jax.tree.leaves(data):
+            if not getattr(leaf, "shape", ()):
+                raise DataError(
+                    f"data must be an array or a tree of arrays, to read slices of, got {type(data).__name__}"
+                )
+        n = count_rows(data)
         if weights is not None and np.shape(weights) != (n,):
             raise DataError(f"weights must be {n} numbers, one for each row, got shape {np.shape(weights)}")
         self.data, self.weights = data, weights

@@ -174,6 +174,8 @@ def _check_resolution(array: np.ndarray, name: str) -> None:
 
 def as_integers(x: Any, name: str) -> Any:
     """An array of int32, or an error."""
+    if np.ma.is_masked(x):
+        raise DataError(f"{name} has masked entries, which no integer stands for")
     array = x if isinstance(x, jax.Array) else np.asarray(x)
     if array.dtype.kind not in "iu":
         raise DataError(f"{name} must be integers, got {array.dtype}")
@@ -202,7 +204,8 @@ def as_weights(weights: Any, n: int, dtype: Any, name: str = "weights") -> Any:
 
 def float_dtype(tree: PyTree) -> Any:
     """The floating-point type of the first leaf that has one, or the one that JAX computes in."""
-    kinds = (jnp.dtype(leaf.dtype) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating))
+    dtypes = (leaf.dtype for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
+    kinds = (jnp.dtype(dtype) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
     return next(kinds, jnp.result_type(float))
 
 

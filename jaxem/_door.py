@@ -21,6 +21,7 @@ from jaxem._domains import fault
 from jaxem._errors import DataError
 from jaxem._fork import require_no_fork
 from jaxem._paths import leaf_name
+from jaxem._shapes import require_shapes, require_structure, shapes_of
 from jaxem._weights import held
 from jaxem.kernels.linalg import trailing
 
@@ -54,11 +55,19 @@ def for_fit(model: Any, data: Any, weights: Any = None, *, name: str = "data") -
 
 
 def for_question(
-    model: Any, params: PyTree, data: Any, weights: Any = None, *, name: str = "data", promote: bool = True
+    model: Any,
+    params: PyTree,
+    data: Any,
+    weights: Any = None,
+    *,
+    name: str = "data",
+    promote: bool = True,
+    shaped: bool = True,
 ) -> Admitted:
     """Data to ask `model` about at `params`: rows of the shape that these are for, which have a density.
 
-    Of two precisions the higher one is taken for both, unless `promote` is false.
+    Of two precisions the higher one is taken for both, unless `promote` is false. What is `shaped` has the shapes of
+    the model's parameters; a posterior in their place has not.
     """
     require_no_fork()
     require_params(params)
@@ -67,7 +76,13 @@ def for_question(
     if promote:
         params, data = in_one_precision(params, data)
     weights = as_weights(weights, n, float_dtype((params, data)))
+    like = shapes_of(model, data) if shaped else None
+    known = bool(jax.tree.leaves(like))
+    if known:
+        require_structure(params, like, "params")
     model.check_shape(params, one_row(data))
+    if known:
+        require_shapes(params, like, "params")
     if is_concrete(params):
         check_params(model, params, "params")
     if is_concrete((data, weights)):

@@ -12,6 +12,7 @@ import pytest
 
 import jaxem
 from jaxem._convert import as_data, as_table, as_weights
+from jaxem.models.labelled import with_labels
 
 COUNTS = np.array([[0, 3], [1, 2], [5, 0], [4, 1], [2, 2], [7, 1], [1, 1], [0, 4]])
 COVARIANCE = np.stack([np.array([[4.0, 0.5], [0.5, 2.0]]), np.eye(2)])
@@ -377,3 +378,67 @@ print(queue.get(timeout=50))
     )
     assert "spawn" in run.stdout
     assert "loky" in run.stdout
+
+
+SHAPES = {
+    "one weight for all": (0, (1,)),
+    "a weight too many": (0, (3,)),
+    "one mean for all": (1, (1, 2)),
+    "one covariance for all": (2, (1, 2, 2)),
+    "variances for covariances": (2, (2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("ask", ["log_prob", "posterior", "solve", "traced"])
+def test_parameters_of_another_shape_are_refused_by_the_name_of_the_leaf(name, ask):
+    model, params = _gaussian()
+    leaves, tree = jax.tree.flatten(params)
+    leaf, shape = SHAPES[name]
+    leaves[leaf] = np.ones(shape) / shape[0]
+    own = ("params.weights", "params.components.mean", "params.components.covariance")[leaf]
+    params = jax.tree.unflatten(tree, leaves)
+    asked = {
+        "log_prob": lambda: model.log_prob(params, COUNTS),
+        "posterior": lambda: model.posterior(params, COUNTS),
+        "solve": lambda: jaxem.solve(model, params, COUNTS.astype(float)),
+        "traced": lambda: jax.jit(model.log_prob)(params, COUNTS),
+    }
+    with pytest.raises(jaxem.DataError, match=f"{own} has shape .*, expected"):
+        asked[ask]()
+
+
+@pytest.mark.parametrize(
+    "params", [None, {"weights": HALF}, (HALF, COUNTS), _poisson()[1], jaxem.MixtureParams([0.5, 0.5], None)]
+)
+def test_parameters_of_another_kind_are_refused(params):
+    with pytest.raises(jaxem.DataError, match=r"params has structure .*, but the model's parameters are MixtureParams"):
+        _gaussian()[0].log_prob(params, COUNTS)
+
+
+def test_members_of_another_number_are_refused():
+    model = jaxem.HMM(jaxem.Poisson(), 3)
+    params = jaxem.HMMParams(HALF, np.full((2, 2), 0.5), _poisson()[1].components)
+    with pytest.raises(jaxem.DataError, match=r"params.initial has shape \(2,\), expected \(3,\)"):
+        model.log_prob(params, COUNTS[None])
+
+
+def test_masked_labels_are_not_known_and_masked_flags_and_words_are_refused():
+    model, params = _gaussian()
+    labels = np.ma.masked_array([1, 1, 0, 0, 0, 0, 0, 0], mask=[1, 0, 0, 0, 0, 0, 0, 0])
+    found = with_labels(COUNTS, labels)
+    assert found.labels.tolist() == [-1, 1, 0, 0, 0, 0, 0, 0]
+    with pytest.raises(jaxem.DataError, match=r"data.labels has masked entries"):
+        model.log_prob(params, jaxem.Labelled(COUNTS, labels))
+    with pytest.raises(jaxem.DataError, match="censored has masked entries"):
+        jaxem.Interval.right(np.arange(8.0), labels)
+    with pytest.raises(jaxem.DataError, match=r"data.words has masked entries"):
+        as_data(jaxem.Documents(labels[None], np.ones((1, 8))))
+    with pytest.raises(jaxem.DataError, match="neither true nor false"):
+        jaxem.Interval.right(np.arange(2.0), pandas.array([True, None], dtype="boolean"))
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(3.0, 1.0), (np.nan, 1.0), (0.0, np.nan)])
+def test_limits_that_exclude_everything_are_refused(lower, upper):
+    with pytest.raises(jaxem.DataError, match="lower must be at most upper"):
+        jaxem.Interval.limited(np.arange(3.0), lower, upper)

@@ -237,3 +237,18 @@ def test_algorithms_and_models_that_cannot_stream():
     nonlinear = jaxem.FunctionModel(lambda params, x, z: -((x - params) ** 2).sum(), 2)
     with pytest.raises(jaxem.MissingCapabilityError, match="FunctionModel has none"):
         jaxem.fit_stream(nonlinear, [counts()], key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("data", "rows", "message"),
+    [
+        ([[0.0], [1.0]], 1, "data must be an array"),
+        (np.zeros((4, 1)), 1.5, "rows must be an integer"),
+        (np.zeros((4, 1)), True, "rows must be an integer"),
+        (np.zeros((4, 1)), 0, "rows must be at least 1"),
+        (np.zeros((0, 1)), 2, "data is empty"),
+    ],
+)
+def test_blocks_that_cannot_be_cut_are_refused(data, rows, message):
+    with pytest.raises(jaxem.DataError, match=message):
+        jaxem.batches(data, rows)

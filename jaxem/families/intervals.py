@@ -53,6 +53,8 @@ class Interval(NamedTuple):
     def limited(y: Any, lower: float = -np.inf, upper: float = np.inf) -> "Interval":
         """Values of a measurement that shows no less than `lower` and no more than `upper`: those that it shows at a
         limit, or beyond, are left- or right-censored there."""
+        if not lower <= upper:
+            raise DataError(f"lower must be at most upper, got {lower} and {upper}")
         y = y if isinstance(y, jax.Array) else _floats(y, "y")
         xp: Any = jnp if isinstance(y, jax.Array) else np
         low, high = y <= lower, y >= upper
@@ -179,7 +181,11 @@ def _floats(y: Any, name: str = "y") -> Any:
 
 
 def _flags(y: Any, censored: Any) -> np.ndarray:
+    if np.ma.is_masked(censored):
+        raise DataError("censored has masked entries; it must say true or false for each value")
     flags = np.asarray(censored)
+    if flags.dtype == object:
+        raise DataError("censored has entries that are neither true nor false")
     if flags.shape != np.shape(y) or not (flags.dtype == bool or np.isin(flags, (0, 1)).all()):
         raise DataError(
             f"censored must say true or false for each of the values {np.shape(y)}, got shape {flags.shape}"

@@ -9,7 +9,8 @@ from jaxem.kernels.chunks import num_rows
 
 
 def with_labels(rows: PyTree, labels: Any) -> "Labelled":
-    """Rows with the labels that a caller passes beside them."""
+    """Rows with the labels that a caller passes beside them; a masked label is not known."""
+    labels = np.ma.filled(labels, -1) if np.ma.is_masked(labels) and labels.dtype.kind == "i" else labels
     array = labels.to_numpy() if hasattr(labels, "to_numpy") else np.asarray(labels)
     if array.dtype.kind not in "iu":
         n = num_rows(rows) if hasattr(rows, "shape") else len(array)

@@ -262,7 +262,7 @@ class LDA(AbstractConjugateModel):
 
     def posterior(self, params: LDAParams, data: Documents) -> Dirichlet:
         """The posterior of each document's topic proportions: a `Dirichlet` of concentration `[n, K]`."""
-        data, _, params, _ = for_question(self, params, data)
+        data, _, params, _ = for_question(self, params, data, shaped=_plain(params))
         return Dirichlet(self._document_concentration(params, data))
 
     def transform(self, params: LDAParams, data: Documents) -> Float[Array, "n K"]:
@@ -290,9 +290,9 @@ class LDA(AbstractConjugateModel):
         With `held_out`, other words of the same documents, that of those words given `data`, from expected proportions
         and topics: document completion (Wallach et al. 2009).
         """
-        data, _, params, _ = for_question(self, params, data)
+        data, _, params, _ = for_question(self, params, data, shaped=_plain(params))
         if held_out is not None:
-            held_out = for_question(self, params, held_out, name="held_out").data
+            held_out = for_question(self, params, held_out, name="held_out", shaped=_plain(params)).data
         if held_out is None:
             return self._perplexity(params, data)
         if held_out.words.shape[0] != data.words.shape[0]:
@@ -374,3 +374,8 @@ def _completion(params: LDAParams, proportions: Array, held_out: Documents) -> A
 
 def _normalised(counts: Array) -> Array:
     return counts / jnp.sum(counts, -1, keepdims=True)
+
+
+def _plain(params: Any) -> bool:
+    """Whether these are parameters, not a posterior."""
+    return not isinstance(getattr(params, "topics", None), Dirichlet)

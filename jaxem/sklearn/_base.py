@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxem._convert import as_weights
+from jaxem._door import for_fit
 from jaxem._fit import fit as fit_model
 from jaxem._precision import precision_of
 from jaxem._status import Status, status_name
@@ -56,13 +57,14 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None):
         """Fit to rows `X` `[n, d]`, each counted `sample_weight` `[n]` times. `y` is ignored."""
         X = validate_data(self, X, dtype=_DTYPES, ensure_min_samples=2)
-        weights = as_weights(sample_weight, len(X), X.dtype, "sample_weight")
+        weights = as_weights(sample_weight, len(X), None, "sample_weight")
         if self.init_params not in _METHODS:
             raise ValueError(f"init_params must be one of {', '.join(_METHODS)}, got {self.init_params!r}")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         model = self._build()
         with precision_of(X.dtype):
             key = jax.random.key(seed)
+            weights = for_fit(model, X, weights, name="X").weights  # in a unit that the precision can hold
             start = self._given_start(model, X, weights, key)
             result = fit_model(
                 model,
@@ -145,6 +147,7 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
 
     def _total(self, X: Any, sample_weight: Any) -> tuple[float, float]:
         log_prob = self.score_samples(X).astype(np.float64)
-        weights = as_weights(sample_weight, len(log_prob), log_prob.dtype, "sample_weight")
+        weights = as_weights(sample_weight, len(log_prob), None, "sample_weight")
         weights = np.ones_like(log_prob) if weights is None else weights
-        return float(weights @ log_prob), float(weights.sum())
+        # A row of weight 0 is none, also where its density is 0.
+        return float(weights[weights > 0] @ log_prob[weights > 0]), float(weights.sum(dtype=np.float64))

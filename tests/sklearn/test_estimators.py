@@ -183,3 +183,19 @@ def test_checks_of_scikit_learn(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         check(estimator)
+
+
+def test_a_row_of_weight_zero_that_cannot_be_costs_no_score():
+    mixture = Mixture("bernoulli", 1, random_state=0).fit(np.array([[0, 1], [0, 1], [0, 0]]))
+    rows, weights = np.array([[1, 1], [0, 1]]), [0, 1]
+    assert mixture.score_samples(rows)[0] == -np.inf
+    assert mixture.score(rows, sample_weight=weights) == mixture.score(rows[1:])
+    assert mixture.bic(rows, weights) == mixture.bic(rows[1:])
+
+
+def test_tiny_weights_of_rows_in_single_precision_are_held_in_another_unit():
+    x = np.random.default_rng(0).normal(size=(20, 1)).astype(np.float32)
+    plain, tiny = (GaussianMixture(1, random_state=0).fit(x, sample_weight=np.full(20, w)) for w in (1.0, 1e-50))
+    np.testing.assert_allclose(tiny.means_, plain.means_, rtol=1e-5)
+    np.testing.assert_allclose(tiny.lower_bound_, plain.lower_bound_, rtol=1e-5)
+    np.testing.assert_allclose(tiny.score(x, sample_weight=np.full(20, 1e-50)), plain.score(x), rtol=1e-5)
