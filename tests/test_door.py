@@ -435,7 +435,7 @@ def test_masked_labels_are_not_known_and_masked_flags_and_words_are_refused():
     with pytest.raises(jaxem.DataError, match=r"data.words has masked entries"):
         as_data(jaxem.Documents(labels[None], np.ones((1, 8))))
     with pytest.raises(jaxem.DataError, match="neither true nor false"):
-        jaxem.Interval.right(np.arange(2.0), pandas.array([True, None], dtype="boolean"))
+        jaxem.Interval.right(np.arange(2.0), np.array([True, None]))
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(3.0, 1.0), (np.nan, 1.0), (0.0, np.nan)])
