@@ -15,13 +15,15 @@ from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, req
 from jaxem._convert import float_dtype
 from jaxem._door import for_fit
 from jaxem._errors import DataError
-from jaxem._loop import Problem, begin, enter, rehearse, step
 from jaxem._model import AbstractModel
 from jaxem._programs import program
 from jaxem._restarts import Progress, Racing, fresh_blocks
 from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
+from jaxem.engine.loop import enter, require_modes, step
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
 from jaxem.models.labelled import with_labels
@@ -134,7 +136,9 @@ def fit(
     shapes = _shapes(problem.model, key, device_data, w)
     size = _lanes(model, shapes, n, restarts, batch_size)
     problem = dataclasses.replace(problem, rows=rows_per_chunk(model, shapes, n, size))
-    rehearse(model, algorithm, lambda: step(problem, begin(problem, _init(problem.model, key, device_data, w), key)))
+    require_modes(
+        model, algorithm, lambda: step(problem, begin(problem, _init(problem.model, key, device_data, w), key))
+    )
     draw = (
         partial(_draw, problem, key) if starts is None else partial(_encode, problem, key, starts, model is not plain)
     )

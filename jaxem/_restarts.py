@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._loop import Problem, State, begin, resume, run
 from jaxem._programs import blank, program
 from jaxem._status import Status, status_code, status_from_code
+from jaxem.engine.loop import resume, run
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing
 
@@ -155,7 +157,7 @@ class Pool:
                 owner[len(running) :] = -1
             lanes = _advance(self.problem, lanes, np.asarray(self.round_steps, np.int32))
             code, objective, steps, ring = jax.device_get(
-                (status_code(lanes.status), lanes.objective, lanes.num_steps, lanes.history)
+                (status_code(lanes.status), lanes.iterate.objective, lanes.num_steps, lanes.history)
             )
             advanced = 0
             for lane in np.flatnonzero(owner >= 0):
@@ -184,7 +186,7 @@ class Pool:
 
         Decided on sizes alone, not on the clock, so that the same call always does the same arithmetic.
         """
-        per_lane = sum(leaf.size for leaf in jax.tree.leaves(lanes.stats)) // size * num_rows(self.problem.data)
+        per_lane = sum(leaf.size for leaf in jax.tree.leaves(lanes.iterate.stats)) // size * num_rows(self.problem.data)
         return 50 * (size - size // 4) * 2 * per_lane > _COMPILATION_FLOPS
 
 

@@ -11,11 +11,15 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_tolerance, require_key, require_kind
 from jaxem._door import for_question, without_unusable
-from jaxem._loop import Problem, State, begin, enter, evaluate, on_accurate_kernel, rehearse, resume, step
+from jaxem._errors import DataError
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status
 from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem.e_step import Expectation
+from jaxem.engine.em import score
+from jaxem.engine.loop import enter, require_modes, resume, step
+from jaxem.engine.problem import Problem, on_accurate_kernel
+from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.termination import AbstractTermination, default_tolerance
 
@@ -74,6 +78,7 @@ def solve(
     key: PRNGKeyArray | None = None,
     history_size: int = 256,
     chunk_rows: int | None = None,
+    kernel: str = "auto",
     axis_name: str | None = None,
 ) -> Fit:
     """One run of an EM algorithm from given parameters: a pure function to jit, vmap, shard, differentiate and embed.
@@ -96,6 +101,10 @@ def solve(
     - `key`: for algorithms that draw random numbers.
     - `history_size`: how many of the last values of the objective are returned.
     - `chunk_rows`: rows that an E-step holds at a time; chosen by default.
+    - `kernel`: the arithmetic of the E-step; static. `"auto"` begins on the fast kernel, and goes on on the accurate one
+        where too many digits are lost: it compiles both. `"fast"` and `"accurate"` compile one loop, half as much.
+        `"fast"` is as good where no component is thousands of times (in single precision: fifty times) narrower than
+        the data, or collapses or empties on the way; a fit that lacks digits has status `inaccurate`.
     - `axis_name`: for use inside `jax.shard_map`: the mesh axis over which the rows are split.
 
     **Returns:** a `Fit`. Under a trace nothing is checked that would need the values of `params` or `data`: a bad start
@@ -113,7 +122,7 @@ def solve(
     >>> fit.params.weights.round(3).tolist()
     [0.5, 0.5]
     """
-    _check_arguments(model, algorithm, termination, adjoint, tol, max_steps, key)
+    _check_arguments(model, algorithm, termination, adjoint, tol, max_steps, key, kernel)
     algorithm, adjoint = algorithm or default_algorithm(model), adjoint or Implicit()
     data, weights, params, _ = for_question(model, params, data, weights, promote=False)
     dtype = _float_dtype(params, data)
@@ -124,9 +133,8 @@ def solve(
     reduce = unreduced if axis_name is None else lambda tree: jax.lax.psum(tree, axis_name)
 
     lifted = algorithm.m_step.lift(model)
-    bound: Any = lifted.bind(data, w, reduce)
     problem = Problem.make(
-        bound,
+        lifted.bind(data, w, reduce),
         algorithm,
         data,
         w,
@@ -135,55 +143,50 @@ def solve(
         termination=termination,
         rows=chunk_rows,
         reduce=reduce,
+        moves_on=kernel == "auto",
     )
+    if kernel == "accurate":
+        problem = on_accurate_kernel(problem) or problem
     key = jax.random.key(0) if key is None else key
-    start = enter(bound, params, data, w, lifted is not model, reduce)
+    start = enter(problem.model, params, data, w, lifted is not model, reduce)
     begun = begin(problem, start, key, history_size)
-    rehearse(bound, algorithm, lambda: step(problem, begun))
+    require_modes(problem.model, algorithm, lambda: step(problem, begun))
     state = adjoint.run(problem, begun)
-    accurate = on_accurate_kernel(problem)
-    if accurate is not None:
-        state, problem = adjoint.run(accurate, resume(accurate, state)), accurate
+    if problem.moves_on:
+        problem = on_accurate_kernel(problem) or problem
+        state = adjoint.run(problem, resume(problem, state))
     return finish(problem, adjoint.attach(problem, state))
 
 
 def finish(problem: Problem, state: State) -> Fit:
     """The result of a run, with the objective evaluated at the very parameters that are returned."""
-    model, algorithm = problem.model, problem.algorithm
-    report = algorithm.record.report(state.r_state)
-    final = model.decode(state.params) if report.params is None else report.params
+    model, algorithm, e_state = problem.model, problem.algorithm, state.rules.e_step
+    report = algorithm.record.report(state.record)
+    final = model.decode(state.iterate.params) if report.params is None else report.params
     encoded = model.encode(final)
     if report.params is not None:
         final = model.decode(encoded)  # an average of parameters need not be one of them
-    at = model.at(encoded)
-    prior = model.log_prior(encoded).astype(problem.weights.dtype)
-
-    def value(e_step):
-        expect = evaluate(problem, at, e_step, encoded, state.e_state)
-        return expect(problem.data, problem.weights, state.key)[1] + problem.base
-
+    at, lowered = model.at(encoded), model.lower(encoded)
+    posterior = None
     # Rules that draw latents report the log-likelihood too, and can where there is no exact E-step.
     exact = algorithm.e_step if "expectation" in model.latent.lacks else Expectation()
-    log_likelihood = value(exact)
-    same = isinstance(algorithm.e_step, type(exact))
-    objective = (log_likelihood if same else value(algorithm.e_step)) + prior
-    lowered = model.lower(encoded)
-    posterior = None
-    if lowered is not None:
+    if lowered is None:
+        log_likelihood = score(problem, at, exact, encoded, e_state, state.key)
+    else:
         plain: Any = model.model  # pyright: ignore[reportAttributeAccessIssue]
-        score = dataclasses.replace(problem, model=plain)
-        expect = evaluate(score, plain.at(lowered), Expectation(), lowered, ())
-        log_likelihood = expect(problem.data, problem.weights, state.key)[1] + problem.base
         posterior, final = final, plain.decode(lowered)
-    size = state.history.shape[0]
-    shift = jnp.where(state.num_steps >= size, (state.num_steps + 1) % size, 0)
+        likelihood = dataclasses.replace(problem, model=plain)
+        log_likelihood = score(likelihood, plain.at(lowered), Expectation(), lowered, (), state.key)
+    same = lowered is None and isinstance(algorithm.e_step, type(exact))
+    value = log_likelihood if same else score(problem, at, algorithm.e_step, encoded, e_state, state.key)
+    objective = value + model.log_prior(encoded).astype(problem.weights.dtype)
     return Fit(
         final,
         log_likelihood,
         objective,
         state.status,
         state.num_steps,
-        jnp.roll(state.history, -shift),
+        _in_order(state.history, state.num_steps),
         None,
         report.standard_error,
         report.draws,
@@ -191,8 +194,15 @@ def finish(problem: Problem, state: State) -> Fit:
     )
 
 
+def _in_order(history: Array, num_steps: Array) -> Array:
+    """The values in a ring, the oldest first."""
+    size = jnp.asarray(history.shape[0], num_steps.dtype)
+    first = jnp.where(num_steps >= size, num_steps + 1, 0)
+    return history[jax.lax.rem(first + jax.lax.iota(num_steps.dtype, history.shape[0]), size)]
+
+
 def _check_arguments(
-    model: Any, algorithm: Any, termination: Any, adjoint: Any, tol: Any, max_steps: Any, key: Any
+    model: Any, algorithm: Any, termination: Any, adjoint: Any, tol: Any, max_steps: Any, key: Any, kernel: Any
 ) -> None:
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
@@ -204,6 +214,8 @@ def _check_arguments(
         as_count("max_steps", max_steps, least=0)
     if key is not None:
         require_key(key)
+    if kernel not in ("auto", "fast", "accurate"):
+        raise DataError(f"kernel must be 'auto', 'fast' or 'accurate', got {kernel!r}")
 
 
 def _float_dtype(params: PyTree, data: PyTree) -> Any:

@@ -16,12 +16,14 @@ from jaxem._arguments import as_count, as_starts, require_key, require_kind
 from jaxem._batches import Reader
 from jaxem._errors import DataError, FitError, MissingCapabilityError
 from jaxem._fit import _shapes, fit
-from jaxem._loop import Problem, State, begin, enter, rehearse, resume, step
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_name
 from jaxem._traced import require_concrete
 from jaxem._variants import stepwise_em
+from jaxem.engine.loop import enter, require_modes, resume, step
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import State, begin
 from jaxem.record import Average
 from jaxem.termination import FixedSteps
 from jaxem.update import Stepwise
@@ -123,7 +125,7 @@ def fit_stream(
             run.feed(x, w)
             seen, rows = seen + 1, rows + count
             if report:
-                report(StreamProgress(number, seen, rows, float(run.state.objective)))
+                report(StreamProgress(number, seen, rows, float(run.state.iterate.objective)))
         if run is None:
             raise DataError("batches holds no rows")
         if not run.going():
@@ -153,15 +155,15 @@ class _Run:
         dtype, self.algorithm = w.dtype, algorithm
         self.total = jnp.asarray(jnp.sum(w) if total is None else total, dtype)
         self.model, self.state = _begin(model, algorithm, start, x, w, self.total, key)
-        rehearse(model, algorithm, lambda: step(_problem(self.model, algorithm, x, w, self.total, 1), self.state))
-        if total is None and float(self.model.log_prior(self.state.params)) != 0:
+        require_modes(model, algorithm, lambda: step(_problem(self.model, algorithm, x, w, self.total, 1), self.state))
+        if total is None and float(self.model.log_prior(self.state.iterate.params)) != 0:
             raise DataError("the model has a prior, which is set against the weight of all rows: pass total_weight")
         self.limit, self.last, self.history = jnp.asarray(steps, jnp.int32), (x, w), []
 
     def feed(self, x: PyTree, w: Any, limit: Any = None) -> None:
         self.last, limit = (x, w), self.limit if limit is None else limit
         self.state = _advance(self.model, self.algorithm, self.state, *self.last, self.total, limit)
-        self.history.append(self.state.objective)
+        self.history.append(self.state.iterate.objective)
 
     def going(self) -> bool:
         """Whether the run can go on; on the accurate kernel where the other one lost too many digits."""

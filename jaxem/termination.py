@@ -21,7 +21,7 @@ class Step(NamedTuple):
     """One accepted iteration, as a termination sees it.
 
     `gain` is per unit of weight, and `noise` what rounding can make of it. Where several steps are judged together
-    `rise` is the largest gain of one of them.
+    `largest_gain` is that of the best of them.
     """
 
     previous: PyTree
@@ -30,12 +30,12 @@ class Step(NamedTuple):
     gain: Array
     num_steps: Array
     noise: Array
-    rise: Array
+    largest_gain: Array
 
     def steady(self, tol: Array) -> Array:
         """Whether nothing was lost, and no step regained more than `tol` of what another had lost: that adds up to
         nothing, and yet is no standstill. Accelerators overshoot so."""
-        level = (self.rise <= self.gain) | (self.rise <= jnp.maximum(tol, self.noise))
+        level = (self.largest_gain <= self.gain) | (self.largest_gain <= jnp.maximum(tol, self.noise))
         return level & (self.gain >= -self.noise)
 
 

@@ -1,4 +1,5 @@
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PyTree
@@ -30,11 +31,14 @@ class AbstractAccelerator(eqx.Module):
 
     @abstractmethod
     def plain(self, state: PyTree) -> Bool[Array, ""]:
-        """Whether the point that came with `state` is an EM step from one that was judged."""
+        """True if the point that came with `state` is an EM step from one that was compared."""
 
     @abstractmethod
-    def settled(self, state: PyTree) -> Bool[Array, ""]:
-        """Whether the point that came with `state` is to be judged, or only one on the way."""
+    def comparable(self, state: PyTree) -> Any:
+        """True if the objective at the point that came with `state` is to be compared; false for one on the way.
+
+        A plain `True` says that it always is.
+        """
 
     @abstractmethod
     def rejected(self, state: PyTree) -> tuple[Float[Array, " p"], PyTree]:

@@ -76,8 +76,8 @@ class Anderson(AbstractAccelerator):
     def plain(self, state):
         return state.columns <= 0
 
-    def settled(self, state):
-        return jnp.ones((), bool)
+    def comparable(self, state):
+        return True
 
     def rejected(self, state):
         # Start over, with more damping.

@@ -52,8 +52,8 @@ class Parabolic(AbstractAccelerator):
     def plain(self, state):
         return state.phase != 2
 
-    def settled(self, state):
-        return jnp.ones((), bool)
+    def comparable(self, state):
+        return True
 
     def rejected(self, state):
         again = state._replace(phase=jnp.zeros_like(state.phase), power=jnp.maximum(state.power - 2, 0))

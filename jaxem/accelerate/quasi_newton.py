@@ -71,8 +71,8 @@ class QuasiNewton(AbstractAccelerator):
     def plain(self, state):
         return state.phase == 1
 
-    def settled(self, state):
-        return jnp.ones((), bool)
+    def comparable(self, state):
+        return True
 
     def rejected(self, state):
         return state.fallback, state._replace(phase=jnp.zeros_like(state.phase), known=jnp.zeros_like(state.known))

@@ -71,7 +71,7 @@ class Squarem(AbstractAccelerator):
     def plain(self, state):
         return state.plain
 
-    def settled(self, state):
+    def comparable(self, state):
         return state.phase != 2
 
     def rejected(self, state):

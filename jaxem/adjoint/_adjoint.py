@@ -7,9 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem._loop import Problem, State, run, step
 from jaxem._status import Status
 from jaxem.adjoint._attach import Settings, attached
+from jaxem.engine.loop import run, step
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import State
 
 
 class AbstractAdjoint(eqx.Module):

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxem._loop import Problem, State
 from jaxem.adjoint._equation import closed, defect, judged, require_equation, unknowns
 from jaxem.adjoint._linear import columns, dense, iterative, pseudo_inverse
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import State
 from jaxem.kernels.linalg import matmul
 
 # What Newton's step may still gain of the objective, in nats per unit of weight, for a run to count as converged.
@@ -31,12 +32,12 @@ class Settings(NamedTuple):
 
 def attached(problem: Problem, state: State, settings: Settings) -> State:
     """`state`, whose parameters have derivatives with respect to `problem`."""
-    return state._replace(params=_attach(problem, state, settings))
+    return state.with_params(_attach(problem, state, settings))
 
 
 @eqx.filter_custom_jvp
 def _attach(problem, state, settings):
-    return state.params
+    return state.iterate.params
 
 
 @_attach.def_jvp
@@ -44,7 +45,7 @@ def _(primals, tangents):
     problem, state, settings = primals
     require_equation(problem)
     constant = _constant(problem)
-    # Not `state.params`: derivatives of higher order need those of the point where this one is taken.
+    # Not those of `state`: derivatives of higher order need those of the point where this one is taken.
     params = _attach(problem, state, settings)
     here, at = unknowns(constant, params)
     if here.size == 0:
@@ -88,7 +89,7 @@ class _Place(NamedTuple):
 
 
 def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Way:
-    at = unknowns(problem, jax.lax.stop_gradient(state.params))[1]
+    at = unknowns(problem, jax.lax.stop_gradient(state.iterate.params))[1]
     direct, ones = closed(problem), jnp.ones_like(here)
     by_matrix = settings.linear_solver is None and here.size <= settings.dense_limit
     if direct and settings.one_step:

@@ -11,7 +11,9 @@ from jaxtyping import Array, PyTree
 
 from jaxem._coordinates import vector
 from jaxem._errors import MissingCapabilityError
-from jaxem._loop import Problem, State, evaluate, propose, surrogate
+from jaxem.engine.em import evaluate, propose, surrogate
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import State
 from jaxem.m_step import Draw, Surrogate
 from jaxem.record import Last
 
@@ -88,9 +90,10 @@ def _evaluated(problem: Problem, params: PyTree, state: State) -> State:
     """The state after an E-step at `params`."""
     e_step = problem.algorithm.e_step
     # At the fixed point an extrapolated step is a plain one.
-    e_state = e_step.reset(problem.model, params, state.e_state)
+    e_state = e_step.reset(problem.model, params, state.rules.e_step)
     stats = ()
     if problem.model.linear:
         expect = evaluate(problem, problem.model.at(params), e_step, params, e_state)
         stats, _ = expect(problem.data, problem.weights, state.key)
-    return state._replace(params=params, stats=stats, e_state=e_state)
+    iterate = state.iterate._replace(params=params, stats=stats)
+    return state._replace(iterate=iterate, rules=state.rules._replace(e_step=e_state))

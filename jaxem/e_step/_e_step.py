@@ -3,7 +3,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._model import AbstractModel
@@ -25,13 +24,13 @@ class AbstractEStep(eqx.Module):
         """State carried between iterations."""
         return ()
 
-    def naturals(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
+    def extras(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
         """What `posterior` needs beside the potentials at `params`; once an iteration."""
         return ()
 
     @abstractmethod
     def posterior(
-        self, model: AbstractModel, potentials: PyTree, naturals: PyTree, data: PyTree, key: PRNGKeyArray
+        self, model: AbstractModel, potentials: PyTree, extras: PyTree, data: PyTree, key: PRNGKeyArray
     ) -> tuple[PyTree, Array]:
         """Moments of a block of observations with these potentials, and what each contributes to the objective."""
 
@@ -51,16 +50,16 @@ class AbstractEStep(eqx.Module):
         return proposed, state
 
     def plain(self, state: PyTree) -> Any:
-        """Whether statistics taken with `state` are those of EM, so that the objective cannot fall."""
-        return jnp.ones((), bool)
+        """True if statistics taken with `state` are those of EM, so that the objective cannot fall."""
+        return True
 
     def reset(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
         """The state to go on with at `params` after the objective fell."""
         return state
 
-    def settled(self, state: PyTree) -> Any:
-        """Whether the objective can be compared with that of the last evaluation."""
-        return jnp.ones((), bool)
+    def comparable(self, state: PyTree) -> Any:
+        """True if the objective may be compared with the last one for which this was true."""
+        return True
 
     def converged(self, state: PyTree, tol: Array, total_weight: Array) -> Any:
         """Whether to stop, where the rule itself knows; `None` leaves it to the termination."""

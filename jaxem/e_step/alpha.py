@@ -69,11 +69,11 @@ class Alpha(AbstractEStep):
         zero = jnp.zeros((), dtype)
         return AlphaState(params, zero, jnp.zeros((), jnp.int32), zero, zero)
 
-    def naturals(self, model, params, state):
+    def extras(self, model, params, state):
         return model.prepare(model.natural(state.other)), state.c
 
-    def posterior(self, model, potentials, naturals, data, key):
-        natural, c = naturals
+    def posterior(self, model, potentials, extras, data, key):
+        natural, c = extras
         value = model.latent.log_normalizer(potentials)
         other = model.potentials(natural, data)
         # In the exact form the weight of the current parameters is c, that of the outer ones 1 - c.

@@ -62,14 +62,14 @@ class Annealed(AbstractEStep):
     def _stage(self, state):
         return jnp.minimum(state // self.steps, len(self.schedule) - 1)
 
-    def naturals(self, model, params, state):
+    def extras(self, model, params, state):
         dtype = jax.tree.leaves(params)[0].dtype
         return jnp.asarray(self.schedule, dtype)[self._stage(state)]
 
-    def posterior(self, model, potentials, naturals, data, key):
-        tempered = jax.tree.map(lambda leaf: naturals * leaf, potentials)
+    def posterior(self, model, potentials, extras, data, key):
+        tempered = jax.tree.map(lambda leaf: extras * leaf, potentials)
         moments, value = model.latent.expectation(tempered)
-        return moments, value / naturals
+        return moments, value / extras
 
     def review(self, sweep, model, params, proposed, state, key):
         turned = self._stage(state + 1) != self._stage(state)
@@ -77,7 +77,7 @@ class Annealed(AbstractEStep):
             proposed = _perturbed(model, proposed, key, jnp.where(turned, self.noise, 0.0))
         return proposed, state + 1
 
-    def settled(self, state):
+    def comparable(self, state):
         return state > self.steps * (len(self.schedule) - 1)
 
 

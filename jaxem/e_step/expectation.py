@@ -16,5 +16,5 @@ class Expectation(AbstractEStep):
     True
     """
 
-    def posterior(self, model, potentials, naturals, data, key):
+    def posterior(self, model, potentials, extras, data, key):
         return model.latent.expectation(potentials)

@@ -19,5 +19,5 @@ class Mode(AbstractEStep):
 
     needs: ClassVar[str] = "mode"
 
-    def posterior(self, model, potentials, naturals, data, key):
+    def posterior(self, model, potentials, extras, data, key):
         return model.latent.mode(potentials)

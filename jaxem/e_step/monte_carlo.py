@@ -53,11 +53,11 @@ class MonteCarlo(AbstractEStep):
         dtype = jax.tree.leaves(params)[0].dtype
         return MonteCarloState(jnp.asarray(self.draws, jnp.int32), jnp.full((), jnp.inf, dtype))
 
-    def naturals(self, model, params, state):
+    def extras(self, model, params, state):
         return state.draws
 
-    def posterior(self, model, potentials, naturals, data, key):
-        moments = model.latent.average(key, potentials, naturals, self.max_draws)
+    def posterior(self, model, potentials, extras, data, key):
+        moments = model.latent.average(key, potentials, extras, self.max_draws)
         return moments, model.latent.log_normalizer(potentials)
 
     def review(self, sweep, model, params, proposed, state, key):

@@ -32,6 +32,6 @@ class Sample(AbstractEStep):
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
 
-    def posterior(self, model, potentials, naturals, data, key):
+    def posterior(self, model, potentials, extras, data, key):
         moments = model.latent.average(key, potentials, self.draws, self.draws)
         return moments, model.latent.log_normalizer(potentials)

@@ -11,11 +11,12 @@ from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._coordinates import vector
 from jaxem._door import question
 from jaxem._errors import MissingCapabilityError
-from jaxem._loop import Problem, begin, on_accurate_kernel
 from jaxem._model import AbstractModel
 from jaxem.adjoint import em_map
 from jaxem.adjoint._equation import defect, unknowns
 from jaxem.adjoint._linear import columns
+from jaxem.engine.problem import Problem, on_accurate_kernel
+from jaxem.engine.state import begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import matmul
 from jaxem.m_step import Newton

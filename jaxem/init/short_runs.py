@@ -31,13 +31,15 @@ class ShortRuns(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        from jaxem._loop import Problem, begin, run
         from jaxem._variants import em
+        from jaxem.engine.loop import run
+        from jaxem.engine.problem import Problem
+        from jaxem.engine.state import begin
 
         k = model.num_components
         data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
         starts = jax.vmap(lambda own: self.base(model, own, data, weights))(jax.random.split(key, self.runs))
         problem = Problem.make(model, em(), data, weights, max_steps=self.steps, tol=-jnp.inf)
         lanes = jax.vmap(lambda params: run(problem, begin(problem, params, key)))(starts)
-        objective = jnp.where(jnp.isfinite(lanes.objective), lanes.objective, -jnp.inf)
-        return jax.tree.map(lambda leaf: leaf[jnp.argmax(objective)], lanes.params)
+        objective = jnp.where(jnp.isfinite(lanes.iterate.objective), lanes.iterate.objective, -jnp.inf)
+        return jax.tree.map(lambda leaf: leaf[jnp.argmax(objective)], lanes.iterate.params)

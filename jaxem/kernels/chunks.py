@@ -41,8 +41,17 @@ def local(tree: PyTree, rows: PyTree) -> PyTree:
 
     What is shared by the devices has derivatives that JAX sums over them; sums over rows are summed once, at the end.
     """
+    if not any(map(_varies, jax.tree.leaves(rows))):
+        return tree
     zeros = [jnp.zeros_like(leaf.reshape(-1)[0]) for leaf in jax.tree.leaves(rows)]
     return jax.tree.map(lambda leaf: sum((zero.astype(leaf.dtype) for zero in zeros), leaf), tree)
+
+
+def _varies(leaf: Array) -> bool:
+    """False for an array that is the same on all devices: there is no `jax.shard_map` around it."""
+    kind = jax.typeof(leaf)
+    axes = kind.mat.varying if hasattr(kind, "mat") else getattr(kind, "vma", True)
+    return bool(axes)
 
 
 def block_of(data: PyTree, weights: Array, index: Array, rows: int) -> tuple[PyTree, Array]:

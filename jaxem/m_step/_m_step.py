@@ -35,12 +35,12 @@ class Surrogate(eqx.Module):
         model = self.model
         if model.linear:
             return self._with_prior(inner(model.natural(params), self.stats), params)
-        naturals = self.e_step.naturals(model, self.reference, self.e_state)
+        extras = self.e_step.extras(model, self.reference, self.e_state)
         reference, natural = (model.prepare(model.natural(p)) for p in (self.reference, params))
 
         def one(chunk, w, index):
             key = jax.random.fold_in(self.key, index)
-            moments, _ = self.e_step.posterior(model, model.potentials(reference, chunk), naturals, chunk, key)
+            moments, _ = self.e_step.posterior(model, model.potentials(reference, chunk), extras, chunk, key)
             return (), weighted_sum(w, model.latent.pair(model.potentials(natural, chunk), moments))
 
         value = self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1])
@@ -93,9 +93,9 @@ class AbstractMStep(eqx.Module):
         """The model whose parameters the rule works on: `model` itself, or one made of it."""
         return model
 
-    def settled(self, state: PyTree) -> Any:
-        """Whether the objective can be compared with that of the last iteration of which this was so."""
-        return jnp.ones((), bool)
+    def comparable(self, state: PyTree) -> Any:
+        """True if the objective may be compared with the last one for which this was true."""
+        return True
 
     @abstractmethod
     def __call__(self, surrogate: Surrogate, params: PyTree, state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:

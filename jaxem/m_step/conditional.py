@@ -94,9 +94,9 @@ class Conditional(AbstractMStep):
         _given_others(model, params, self.blocks)
         return jnp.zeros((), jnp.int32)
 
-    def settled(self, state):
-        # One block may gain nothing while others still would: a whole turn is judged.
-        return state == 0 if self.cycle else jnp.ones((), bool)
+    def comparable(self, state):
+        # One block may gain nothing while others still would: a whole turn is compared.
+        return state == 0 if self.cycle else True
 
     def __call__(self, surrogate, params, state, key):
         models = _given_others(surrogate.model, params, self.blocks)

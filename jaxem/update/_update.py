@@ -3,7 +3,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._model import Reduce
@@ -26,12 +25,12 @@ class AbstractUpdate(eqx.Module):
         return ()
 
     def ready(self, state: PyTree) -> Any:
-        """Whether the statistics are complete enough for an M-step."""
+        """True if the statistics are complete enough for an M-step."""
         return True
 
-    def settled(self, state: PyTree) -> Any:
-        """Whether the objective can be compared with that of the last evaluation of which this was so."""
-        return jnp.ones((), bool)
+    def comparable(self, state: PyTree) -> Any:
+        """True if the objective may be compared with the last one for which this was true."""
+        return True
 
     @abstractmethod
     def __call__(

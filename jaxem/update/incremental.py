@@ -48,7 +48,7 @@ class Incremental(AbstractUpdate):
     def ready(self, state):
         return state[0] >= state[2].shape[0]
 
-    def settled(self, state):
+    def comparable(self, state):
         return state[0] % state[2].shape[0] == 0
 
     def __call__(self, expect, translate, natural, previous, fresh, data, weights, state, key, reduce):

@@ -85,7 +85,7 @@ class _RoundAndRound(AbstractAccelerator):
     def plain(self, state):
         return state.phase == 1
 
-    def settled(self, state):
+    def comparable(self, state):
         return state.phase != 2
 
     def rejected(self, state):

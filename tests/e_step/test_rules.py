@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxem
-from jaxem import _loop
+from jaxem.engine.em import evaluate
+from jaxem.engine.problem import Problem
 from tests import engine, oracles
 
 
@@ -17,13 +18,11 @@ def case():
 
 def collect(case, rule, weights):
     """Statistics and value at the start, in chunks of 64 rows."""
-    problem = _loop.Problem.make(
-        case.model, jaxem.Algorithm(e_step=rule), case.x, weights, tol=0.0, max_steps=1, rows=64
-    )
+    problem = Problem.make(case.model, jaxem.Algorithm(e_step=rule), case.x, weights, tol=0.0, max_steps=1, rows=64)
 
     @jax.jit
     def run(params, weights):
-        expect = _loop.evaluate(problem, case.model, rule, params, ())
+        expect = evaluate(problem, case.model, rule, params, ())
         return expect(case.x, weights, jax.random.key(0))
 
     stats, value = run(case.start, weights)

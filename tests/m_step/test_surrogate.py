@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import jaxem
-from jaxem import _loop
 from jaxem.adjoint import em_map
+from jaxem.engine.em import evaluate
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import begin
 from jaxem.m_step import Surrogate
 from tests import engine
 
@@ -18,10 +20,10 @@ def quantities(case, accurate):
     model = case.model.bind(case.x, case.weights)
     model = model.accurate() or model if accurate else model
     algorithm = jaxem.em() if model.linear else jaxem.em_gradient()
-    problem = _loop.Problem.make(model, algorithm, case.x, case.weights, tol=0.0, max_steps=1, rows=128)
+    problem = Problem.make(model, algorithm, case.x, case.weights, tol=0.0, max_steps=1, rows=128)
 
     def value(params):
-        expect = _loop.evaluate(problem, model.at(params), algorithm.e_step, params, ())
+        expect = evaluate(problem, model.at(params), algorithm.e_step, params, ())
         return expect(case.x, case.weights, jax.random.key(0))
 
     @jax.jit
@@ -33,7 +35,7 @@ def quantities(case, accurate):
         q = Surrogate(
             here, stats, params, algorithm.e_step, (), case.x, case.weights, jax.random.key(0), 128, problem.reduce
         )
-        state = _loop.begin(problem, params, jax.random.key(0))
+        state = begin(problem, params, jax.random.key(0))
         best = em_map(problem, params, state)
         at = lambda free: q(here.constrain(free))  # noqa: E731
         log_likelihood = lambda free: value(model.constrain(free))[1]  # noqa: E731

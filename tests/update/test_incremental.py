@@ -32,7 +32,7 @@ def test_blocks_replace_what_they_gave_the_last_time():
         )
         cache[turn % 4] = factor * np.sum(blocks[turn % 4] + 1)
         np.testing.assert_allclose(found["sum"], cache.sum(), rtol=1e-12)
-        assert bool(rule.settled(state)) == ((turn + 1) % 4 == 0)
+        assert bool(rule.comparable(state)) == ((turn + 1) % 4 == 0)
 
 
 def test_free_energy_is_a_rising_bound_that_meets_the_likelihood():

@@ -1,0 +1,80 @@
+"""What stays the same during a run: the model, the algorithm, the data, and when to stop."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from jaxem._algorithm import Algorithm
+from jaxem._model import AbstractModel, Reduce, unreduced, weighted_sum
+from jaxem.kernels.chunks import chunk_rows, num_rows
+from jaxem.termination import AbstractTermination
+
+
+class Problem(eqx.Module):
+    """Everything that stays the same during a run."""
+
+    model: AbstractModel  # bound to the data
+    algorithm: Algorithm
+    termination: AbstractTermination
+    data: PyTree
+    weights: Array
+    total_weight: Array
+    base: Array
+    tol: Array
+    max_steps: Array
+    rows: int | None = eqx.field(static=True)
+    reduce: Reduce = eqx.field(static=True)
+    moves_on: bool = eqx.field(static=True)  # a run that loses too many digits stops, to go on on the accurate kernel
+
+    @staticmethod
+    def make(
+        model: AbstractModel,
+        algorithm: Algorithm,
+        data: PyTree,
+        weights: Array,
+        *,
+        tol: Any,
+        max_steps: Any,
+        termination: AbstractTermination | None = None,
+        rows: int | None = None,
+        reduce: Reduce = unreduced,
+        moves_on: bool = True,
+    ) -> "Problem":
+        """A problem for a `model` that has been bound to the data."""
+        dtype = weights.dtype
+        total, base = reduce((jnp.sum(weights), _base(model, data, weights)))
+        return Problem(
+            model,
+            algorithm,
+            termination or algorithm.termination(),
+            data,
+            weights,
+            total,
+            base,
+            jnp.asarray(tol, dtype),
+            jnp.asarray(max_steps, jnp.int32),
+            rows,
+            reduce,
+            moves_on and model.accurate() is not None,
+        )
+
+    def chunk(self, params: PyTree) -> int:
+        """Rows in a chunk."""
+        return self.rows or chunk_rows(num_rows(self.data), self.model.floats_per_row(params))
+
+
+def on_accurate_kernel(problem: Problem) -> Problem | None:
+    """The same problem on the model's accurate kernel, if it has one."""
+    model = problem.model.accurate()
+    if model is None:
+        return None
+    # The kernels may divide a density differently between what depends on the parameters and what does not.
+    base = problem.reduce(_base(model, problem.data, problem.weights))
+    return dataclasses.replace(problem, model=model, base=base, moves_on=False)
+
+
+def _base(model: AbstractModel, data: PyTree, weights: Array) -> Array:
+    return weighted_sum(weights, model.log_base(data).astype(weights.dtype))
