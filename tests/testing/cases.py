@@ -14,6 +14,7 @@ class Case(NamedTuple):
     family: Any
     params: Any
     rows: Any
+    support: Any = None
 
 
 def _rng(seed):
@@ -78,6 +79,14 @@ def _intervals(seed, positive=False, columns=None):
     upper = np.where(kind == 1, y + 0.5 * np.abs(y) + 0.1, np.where(kind == 3, np.inf, y))
     lower = np.where(kind == 1, np.minimum(lower, upper - 0.1), lower)
     return jaxem.Interval(np.where(positive & np.isinf(lower), 0.0, lower), upper)
+
+
+def _limited(low, high):
+    """Points of a response between two limits, and the limits, which have a probability of their own."""
+    edges = np.linspace(low, high, 1001)
+    y = np.concatenate([(edges[1:] + edges[:-1]) / 2, [low, high]])
+    x = np.broadcast_to(_responses().x[3], (len(y), 2))
+    return jaxem.Responses(x, y), np.concatenate([np.log(np.diff(edges)), [0.0, 0.0]])
 
 
 def _gaps(x, seed=9, share=0.2):
@@ -196,9 +205,15 @@ def families():
             _responses(),
         ),
         "censored-regression": Case(
+            jaxem.CensoredRegression(),
+            jaxem.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
+            _responses()._replace(y=_intervals(26)),
+        ),
+        "tobit": Case(
             jaxem.CensoredRegression(lower=0.1, upper=2.05),
             jaxem.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
             _responses(),
+            _limited(0.1, 2.05),
         ),
         "t-regression": Case(
             jaxem.TRegression(),

@@ -24,15 +24,16 @@ def cast(tree, dtype):
 @pytest.mark.parametrize("name", CASES)
 def test_in_double_precision(name):
     case = CASES[name]
-    assert check_family(case.family, cast(case.rows, float), params=cast(case.params, float)) is None
+    params, rows, support = cast(case[1:], float)
+    assert check_family(case.family, rows, params=params, support=support) is None
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_in_single_precision(name):
     case, skip = CASES[name], [law for law in FAMILY_LAWS if law not in ROUNDED]
     with jax.enable_x64(False):
-        rows, params = cast((case.rows, case.params), "float32")
-        assert check_family(case.family, rows, params=params, skip=skip) is None
+        params, rows, support = cast(case[1:], "float32")
+        assert check_family(case.family, rows, params=params, support=support, skip=skip) is None
 
 
 def test_no_family_is_left_out():
