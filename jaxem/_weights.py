@@ -67,6 +67,6 @@ def held(weights: Any, dtype: Any, *, rescale: bool = True) -> Held:
     if unit != 1 and not rescale:
         raise DataError(
             f"weights: row {row} has weight {least:.3g}, which {info.dtype} cannot hold (the largest is {most:.3g}), "
-            "and weights cannot be rescaled beside a prior, whose own weight is 1; use float64"
+            "and weights are not rescaled here, where their scale counts; multiply all by one number, or use float64"
         )
     return Held((wide / unit).astype(info.dtype), unit)

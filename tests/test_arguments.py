@@ -167,3 +167,14 @@ def test_a_fit_under_a_trace_names_solve():
         jax.grad(lambda w: jaxem.fit(MODEL, X, weights=w, key=KEY).log_likelihood)(jnp.ones(40))
     with pytest.raises(jaxem.DataError, match=r"jaxem\.solve"):
         jax.jit(lambda x: jaxem.fit(MODEL, x, key=KEY).log_likelihood)(X)
+
+
+@pytest.mark.parametrize("model", [MODEL, jaxem.HMM(jaxem.Gaussian(), 2)])
+def test_parameters_come_first(model):
+    with pytest.raises(jaxem.DataError, match="parameters come first, then data"):
+        model.log_prob(X, start())
+
+
+def test_one_row_is_too_few():
+    with pytest.raises(jaxem.DataError, match="1 rows with positive weight, fewer than num_components=2"):
+        jaxem.fit(MODEL, X[:1], key=KEY)

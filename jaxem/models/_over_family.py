@@ -149,7 +149,16 @@ class AbstractFamilyModel(AbstractConjugateModel):
         prefix = f"{self.members}." if self.members else ""
         return {f"{prefix}{name}": kind for name, kind in self.distribution.domains.items()}
 
+    def require_parameters(self, params: PyTree) -> None:
+        """Raise `DataError` for what lacks the family's part of the parameters."""
+        if self.members and not hasattr(params, self.members):
+            raise DataError(
+                f"params must be parameters of {type(self).__name__}, which have {self.members!r}, got "
+                f"{type(params).__name__}: parameters come first, then data"
+            )
+
     def check_shape(self, params, data):
+        self.require_parameters(params)
         self.distribution.check_shape(self.own(params), self.rows(data))
 
     def check_rows(self, data):

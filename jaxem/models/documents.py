@@ -102,6 +102,8 @@ def _padded(rows: np.ndarray, words: np.ndarray, counts: np.ndarray, n: int, dty
             f"table: document {int(rows[i])} has count {float(counts[i])!r} of word {int(words[i])}; counts must be "
             "finite and not negative"
         )
+    if n == 0:
+        raise DataError("table is empty: there are no documents")
     lengths = np.bincount(rows, minlength=n)
     shape = n, max(int(lengths.max(initial=0)), 1)
     places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -480,6 +480,7 @@ class HMM(AbstractFamilyModel):
     def check_shape(self, params, data):
         if hasattr(data, "labels"):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
+        self.require_parameters(params)
         sequences = as_sequences(data)
         sequences.check_shape()
         step = jax.tree.map(lambda leaf: np.zeros((1, *leaf.shape[2:]), leaf.dtype), sequences.values)

@@ -214,8 +214,8 @@ class Mixture(AbstractMixture):
 
     def check(self, data: Any, weights: Any) -> None:
         self.family.check_members(self.num_components)
-        super().check(data, weights)
         self.check_enough(num_rows(data), weights)
+        super().check(data, weights)
         if isinstance(data, Labelled):
             data.check(num_rows(data.rows), self.num_components)
 

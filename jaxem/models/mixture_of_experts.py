@@ -201,6 +201,7 @@ class MixtureOfExperts(AbstractMixture):
         )
 
     def check_shape(self, params, data):
+        self.require_parameters(params)
         check_gate(data.rows if isinstance(data, Labelled) else data)
         width, found = params.gate.shape[1], self.covariates(data).shape
         if len(found) != 2 or found[1] != width:
