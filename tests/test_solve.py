@@ -301,6 +301,21 @@ def test_data_beyond_single_precision_are_said_to_be_so():
     assert name(fit) == "inaccurate"
 
 
+def test_one_kernel_alone(fit):
+    """Where digits suffice all agree; where they do not, the fast one says so, and the accurate one has no need to."""
+    for kernel in ("fast", "accurate"):
+        alone = solve(MODEL, START, X, kernel=kernel)
+        assert name(alone) == name(fit) == "converged"
+        assert_same(alone.params, fit.params, rtol=1e-6, atol=1e-8)
+    tight = 0.01 * np.random.default_rng(0).normal(size=(60, 2))
+    x, start = in_float32(X.at[:60].set(tight)), in_float32(START)
+    start = start._replace(components=start.components._replace(mean=start.components.mean.at[0].set(0)))
+    fast, accurate, both = (solve(MODEL, start, x, tol=1e-6, kernel=kernel) for kernel in ("fast", "accurate", "auto"))
+    assert [name(fast), name(accurate), name(both)] == ["inaccurate", "converged", "converged"]
+    with pytest.raises(jaxem.DataError, match="kernel must be 'auto', 'fast' or 'accurate', got 'slow'"):
+        jaxem.solve(MODEL, START, X, kernel="slow")
+
+
 def test_mixed_precision_is_refused():
     with pytest.raises(TypeError, match="share one floating-point type, got float32, float64"):
         jaxem.solve(MODEL, START, in_float32(X))
