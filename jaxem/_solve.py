@@ -104,7 +104,8 @@ def solve(
     - `kernel`: the arithmetic of the E-step; static. `"auto"` begins on the fast kernel, and goes on with the accurate
         one where too many digits are lost: it compiles both. `"fast"` and `"accurate"` compile one loop, half as much.
         `"fast"` is as good where no component is thousands of times (in single precision: fifty times) narrower than
-        the data, or collapses or empties on the way; a fit that lacks digits has status `inaccurate`.
+        the data, or collapses or empties on the way. Where it lacks digits the status is `inaccurate`, or
+        `degenerate_component` if so many that a variance came out at its floor.
     - `axis_name`: for use inside `jax.shard_map`: the mesh axis over which the rows are split.
 
     **Returns:** a `Fit`. Under a trace nothing is checked that would need the values of `params` or `data`: a bad start

@@ -28,7 +28,10 @@ class Status(eqx.Enumeration):
         "a component is empty or its scale has shrunk to the floor: the likelihood there is spurious "
         "(use fewer components, a prior, more restarts, or another covariance structure)"
     )
-    inaccurate = "the statistics cannot be held accurately in this precision: use float64, or centre and scale the data"
+    inaccurate = (
+        "the statistics cannot be held accurately in this precision: use float64, or centre and scale the data "
+        "(or, for a solve on kernel='fast', kernel='accurate')"
+    )
     eliminated = "stopped by racing: other starts were ahead"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxem
-from tests.problems import COVARIANCES, narrow_clusters, two_gaussians
+from tests.helpers.problems import COVARIANCES, narrow_clusters, two_gaussians
 
 # The other structures share their code with this one; they run with the slow tests.
 KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind != "full" else ()) for kind in (*COVARIANCES, "VEV")]

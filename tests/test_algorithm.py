@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import jaxem
-from tests import engine, oracles
-from tests.engine import EVERY, LINEAR, assert_same, history, name, solve
+from tests.helpers import engine, oracles
+from tests.helpers.engine import EVERY, LINEAR, assert_same, history, name, solve
 
 HARD_NEWTON = jaxem.Algorithm(e_step=jaxem.e_step.Mode(), m_step=jaxem.m_step.Newton())
 

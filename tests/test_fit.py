@@ -11,7 +11,7 @@ import pytest
 
 import jaxem
 from jaxem import _fit, _restarts
-from tests.problems import old_faithful, overlapping_gaussians
+from tests.helpers.problems import old_faithful, overlapping_gaussians
 
 MODEL = jaxem.GaussianMixture(3)
 KEY = jax.random.key(3)

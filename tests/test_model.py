@@ -10,8 +10,8 @@ from scipy.stats import norm
 
 import jaxem
 from jaxem.latent import Categorical
-from tests import engine
-from tests.engine import name, solve
+from tests.helpers import engine
+from tests.helpers.engine import name, solve
 
 
 class Experts(jaxem.AbstractModel):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from tests import direct, oracles, problems, published
-from tests.oracles import NIW, Bernoulli, Categorical, Gaussian, Mixture, Product
+from tests.helpers import direct, oracles, problems, published
+from tests.helpers.oracles import NIW, Bernoulli, Categorical, Gaussian, Mixture, Product
 
 MIXTURES = {
     **{kind: lambda kind=kind: problems.overlapping_gaussians(kind) for kind in problems.COVARIANCES},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxem
-from tests import engine, product
+from tests.helpers import engine, product
 
 # Model by model: plain EM, which most of its cells are compared with, is compiled once.
 LEGAL = [

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxem
-from tests import engine, published_regressions
-from tests.problems import galaxies, london_times
-from tests.published import (
+from tests.helpers import engine, published_regressions
+from tests.helpers.problems import galaxies, london_times
+from tests.helpers.published import (
     BIC,
     LONDON_TIMES_AFTER_1500,
     LONDON_TIMES_ERRORS,

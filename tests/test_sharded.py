@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import product
+from tests.helpers import product
 
 TWO = "--xla_force_host_platform_device_count=2"
 PROGRAM = """
@@ -18,7 +18,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 import jaxem
-from tests import engine
+from tests.helpers import engine
 from tests.test_model import START, Experts
 
 assert jax.device_count() == 2
@@ -72,7 +72,7 @@ elif CASE == "rung 1":
     same(a, b, 1e-7)
 else:
     from jaxem._algorithm import default_algorithm
-    from tests import product
+    from tests.helpers import product
 
     cell = product.models()[CASE]
     even = len(cell.weights) // 2 * 2

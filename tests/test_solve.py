@@ -9,9 +9,9 @@ from scipy import optimize
 from scipy.special import logsumexp
 
 import jaxem
-from tests import direct, engine, oracles
-from tests.engine import assert_same, history, name, solve
-from tests.oracles import NIW
+from tests.helpers import direct, engine, oracles
+from tests.helpers.engine import assert_same, history, name, solve
+from tests.helpers.oracles import NIW
 
 MODEL, START, X, ONES, _ = engine.case("spherical")
 
@@ -299,6 +299,21 @@ def test_single_precision_agrees_with_double(offset):
 def test_data_beyond_single_precision_are_said_to_be_so():
     fit = solve(MODEL, in_float32(moved(START, 1e7)), in_float32(X + 1e7))
     assert name(fit) == "inaccurate"
+
+
+def test_one_kernel_alone(fit):
+    """Where digits suffice all agree; where they do not, the fast one says so, and the accurate one has no need to."""
+    for kernel in ("fast", "accurate"):
+        alone = solve(MODEL, START, X, kernel=kernel)
+        assert name(alone) == name(fit) == "converged"
+        assert_same(alone.params, fit.params, rtol=1e-6, atol=1e-8)
+    tight = 0.01 * np.random.default_rng(0).normal(size=(60, 2))
+    x, start = in_float32(X.at[:60].set(tight)), in_float32(START)
+    start = start._replace(components=start.components._replace(mean=start.components.mean.at[0].set(0)))
+    fast, accurate, both = (solve(MODEL, start, x, tol=1e-6, kernel=kernel) for kernel in ("fast", "accurate", "auto"))
+    assert [name(fast), name(accurate), name(both)] == ["inaccurate", "converged", "converged"]
+    with pytest.raises(jaxem.DataError, match="kernel must be 'auto', 'fast' or 'accurate', got 'slow'"):
+        jaxem.solve(MODEL, START, X, kernel="slow")
 
 
 def test_mixed_precision_is_refused():

@@ -12,7 +12,7 @@ from scipy.stats import poisson
 
 import jaxem
 from jaxem import _stream
-from tests.problems import old_faithful, overlapping_gaussians, two_gaussians
+from tests.helpers.problems import old_faithful, overlapping_gaussians, two_gaussians
 
 KEY = jax.random.key(4)
 POISSON = jaxem.Mixture(jaxem.Poisson(), 2)

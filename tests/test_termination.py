@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxem.termination import Aitken, FixedSteps, Gain, ParameterChange, Step, When
-from tests import engine
-from tests.engine import name, solve
+from tests.helpers import engine
+from tests.helpers.engine import name, solve
 
 
 def seen(gain, previous=0.0, params=1.0, noise=1e-12, rise=None):

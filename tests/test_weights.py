@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import jaxem
 from jaxem._door import without_absent, without_unusable
 from jaxem._weights import held
-from tests import product
+from tests.helpers import product
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 import jaxem
 from jaxem.accelerate import AbstractAccelerator
-from tests import engine, problems
+from tests.helpers import engine, problems
 
 ALGORITHMS = {
     "squarem": jaxem.squarem(),

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 import jaxem
 from jaxem.adjoint import Implicit, OneStep, Unroll
 from jaxem.termination import FixedSteps
-from tests import engine
+from tests.helpers import engine
 
 N = 24
 

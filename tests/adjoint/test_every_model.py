@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 import jaxem
 from jaxem.adjoint import Unroll
 from jaxem.termination import FixedSteps
-from tests import product
+from tests.helpers import product
 
 STEP = 1e-4
 DRAWN = "continuous function"  # its posterior is known by draws alone

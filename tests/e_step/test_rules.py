@@ -8,7 +8,7 @@ import pytest
 import jaxem
 from jaxem.engine.em import evaluate
 from jaxem.engine.problem import Problem
-from tests import engine, oracles
+from tests.helpers import engine, oracles
 
 
 @pytest.fixture(scope="module")

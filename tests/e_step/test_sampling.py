@@ -7,7 +7,7 @@ import pytest
 
 import jaxem
 from jaxem.e_step import Alpha, Annealed, MonteCarlo, Sample
-from tests import engine
+from tests.helpers import engine
 
 
 def test_averages_of_draws_are_the_moments():

@@ -23,7 +23,7 @@ from jaxem.families import (
     PoissonParams,
     Product,
 )
-from tests import oracles
+from tests.helpers import oracles
 
 K, N = 3, 40
 STRUCTURES = ("full", "tied", "diagonal", "spherical")

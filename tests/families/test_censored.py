@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 import jaxem
 from jaxem.testing import check_model
-from tests import engine
+from tests.helpers import engine
 
 
 class Cell(NamedTuple):

@@ -8,7 +8,7 @@ from scipy import stats
 
 import jaxem
 from jaxem.testing import check_model
-from tests import engine
+from tests.helpers import engine
 
 X = jnp.asarray(np.random.default_rng(33).laplace(np.array([-3.0, 3.0])[np.arange(60) % 2], 0.8)[:, None])
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 import jaxem
 from jaxem.testing import check_model
-from tests import engine, published_regressions
+from tests.helpers import engine, published_regressions
 
 rng = np.random.default_rng(31)
 X = np.stack([np.ones(120), rng.standard_normal(120), 50 + 3 * rng.standard_normal(120)], 1)

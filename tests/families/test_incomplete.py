@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 import jaxem
 from jaxem._model import collect
 from jaxem.testing import check_model
-from tests import oracles, problems
+from tests.helpers import oracles, problems
 
 K, D = 2, 3
 

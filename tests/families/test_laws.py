@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 from jaxem._model import covers
-from tests import oracles
 from tests.families import cases
+from tests.helpers import oracles
 
 CASES, WITH_PRIOR = cases.every(), cases.every(prior=True)
 # The product of columns is the one that is seen always: a product of tables differs in how rows are handed out.

@@ -8,7 +8,7 @@ from scipy import optimize, stats
 
 import jaxem
 from jaxem.testing import check_model
-from tests import engine, published_regressions
+from tests.helpers import engine, published_regressions
 
 rng = np.random.default_rng(3)
 N = 120

@@ -12,7 +12,7 @@ from scipy import special, stats
 import jaxem
 from jaxem.families import Gaussian, Incomplete, IncompleteColumns, PoissonRegression, Product, StudentT
 from jaxem.testing import check_model
-from tests import chains
+from tests.helpers import chains
 
 N = 150
 FAMILY = Product(

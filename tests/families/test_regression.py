@@ -8,8 +8,8 @@ from scipy.special import logsumexp
 
 import jaxem
 from jaxem.testing import check_model
-from tests import engine, published_regressions
 from tests.families import heavy
+from tests.helpers import engine, published_regressions
 
 
 def test_one_member_is_least_squares(dtype):

@@ -9,8 +9,8 @@ from scipy.special import digamma
 import jaxem
 from jaxem.families.gaussian import GaussianNatural
 from jaxem.testing import check_model
-from tests import engine
 from tests.families import heavy
+from tests.helpers import engine
 
 # Lange, Little and Taylor (1989), Table 1, with the constant that they drop; digits of direct maximisation.
 STACKLOSS = {

@@ -11,7 +11,7 @@ import pytest
 
 import jaxem
 from jaxem.information import fraction_missing, rate_eigenvalues, rate_matrix
-from tests import engine, problems
+from tests.helpers import engine, problems
 
 
 def example(name):

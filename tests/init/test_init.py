@@ -11,7 +11,7 @@ import jaxem
 from jaxem.init import METHODS, KMeansPlusPlus, Points, RandomResponsibilities, ShortRuns
 from jaxem.init._init import subsample
 from jaxem.init.kmeans import kmeans_plus_plus
-from tests import engine
+from tests.helpers import engine
 
 SEEDS = 12
 KEYS = jax.random.split(jax.random.key(0), SEEDS)

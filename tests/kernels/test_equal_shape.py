@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 from jaxem.kernels.equal_shape import equal_shape
-from tests import oracles
+from tests.helpers import oracles
 
 K, D = 3, 4
 run = jax.jit(partial(equal_shape, floor=1.0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxem.kernels import forward_backward as fb
-from tests import chains
+from tests.helpers import chains
 
 run = jax.jit(fb.forward_backward, static_argnums=(4, 5))
 run_log = jax.jit(fb.forward_backward_log)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxem.kernels import kalman
-from tests.kalman import condition, random_params
+from tests.helpers.kalman import condition, random_params
 
 STEPS = 5
 

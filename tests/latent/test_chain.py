@@ -9,7 +9,7 @@ import pytest
 
 import jaxem
 from jaxem.latent import AbstractLatent, Chain, ChainTree, Nested, NestedTree
-from tests import chains
+from tests.helpers import chains
 
 LATENT = Chain()
 expectation, mode = jax.jit(LATENT.expectation), jax.jit(LATENT.mode)

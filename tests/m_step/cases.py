@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxem
-from tests import engine, problems, published
+from tests.helpers import engine, problems, published
 
 
 class Case(NamedTuple):

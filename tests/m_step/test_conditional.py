@@ -5,7 +5,7 @@ import pytest
 
 import jaxem
 from jaxem.m_step import Conditional, Maximize, OnLikelihood
-from tests import engine, oracles
+from tests.helpers import engine, oracles
 from tests.m_step import cases
 
 pytestmark = pytest.mark.slow  # compiled anew for every rule and model

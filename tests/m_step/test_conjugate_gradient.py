@@ -5,7 +5,7 @@ import pytest
 
 import jaxem
 from jaxem.m_step import ConjugateGradient, Maximize, Newton
-from tests import engine
+from tests.helpers import engine
 from tests.m_step import cases
 
 pytestmark = pytest.mark.slow  # compiled anew for every rule and model

@@ -6,7 +6,7 @@ import pytest
 
 import jaxem
 from jaxem.m_step import GradientAscent, NewtonAscent
-from tests import engine
+from tests.helpers import engine
 from tests.m_step import cases
 
 pytestmark = pytest.mark.slow  # compiled anew for every rule and model

@@ -7,7 +7,7 @@ from scipy import stats
 import jaxem
 from jaxem.m_step import Draw
 from jaxem.termination import FixedSteps
-from tests import engine
+from tests.helpers import engine
 
 GIBBS = jaxem.Algorithm(m_step=Draw())
 

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jaxem
-from tests import engine
 from tests.families import heavy
+from tests.helpers import engine
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxem
-from tests import engine
+from tests.helpers import engine
 
 X = jnp.asarray(np.random.default_rng(41).poisson(3.0, (40, 2)).astype(float))
 BITS = (X > 2).astype(float)

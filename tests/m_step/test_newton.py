@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxem.m_step import Newton, _ascent
-from tests import engine
+from tests.helpers import engine
 
 
 @jax.jit

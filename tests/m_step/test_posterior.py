@@ -5,7 +5,7 @@ import pytest
 
 import jaxem
 from jaxem.m_step import Maximize, Posterior
-from tests import engine
+from tests.helpers import engine
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from jaxem.engine.em import evaluate
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import begin
 from jaxem.m_step import Surrogate
-from tests import engine
+from tests.helpers import engine
 
 POINTS = 3
 

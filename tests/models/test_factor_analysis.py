@@ -14,8 +14,8 @@ from sklearn.datasets import load_iris
 
 import jaxem
 from jaxem import factor_analysis
-from tests import engine, product
 from tests.families.test_factor import log_density
+from tests.helpers import engine, product
 
 SQUAREM = jaxem.squarem()
 

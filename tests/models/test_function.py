@@ -10,8 +10,8 @@ from scipy import optimize
 
 import jaxem
 from jaxem._algorithm import default_algorithm
-from tests import engine
-from tests.engine import name, solve
+from tests.helpers import engine
+from tests.helpers.engine import name, solve
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from scipy import stats
 import jaxem
 from jaxem.models._pattern import stationary
 from jaxem.testing import check_model
-from tests import chains, engine
+from tests.helpers import chains, engine
 
 QUAKES = np.array(chains.EARTHQUAKES, float)[None, :, None]
 # Zucchini and MacDonald (2009): minus log-likelihood, AIC and BIC, to the digits that direct maximisation confirms.

@@ -16,7 +16,7 @@ from sklearn.decomposition import LatentDirichletAllocation
 import jaxem
 from jaxem.latent import MeanField
 from jaxem.testing import check_model
-from tests import engine
+from tests.helpers import engine
 from tests.latent.test_mean_field import coordinate_ascent
 
 TOPICS, WORDS, DOCUMENTS = 3, 8, 30

@@ -9,7 +9,7 @@ import pytest
 
 import jaxem
 from jaxem.init import Points
-from tests import engine, oracles, problems
+from tests.helpers import engine, oracles, problems
 
 FREE = {"full": 3 - 1 + 3 * (2 + 3), "diagonal": 2 + 3 * 4, "spherical": 2 + 3 * 3, "tied": 2 + 6 + 3, "poisson": 2 + 6}
 

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 import jaxem
 from jaxem.testing import check_model
-from tests import engine, published_regressions
+from tests.helpers import engine, published_regressions
 
 rng = np.random.default_rng(32)
 X = np.stack([np.ones(90), rng.standard_normal(90)], 1)

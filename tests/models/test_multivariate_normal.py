@@ -10,7 +10,7 @@ from scipy import optimize
 from scipy.stats import multivariate_normal
 
 import jaxem
-from tests import engine
+from tests.helpers import engine
 
 # Apples: the size of the crop (hundreds of fruits), and the percentage that is wormy, not counted on six trees.
 # Cochran and Snedecor, as in Little and Rubin (1987), table 6.4

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 import jaxem
 from jaxem.latent import Categorical, GaussianLatent, GaussianPotentials
-from tests import engine
+from tests.helpers import engine
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from jaxem.models._linear_regression import LinearRegression
 from jaxem.models.sequences import Sequences
 from jaxem.termination import FixedSteps
 from jaxem.testing import check_model
-from tests import engine
-from tests.kalman import condition, matrix, prior, random_params
+from tests.helpers import engine
+from tests.helpers.kalman import condition, matrix, prior, random_params
 
 LENGTHS = np.array([6, 5, 6, 1], np.int32)
 

@@ -14,7 +14,7 @@ from scipy.special import gammaln, logsumexp
 
 import jaxem
 from jaxem.init import RandomResponsibilities
-from tests import engine, problems
+from tests.helpers import engine, problems
 
 pytestmark = pytest.mark.slow  # compiled anew for every rule and model
 

@@ -14,7 +14,7 @@ from scipy.stats import weibull_min
 import jaxem
 from jaxem.information import fraction_missing
 from jaxem.testing import check_model
-from tests import engine
+from tests.helpers import engine
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import pytest
 
 import jaxem
 from jaxem.record import Average, Draws
-from tests import engine
+from tests.helpers import engine
 
 
 def feed(record, values, max_steps):

@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxem
 from jaxem.sklearn import GaussianMixture, Mixture
-from tests.problems import old_faithful
+from tests.helpers.problems import old_faithful
 
 TYPES = ("full", "tied", "diag", "spherical")
 

@@ -15,7 +15,7 @@ from jaxem.latent import Categorical
 from jaxem.testing import check_model
 from jaxem.testing.family import FAMILY_LAWS
 from jaxem.testing.model import MODEL_LAWS
-from tests import engine
+from tests.helpers import engine
 from tests.testing import waits
 
 pytestmark = pytest.mark.slow  # compiled anew for every rule and model

@@ -7,7 +7,7 @@ import numpy as np
 import jaxem
 from jaxem._model import unreduced
 from jaxem.update import Incremental
-from tests import engine
+from tests.helpers import engine
 
 N = 23
 

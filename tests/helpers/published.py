@@ -8,7 +8,7 @@ the waiting times and McLachlan and Peel (1997) for the corrected galaxies. Lond
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests import problems
+from tests.helpers import problems
 
 
 class Published(NamedTuple):

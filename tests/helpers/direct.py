@@ -5,8 +5,8 @@ from scipy import optimize
 from scipy.linalg import expm, expm_frechet
 from scipy.special import logit, softmax
 
-from tests import oracles
-from tests.oracles import Mixture
+from tests.helpers import oracles
+from tests.helpers.oracles import Mixture
 
 
 def _log_ratio(p):

