@@ -29,7 +29,7 @@ REFUSED = [
 
 def test_the_table_in_the_documentation_is_this_one():
     written = (Path(__file__).parents[1] / "docs" / "product.md").read_text()
-    assert product.table() in written, "write the output of `python -m tests.product` into docs/product.md"
+    assert product.table() in written, "write the output of `python -m tests.helpers.product` into docs/product.md"
 
 
 @pytest.mark.parametrize(("algorithm", "model"), REFUSED)

@@ -91,12 +91,12 @@ def wildly(leaf, absent, value):
     return jnp.where(absent.reshape(-1, *[1] * (leaf.ndim - 1)), signs * value, leaf)
 
 
-SLOW = {"topics", "topics, priors", "continuous function", "state space", "log density", "experts", "VEV"}
+QUICK = {"full", "tied", "poisson", "bernoulli", "function", "factors", "missing", "negative binomial", "regressions"}
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in product.models() if "priors" not in n],
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in product.models() if "priors" not in n],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_of_weight_zero_are_no_rows(name, dtype):

@@ -1,6 +1,6 @@
 """Every algorithm with every model: what is legal by their own declarations, and what is promised.
 
-`python -m tests.product` prints the table of docs/product.md.
+`python -m tests.helpers.product` prints the table of docs/product.md.
 """
 
 from functools import lru_cache

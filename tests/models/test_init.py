@@ -45,7 +45,10 @@ def floats(tree):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), tree)
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = {"LinearGaussianStateSpace", "FactorAnalysis"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODELS])
 def test_without_weights_and_of_whole_numbers(name):
     model, data = MODELS[name]
     key = jax.random.key(3)

@@ -180,7 +180,7 @@ def test_a_gate_that_separates_is_degenerate_and_a_prior_cures_it():
 
 
 @pytest.mark.parametrize("covariates", [1, 2])
-@pytest.mark.parametrize("kind", ["Poisson", "NegativeBinomial"])
+@pytest.mark.parametrize("kind", ["Poisson", pytest.param("NegativeBinomial", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_counts_that_are_all_zero(kind, covariates, dtype):
     """The supremum is log-likelihood 0, in the limit: coefficients stay finite, and the status says so."""
