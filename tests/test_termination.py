@@ -67,7 +67,7 @@ def test_aitken_stops_within_tol_of_the_maximum_where_the_gain_does_not():
     case = engine.case("full")
     tol, n = 1e-5, len(case.x)
     best = solve(case.model, case.start, case.x, tol=1e-12).objective
-    by_gain = solve(case.model, case.start, case.x, tol=tol)
+    by_gain = solve(case.model, case.start, case.x, tol=tol, termination=Gain())
     by_limit = solve(case.model, case.start, case.x, tol=tol, termination=Aitken())
     assert name(by_gain) == name(by_limit) == "converged"
     assert (best - by_gain.objective) / n > 2 * tol
