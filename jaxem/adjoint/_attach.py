@@ -109,7 +109,9 @@ def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Wa
         else:
             old = there if settings.one_step else None
             step = iterative(settings.linear_solver, here)[0](lambda v: _product(fixed, there, old, v), left)
-        gain = jnp.abs(jnp.sum(uphill * step)) / 2 / problem.total_weight
+        # A step within rounding error is none, however steep it is beside the bound of a parameter.
+        seen = jnp.abs(step) > jnp.finfo(here.dtype).eps * jnp.max(jnp.abs(there))
+        gain = jnp.abs(jnp.sum(jnp.where(seen, uphill * step, 0))) / 2 / problem.total_weight
         return _Place(shift, step, gain, size, found)
 
     strict = settings.unconverged == "nan"

@@ -47,14 +47,19 @@ def pseudo_inverse(matrix: Array, left: Array, here: Array) -> Inverse:
 
 
 def _balance(matrix: Array) -> Array:
-    """Units `[p]` of the unknowns in which rows are as large as columns (Osborne 1960, all at once and damped)."""
+    """Units `[p]` of the unknowns in which rows are as large as columns (Osborne 1960, all at once and damped).
+
+    Within bounds: in the units of a parameter that is almost zero, the rounding error of others would be huge.
+    """
+    bound = jnp.sqrt(jnp.finfo(matrix.dtype).eps)
     size = jnp.abs(matrix) * (1 - jnp.eye(matrix.shape[0], dtype=matrix.dtype))
 
     def sweep(_, scale):
         here = size * scale[None, :] / scale[:, None]
         row, column = jnp.sum(here, 1), jnp.sum(here, 0)
         both = (row > 0) & (column > 0)
-        return scale * jnp.where(both, jnp.where(both, row, 1) / jnp.where(both, column, 1), 1) ** 0.25
+        ratio = jnp.where(both, jnp.where(both, row, 1) / jnp.where(both, column, 1), 1)
+        return jnp.clip(scale * ratio**0.25, bound, 1 / bound)
 
     return jax.lax.fori_loop(0, _SWEEPS, sweep, jnp.ones_like(matrix[0]))
 

@@ -11,6 +11,7 @@ from jaxem.families.covariance import AbstractVariances
 from jaxem.families.gaussian import Gaussian, GaussianNatural
 from jaxem.families.intervals import Interval, as_columns, check_bounds, check_intervals, check_spread, no_bounds
 from jaxem.latent import TruncatedNormal, TruncatedNormalPotentials
+from jaxem.latent.truncated import moving_bounds
 
 
 class AbstractCensoredNormal(AbstractWrapped):
@@ -192,7 +193,7 @@ def truncated(
     )
     density = jnp.where(exact, position * (linear - precision * position / 2), 0)
     end = position + width
-    return TruncatedNormalPotentials(
+    found = TruncatedNormalPotentials(
         constant + jnp.sum(density, tuple(range(constant.ndim, density.ndim))),
         jnp.where(exact, 0, linear),
         jnp.where(exact, 0, precision),
@@ -200,3 +201,5 @@ def truncated(
         jnp.where(exact, 0, jnp.where(above, linear - precision * end, -jnp.inf)),
         jnp.where(exact, 0, precision * width),
     )
+    moved = moving_bounds(found, jnp.where(below, position, -jnp.inf), jnp.where(above, end, jnp.inf))
+    return found._replace(constant=found.constant + jnp.sum(moved, tuple(range(constant.ndim, moved.ndim))))

@@ -12,6 +12,7 @@ from jaxem.families.censored import log_bound
 from jaxem.families.intervals import Interval, as_columns, check_bounds, check_intervals, check_spread, no_bounds
 from jaxem.families.priors import Gamma
 from jaxem.latent import TruncatedExponential, TruncatedExponentialPotentials
+from jaxem.latent.truncated import moving_bounds
 
 
 class ExponentialParams(NamedTuple):
@@ -68,11 +69,14 @@ class CensoredExponential(AbstractFamily):
         shape = jnp.broadcast_shapes(slope.shape, start.shape)
         exact, endless = (jnp.broadcast_to(flag[None], shape) for flag in (x.is_exact, jnp.isposinf(x.upper)))
         width = jnp.where(jnp.isposinf(x.upper), 0, x.upper)[None] - start
-        return TruncatedExponentialPotentials(
+        width = jnp.broadcast_to(jnp.maximum(width, 0), shape)
+        found = TruncatedExponentialPotentials(
             jnp.sum(log_rate + slope * start, -1),
             jnp.where(exact, 0, jnp.broadcast_to(slope, shape)),
-            jnp.where(exact, 0, jnp.where(endless, -jnp.inf, slope * jnp.maximum(width, 0))),
+            jnp.where(exact, 0, jnp.where(endless, -jnp.inf, slope * width)),
         )
+        moved = moving_bounds(found, jnp.zeros_like(width), jnp.where(endless, jnp.inf, width))
+        return found._replace(constant=found.constant + jnp.sum(moved, -1))
 
     def log_base(self, x: Any) -> Float[Array, " n"]:
         x = as_columns(x)

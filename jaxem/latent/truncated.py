@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxem.kernels.tails import interval_moments, interval_quantile
@@ -178,7 +179,7 @@ def _exponential_expectation(
 
 
 def _with_moments(expectation: Any, latent: AbstractLatent) -> Any:
-    """An `expectation` whose value has the moments for its derivative: those at fixed bounds."""
+    """An `expectation` whose value has the moments for its derivative, that at fixed bounds; see `moving_bounds`."""
 
     @jax.custom_jvp
     def run(potentials):
@@ -190,6 +191,40 @@ def _with_moments(expectation: Any, latent: AbstractLatent) -> Any:
         return (moments, value), (moved, latent.pair(tangents[0], moments))
 
     return run
+
+
+@jax.custom_jvp
+def moving_bounds(potentials: Any, lower: Array, upper: Array) -> Array:
+    """Zero, with the derivative of the log-normalizer in the bounds of each variable, of the shape of `lower`.
+
+    A latent holds the bounds fixed in its derivative, so that the log-normalizer has the moments for its gradient. A
+    family adds this to `constant`, for derivatives in data. Bounds are in the units of the variable. Those that are
+    infinite stay, and nothing is computed unless one moves.
+    """
+    return jnp.zeros_like(lower)
+
+
+def _bounds_moved(primals, tangents):
+    potentials, lower, upper = primals
+    zero, moves = jnp.zeros_like(lower), tangents[1:]
+    if all(isinstance(move, SymbolicZero) for move in moves):
+        return zero, zero
+    potentials = potentials._replace(constant=zero)
+    normal = isinstance(potentials, TruncatedNormalPotentials)
+    total = (_normal_expectation if normal else _exponential_expectation)(potentials)[1]
+    change = zero
+    for bound, move, sign in zip((lower, upper), moves, (-1, 1), strict=True):
+        known = (potentials.linear != 0) | (normal and potentials.precision != 0)
+        known = known & jnp.isfinite(bound)
+        if not isinstance(move, SymbolicZero):
+            at = jnp.where(known, bound, 0)
+            log = potentials.linear * at - (potentials.precision * at * at / 2 if normal else 0) - total
+            density = jnp.where(known, jnp.exp(jnp.where(known, log, 0)), 0)
+            change = change + sign * density * jnp.where(known, move, 0)
+    return zero, change
+
+
+moving_bounds.defjvp(_bounds_moved, symbolic_zeros=True)
 
 
 class _Exponential(NamedTuple):

@@ -27,11 +27,11 @@ def arrays(model):
 
 
 def real(leaf):
-    """True for entries in columns of real numbers: not counts, categories, constants, gaps or infinite bounds."""
+    """True for entries in columns of real numbers: not counts, categories, constants, gaps or bounds of a domain."""
     leaf = np.asarray(leaf)
     seen = np.where(np.isfinite(leaf), leaf, 0)
     whole = np.all(seen == np.round(seen), axis=0, keepdims=True)
-    return np.isfinite(leaf) & ~np.broadcast_to(whole, leaf.shape)
+    return np.isfinite(leaf) & (leaf != 0) & ~np.broadcast_to(whole, leaf.shape)
 
 
 def together(data, by):

@@ -112,6 +112,21 @@ def test_rows_count_with_their_density_or_the_probability_of_their_interval(name
     np.testing.assert_allclose(single.log_prob(both, arrays(columns)), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", LAWS)
+def test_densities_have_derivatives_in_the_bounds(name):
+    """Not in a bound of 0 or none; values that were observed exactly move as a whole."""
+    model, params = mixture(name)
+    y = arrays(intervals())
+    rng = np.random.default_rng(6)
+    exact = np.asarray(y.lower == y.upper)
+    down, up = (np.where(np.isfinite(bound) & (bound != 0), rng.standard_normal(80), 0) for bound in y)
+    by = jaxem.Interval(jnp.asarray(down), jnp.asarray(np.where(exact, down, up)))
+    run = jax.jit(lambda y, by: jax.jvp(lambda y: model.log_prob(params, y), (y,), (by,)))
+    found = np.asarray(run(y, by)[1])
+    high, low = (run(jax.tree.map(lambda a, b, s=s: a + s * 1e-5 * b, y, by), by)[0] for s in (1, -1))
+    np.testing.assert_allclose(found, np.asarray(high - low) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
 def maximum(name, y):
     """Direct maximisation with SciPy: parameters and log-likelihood."""
     law, start = LAWS[name][2], np.array(LAWS[name][3][0])

@@ -65,7 +65,10 @@ class AbstractMatrices(AbstractCovariance):
             values = jnp.maximum(values, least_variance(values[..., -1:], floor))
             return linalg.matmul(vectors * values[..., None, :], linalg.transpose(vectors))
 
-        return refine_if(jnp.any(self.at_floor(covariance, floor)), by_eigenvalue, covariance, covariance)
+        low = self.at_floor(covariance, floor)
+        clipped = refine_if(jnp.any(low), by_eigenvalue, covariance, covariance)
+        # One by one: a refined result has no derivative.
+        return jnp.where(low[..., None, None], clipped, covariance)
 
     def at_floor(self, covariance, floor):
         variances = jnp.diagonal(covariance, axis1=-2, axis2=-1)
