@@ -121,3 +121,25 @@ def test_rows_of_weight_zero_are_no_rows(name, dtype):
     right = jax.jit(run)(without, weights[~absent])
     tol = 1e-3 if dtype == "float32" else 1e-7
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=tol, atol=tol), found, right)
+
+
+@pytest.mark.parametrize("unit", [2.0**-110, 2.0**-60, 2.0**60])
+@pytest.mark.parametrize("name", ["gaussian", "Student t", "regression", "t regression"])
+def test_frames_do_not_depend_on_the_unit_of_the_weights(name, unit):
+    """In single precision, where such a weight times the square of a small number is 0."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(1e-6 * rng.normal(size=(20, 2)), "float32")
+    w = jnp.asarray(rng.integers(1, 4, 20), "float32")
+    lines = jaxem.Responses(x, x[:, 0] + 3 * x[:, 1] + jnp.abs(x[:, 1]))
+    family, rows = {
+        "gaussian": (jaxem.Gaussian(), x),
+        "Student t": (jaxem.StudentT(), x),
+        "regression": (jaxem.LinearRegression(), lines),
+        "t regression": (jaxem.TRegression(), lines),
+    }[name]
+
+    def frame(weights):
+        return jax.tree.leaves(family.bind(rows, weights, lambda tree: tree))
+
+    for found, right in zip(jax.jit(frame)(unit * w), jax.jit(frame)(w), strict=True):
+        assert_array_equal(found, right)

@@ -12,6 +12,11 @@ _ROWS = 2**16  # rows at a time when the data are first looked at
 _STEPS = 15
 
 
+def in_power_of_two(weights: Float[Array, " n"], reduce: Any) -> Float[Array, " n"]:
+    """Weights in a unit near their sum: tiny ones times small squares would vanish. Nothing is rounded."""
+    return jnp.ldexp(weights, -jnp.frexp(reduce(jnp.sum(weights)))[1])
+
+
 class Columns(NamedTuple):
     """The loop works on `(x - shift) / scale`."""
 
@@ -41,7 +46,7 @@ class Columns(NamedTuple):
             sums, total = reduce(sum_chunks(one, x, weights, _ROWS))
             return sums / jnp.where(total > 0, total, 1)
 
-        weights = weights / reduce(jnp.sum(weights))  # tiny ones times small squares would vanish
+        weights = in_power_of_two(weights, reduce)
         shift = jnp.zeros(x.shape[1], x.dtype)
         # A second pass about the first mean: in single precision a large offset leaves the first one inexact.
         for _ in range(2 * centred):
@@ -55,6 +60,8 @@ class Columns(NamedTuple):
         self, x: Float[Array, "n d"], weights: Float[Array, " n"], reduce: Any, isotropic: bool = False
     ) -> "Columns":
         """Moved to the location and scale of a Cauchy distribution of each column, by EM: outliers hardly matter."""
+
+        weights = in_power_of_two(weights, reduce)
 
         def once(_, found):
             def one(chunk, w, index):

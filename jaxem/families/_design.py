@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem._errors import DataError
+from jaxem.families._columns import in_power_of_two
 from jaxem.families.responses import Responses, check_responses
 from jaxem.kernels import linalg
 from jaxem.kernels.chunks import local, sum_chunks
@@ -41,7 +42,7 @@ class Design(NamedTuple):
     def of(rows: Responses, weights: Array, reduce: Any) -> "Design":
         """Coordinates suited to the data, by repeated shifted Cholesky factors (Fukaya et al. 2020)."""
         p, eps = rows.x.shape[1], jnp.finfo(rows.x.dtype).eps
-        weights = weights / reduce(jnp.sum(weights))  # tiny ones times small squares would vanish
+        weights = in_power_of_two(weights, reduce)
         mean = partial(_mean, rows, weights, reduce)
         squares = mean(lambda r, w: jnp.sum(w * r.x * r.x, 0))
         size = jnp.sqrt(jnp.where(squares > 0, squares, 1))
@@ -76,7 +77,7 @@ class Design(NamedTuple):
 
         They are those of errors with a Cauchy distribution, after some iterations of EM from where they are.
         """
-        mean = partial(_mean, rows, weights, reduce)
+        mean = partial(_mean, rows, in_power_of_two(weights, reduce), reduce)
 
         def once(_, found):
             about, scale = found
