@@ -22,6 +22,8 @@ def coordinates_law(problem: Problem, report: Report) -> None:
         lone = shared or leaf.shape[:1] in ((k,), (1,))
         what = f"params{jax.tree_util.keystr(path)} has shape {leaf.shape}, without the leading axis of {k} members"
         report.require(lone, what, see="`shared`, which names parameters that members have in common")
+    if not jax.tree.leaves(problem.params):
+        return
     for name, (family, params) in problem.kernels().items():
 
         def run(params, family=family):

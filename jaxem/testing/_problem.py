@@ -105,8 +105,8 @@ def surrogate(family: Any, stats: PyTree) -> Callable[[PyTree], Array]:
     """Q of a linear family as a function of the parameters."""
 
     def q(params):
-        value = inner(family.natural(params), stats)
-        return value + family.log_prior(params).astype(jnp.result_type(value))
+        value, prior = inner(family.natural(params), stats), family.log_prior(params)
+        return prior if isinstance(value, int) else value + prior.astype(value.dtype)  # 0 without parameters
 
     return q
 

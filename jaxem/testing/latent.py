@@ -53,7 +53,8 @@ def check_latent(
     - `lacks`: `lacks` names the methods that raise `MissingCapabilityError`.
 
     Potentials times a factor must be potentials too, as they are of every exponential family. A structure without
-    `expectation` is held to Fisher's identity by its draws instead.
+    `expectation`, which estimates its log-normalizer, is held to Fisher's identity by its draws, and to finite
+    differences of the first order, to a percent.
 
     **Arguments:**
 

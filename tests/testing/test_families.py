@@ -24,15 +24,15 @@ def cast(tree, dtype):
 @pytest.mark.parametrize("name", CASES)
 def test_in_double_precision(name):
     case = CASES[name]
-    params, rows, support = cast(case[1:], float)
-    assert check_family(case.family, rows, params=params, support=support) is None
+    params, rows, support = cast(case[1:4], float)
+    assert check_family(case.family, rows, params=params, support=support, skip=case.skip) is None
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_in_single_precision(name):
-    case, skip = CASES[name], [law for law in FAMILY_LAWS if law not in ROUNDED]
+    case, skip = CASES[name], [law for law in FAMILY_LAWS if law not in ROUNDED or law in CASES[name].skip]
     with jax.enable_x64(False):
-        params, rows, support = cast(case[1:], "float32")
+        params, rows, support = cast(case[1:4], "float32")
         assert check_family(case.family, rows, params=params, support=support, skip=skip) is None
 
 
