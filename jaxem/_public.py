@@ -20,7 +20,6 @@ from jaxem._errors import FitError as FitError
 from jaxem._errors import MissingCapabilityError as MissingCapabilityError
 from jaxem._errors import PrecisionWarning as PrecisionWarning
 from jaxem._fit import fit as fit
-from jaxem._model import AbstractConjugateModel as AbstractConjugateModel
 from jaxem._model import AbstractLinearModel as AbstractLinearModel
 from jaxem._model import AbstractModel as AbstractModel
 from jaxem._restarts import Progress as Progress
