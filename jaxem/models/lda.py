@@ -186,7 +186,7 @@ class LDA(AbstractLinearModel):
     @property
     def prior_hint(self):
         if "topics" in self.frozen:
-            return "a posterior of the topics needs them free; take topics out of `frozen`"
+            return "a posterior of the topics needs them free; take topics out of frozen"
         return "there is no prior on its topics: topics_prior=Dirichlet(...)"
 
     def conjugate(self):
