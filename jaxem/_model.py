@@ -287,8 +287,7 @@ def require_conjugate(model: AbstractModel, use: str) -> AbstractConjugate:
     found = model.conjugate()
     if found is None:
         raise MissingCapabilityError(
-            f"{type(model).__name__} has no conjugate prior (rung 3), which {use} needs: "
-            f"{model.prior_hint}"
+            f"{type(model).__name__} has no conjugate prior (rung 3), which {use} needs: {model.prior_hint}"
         )
     return found
 

@@ -9,8 +9,10 @@ from jaxem import information as information
 from jaxem import init as init
 from jaxem import latent as latent
 from jaxem import m_step as m_step
+from jaxem import models as models
 from jaxem import record as record
 from jaxem import selection as selection
+from jaxem import structures as structures
 from jaxem import termination as termination
 from jaxem import update as update
 from jaxem._algorithm import Algorithm as Algorithm

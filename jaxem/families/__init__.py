@@ -1,6 +1,9 @@
 """Exponential families for the rows of a table, and their conjugate priors."""
 
+from jaxem._conjugate import AbstractConjugate as AbstractConjugate
+from jaxem._conjugate import AbstractPriorConjugate as AbstractPriorConjugate
 from jaxem.families._family import AbstractFamily as AbstractFamily
+from jaxem.families._family import AbstractKernelFamily as AbstractKernelFamily
 from jaxem.families._glm import GLMParams as GLMParams
 from jaxem.families.bernoulli import Bernoulli as Bernoulli
 from jaxem.families.bernoulli import BernoulliParams as BernoulliParams
@@ -24,6 +27,7 @@ from jaxem.families.glm import PoissonRegression as PoissonRegression
 from jaxem.families.incomplete import Incomplete as Incomplete
 from jaxem.families.incomplete_columns import IncompleteColumns as IncompleteColumns
 from jaxem.families.intervals import Interval as Interval
+from jaxem.families.kernels import AbstractKernel as AbstractKernel
 from jaxem.families.negative_binomial import NegativeBinomial as NegativeBinomial
 from jaxem.families.negative_binomial import NegativeBinomialParams as NegativeBinomialParams
 from jaxem.families.negative_binomial_regression import NegativeBinomialRegression as NegativeBinomialRegression

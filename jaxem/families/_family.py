@@ -5,15 +5,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
-from jaxem.families._table import check_width
 from jaxem.families.kernels._kernel import AbstractKernel, PlainKernel
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.linalg import matmul
@@ -34,6 +30,7 @@ class AbstractFamily(eqx.Module):
     parameters: ClassVar[tuple[str, ...]]
     linear: ClassVar[bool] = True  # whether `potentials` are linear in `natural(params)`
     prior_hint: ClassVar[str] = "define `conjugate`"  # what a posterior of the parameters lacks
+    num_members: ClassVar[int | None] = None  # how many members there have to be, where it matters
 
     # Required
 
@@ -104,30 +101,6 @@ class AbstractFamily(eqx.Module):
         """Posteriors of the parameters, for variational Bayes and Gibbs sampling; `None` without a conjugate prior."""
         return None
 
-    def maximize_expanded(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
-        """As `maximize`, in a larger model that leaves the rows as they are, led back to parameters of this one."""
-        raise MissingCapabilityError(
-            f"{type(self).__name__} does not say how to expand its parameters: define `maximize_expanded`, or use "
-            "jaxem.em()"
-        )
-
-    def impute(self, params: PyTree, x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
-        """Rows with their missing entries filled in under each member, `[k, n, ...]`: by means, or drawn by a `key`."""
-        raise MissingCapabilityError(
-            f"{type(self).__name__} takes no missing entries, which is for jaxem.Incomplete(family), "
-            "jaxem.IncompleteColumns(family), jaxem.Factor(...), or a jaxem.Product with a block of these"
-        )
-
-    @property
-    def expands(self) -> bool:
-        """Whether `maximize_expanded` is there."""
-        return defines(self, "maximize_expanded")
-
-    @property
-    def imputes(self) -> bool:
-        """Whether `impute` is there."""
-        return defines(self, "impute")
-
     # Rows and members
 
     @property
@@ -154,27 +127,12 @@ class AbstractFamily(eqx.Module):
 
     def check_shape(self, params: PyTree, x: PyTree, name: str = "data") -> None:
         """Raise `DataError` for rows of another shape than those that `params` are for; also called under a trace."""
-        width = self.width(params)
-        if width is not None:
-            check_width(x, width, name)
-
-    def width(self, params: PyTree) -> int | None:
-        """How many columns a table has that these parameters are for; `None` where rows are no table."""
-        return None
-
-    def check_members(self, count: int) -> None:
-        """Raise an error unless there can be so many members; called on the host."""
 
     def unusable(self, x: PyTree) -> Bool[Array, " n"]:
         """The rows that hold numbers which the family can make nothing of; see `AbstractModel.unusable`."""
         return not_finite(x)
 
     # Starts
-
-    def for_starts(self, key: PRNGKeyArray) -> "AbstractFamily":
-        """The family with a prior under which every posterior has a mode, and with a key if its starts are random."""
-        prior = getattr(self, "prior", None)
-        return self if prior is None else eqx.tree_at(lambda family: family.prior, self, prior.with_mode())
 
     def embed(self, x: PyTree, weights: Float[Array, " n"] | None = None) -> Float[Array, "n q"]:
         """Coordinates in which Euclidean distance makes sense, for seeding; rows of weight 0 have no say in them."""
@@ -184,14 +142,7 @@ class AbstractFamily(eqx.Module):
         """Starting parameters in which members with too few rows to have a spread of their own take the pooled one."""
         return params
 
-    def refine(self, params: PyTree, x: PyTree, weights: Float[Array, "k n"]) -> PyTree:
-        """Starting parameters moved towards the maximum where each row has these weights in each member.
-
-        For families without a closed-form M-step; see `jaxem.init`.
-        """
-        return params
-
-    # Speed and accuracy
+    # Speed and accuracy: what the engine runs
 
     def kernel(self) -> AbstractKernel:
         """The kernel in the coordinates of the data, for questions about given parameters."""
@@ -200,37 +151,6 @@ class AbstractFamily(eqx.Module):
     def bind(self, x: PyTree, weights: Float[Array, " n"], reduce: Any) -> AbstractKernel:
         """The kernel in coordinates suited to the rows; `reduce` sums a tree over the devices that share them."""
         return self.kernel()
-
-    def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
-        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1.
-
-        Asked only of families that hide nothing.
-        """
-        return None
-
-    def floats_per_row(self, params: PyTree) -> tuple[int, int]:
-        """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
-        return 0, sum(leaf.size for leaf in jax.tree.leaves(params))
-
-    @property
-    def coupled(self) -> bool:
-        """Whether the parameters of a member cannot be estimated without the others."""
-        return bool(self.shared)
-
-    def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
-        """Unconstrained coordinates as `[blocks, size]` arrays, a block for each member; see `AbstractModel.blocks`."""
-        if self.coupled:
-            flat, unravel = ravel_pytree(free)
-            return [flat[None]], lambda arrays: unravel(arrays[0][0])
-        leaves, structure = jax.tree.flatten(free)
-        shapes = [leaf.shape for leaf in leaves]
-        ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])[:-1]
-
-        def undo(arrays):
-            parts = jnp.split(arrays[0], ends, axis=1)
-            return jax.tree.unflatten(structure, [part.reshape(s) for part, s in zip(parts, shapes, strict=True)])
-
-        return [jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)], undo
 
 
 class AbstractKernelFamily(AbstractFamily):

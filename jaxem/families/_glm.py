@@ -1,5 +1,5 @@
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,16 +10,9 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._design import check_columns
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._frame import Frame
-from jaxem.families.kernels.glm import GLMKernel, sizes
+from jaxem.families.kernels.glm import CommonFree, GLMKernel, sizes
 from jaxem.families.kernels.glm import GLMParams as GLMParams
 from jaxem.families.responses import Responses, check_covariates, one_response, require_responses
-
-
-class CommonFree(NamedTuple):
-    """Coefficients of which each member has its own `[k, p - q]`, and those that all have in common `[1, q]`."""
-
-    own: Float[Array, "k r"]
-    common: Float[Array, "1 q"]
 
 
 class AbstractGLM(AbstractKernelFamily):
@@ -84,18 +77,6 @@ class AbstractGLM(AbstractKernelFamily):
     def _columns(self, params: GLMParams) -> tuple[np.ndarray, np.ndarray]:
         p = params.coefficients.shape[1]
         return np.array([j for j in range(p) if j not in self.common], int), np.array(self.common, int)
-
-    def blocks(self, free):
-        if not self.common:
-            return super().blocks(free)
-        own, common = free.coefficients
-        shape = own.shape
-
-        def undo(arrays):
-            flat = arrays[0]
-            return GLMParams(CommonFree(flat[:, : own.size].reshape(shape), flat[:, own.size :]))  # pyright: ignore[reportArgumentType]
-
-        return [jnp.concatenate([own.reshape(1, -1), common], 1)], undo
 
     def kernel(self) -> GLMKernel:
         return GLMKernel(self)

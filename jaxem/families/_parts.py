@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 
@@ -21,10 +21,6 @@ class AbstractParts(AbstractKernelFamily):
     def parts(self) -> Mapping[str, AbstractFamily]:
         """The family of each part."""
 
-    @abstractmethod
-    def with_parts(self, parts: dict[str, AbstractFamily]) -> Self:
-        """This family with others of the same parameters for parts."""
-
     @property
     def parameters(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         paths = []
@@ -42,26 +38,10 @@ class AbstractParts(AbstractKernelFamily):
     def constrain(self, free):
         return self._each(lambda family, u: family.constrain(u), free)
 
-    def blocks(self, free):
-        parts = self._each(lambda family, u: family.blocks(u), free)
-        counts = [len(blocks) for blocks, _ in parts.values()]
-
-        def undo(arrays):
-            rest, found = list(arrays), {}
-            for name, count in zip(parts, counts, strict=True):
-                found[name] = parts[name][1](rest[:count])
-                rest = rest[count:]
-            return found
-
-        return [array for blocks, _ in parts.values() for array in blocks], undo
-
     @property
     def domains(self):
         each = ((name, family.domains.items()) for name, family in self.parts.items())
         return {f"{name}.{field}": kind for name, domains in each for field, kind in domains}
-
-    def for_starts(self, key):
-        return self.with_parts(self._each(lambda family, own: family.for_starts(own), self.keys(key)))
 
     def _each(self, fn: Callable[..., Any], *trees: Mapping[str, Any]) -> dict[str, Any]:
         return {name: fn(family, *(tree[name] for tree in trees)) for name, family in self.parts.items()}

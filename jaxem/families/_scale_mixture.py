@@ -35,6 +35,3 @@ class AbstractScaleMixture(AbstractScaled):
     @abstractmethod
     def kernel(self) -> ScaleMixtureKernel:
         """The kernel in the coordinates of the data."""
-
-    def maximize_expanded(self, stats, params, frozen=()):
-        return self.kernel().maximize_expanded(stats, params, frozen)

@@ -62,10 +62,6 @@ class AbstractScaled(AbstractKernelFamily):
     def shared(self) -> tuple[str, ...]:
         return (*self.base.shared, *((self.spread,) if self.pooled else ()))
 
-    @property
-    def coupled(self) -> bool:
-        return self.pooled or self.base.coupled
-
     def shape(self, params: PyTree) -> Array:
         """The shape of the gamma distribution of `u`."""
         return self.value(params) / self.per_shape
@@ -116,14 +112,6 @@ class AbstractScaled(AbstractKernelFamily):
         if self.given is not None:
             return self.joined(own, jnp.full(value.shape[:-1], self.given, value.dtype))
         return self.joined(own, bijections.free_to_positive(value))
-
-    def blocks(self, free):
-        (blocks, undo), value = self.base.blocks(self.of_base(free)), getattr(free, self.spread)
-        if self.given is not None:
-            return blocks, lambda arrays: self.joined(undo(arrays), value)
-        shape = value.shape
-        own = value.reshape(1 if self.pooled else shape[0], -1)
-        return [*blocks, own], lambda arrays: self.joined(undo(arrays[:-1]), arrays[-1].reshape(shape))
 
     # Data
 

@@ -23,21 +23,18 @@ class AbstractWrapped(AbstractKernelFamily):
         return self.family.prior_hint
 
     @property
-    def shared(self) -> tuple[str, ...]:
-        return self.family.shared
+    def num_members(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.family.num_members
 
     @property
-    def coupled(self) -> bool:
-        return self.family.coupled
+    def shared(self) -> tuple[str, ...]:
+        return self.family.shared
 
     def unconstrain(self, params):
         return self.family.unconstrain(params)
 
     def constrain(self, free):
         return self.family.constrain(free)
-
-    def blocks(self, free):
-        return self.family.blocks(free)
 
     def redundant(self, params, frozen=()):
         return self.family.redundant(params, frozen)
@@ -50,18 +47,12 @@ class AbstractWrapped(AbstractKernelFamily):
     def read(self, x):
         return self.family.read(x)
 
-    def check_members(self, count):
-        self.family.check_members(count)
-
     @property
     def domains(self):
         return self.family.domains
 
     def check_shape(self, params, x, name="data"):
         self.family.check_shape(params, x, name)
-
-    def for_starts(self, key):
-        return self.wrap(self.family.for_starts(key))
 
     def pool(self, params, pooled, counts):
         return self.family.pool(params, pooled, counts)

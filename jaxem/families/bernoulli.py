@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractPriorConjugate
 from jaxem.families._family import AbstractFamily
-from jaxem.families._table import check_table, require
+from jaxem.families._table import check_table, check_width, require
+from jaxem.families.kernels._kernel import AbstractKernel
 from jaxem.families.priors import Beta
 from jaxem.kernels import exclusion
 from jaxem.kernels.rows import without_weight
@@ -59,10 +60,6 @@ class Bernoulli(AbstractFamily):
         # A coefficient of 1 and log-odds would take half the room, but cancel where a probability is close to 1.
         return jnp.concatenate([x.T, 1 - x.T], 0)
 
-    def add_constant(self, natural: BernoulliNatural, constant: Float[Array, " k"]) -> BernoulliNatural:
-        # One of the outcomes of the first column happens in every row.
-        return BernoulliNatural(*(log.at[:, 0].add(constant) for log in natural))
-
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         possible = jnp.all((x == 0) | (x == 1), -1)
         return jnp.where(possible, jnp.zeros(x.shape[0], x.dtype), -jnp.inf)
@@ -89,6 +86,9 @@ class Bernoulli(AbstractFamily):
 
     def conjugate(self):
         return None if self.prior is None else BernoulliConjugate(self.prior)
+
+    def kernel(self) -> "BernoulliKernel":
+        return BernoulliKernel(self)
 
     # Coordinates
 
@@ -117,17 +117,13 @@ class Bernoulli(AbstractFamily):
     def domains(self):
         return {"probability": "unit"}
 
-    def width(self, params):
-        return params.probability.shape[1]
+    def check_shape(self, params, x, name="data"):
+        check_width(x, params.probability.shape[1], name)
 
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
         x = np.asarray(x)
         require((x == 0) | (x == 1), x, name, "is neither 0 nor 1")
-
-    def floats_per_row(self, params):
-        k, d = params.probability.shape
-        return 2 * d, 2 * k
 
 
 @final
@@ -143,3 +139,18 @@ class BernoulliConjugate(AbstractPriorConjugate):
 
     def expected_natural(self, posterior: Beta) -> BernoulliNatural:
         return BernoulliNatural(*posterior.expected_log())
+
+
+@final
+class BernoulliKernel(AbstractKernel):
+    """The product form, in which the log weights of a mixture go into the coefficients."""
+
+    family: Bernoulli
+
+    @property
+    def product_form(self) -> bool:
+        return True
+
+    def add_constant(self, natural: BernoulliNatural, constant: Float[Array, " k"]) -> BernoulliNatural:
+        # One of the outcomes of the first column happens in every row.
+        return BernoulliNatural(*(log.at[:, 0].add(constant) for log in natural))

@@ -12,7 +12,7 @@ from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractConjugate, AbstractPriorConjugate
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
-from jaxem.families._table import check_table, require
+from jaxem.families._table import check_table, check_width, require
 from jaxem.families.priors import Dirichlet
 from jaxem.kernels import exclusion
 from jaxem.kernels.rows import without_weight
@@ -228,8 +228,8 @@ class Categorical(AbstractFamily):
     def domains(self):
         return {"probabilities": "simplex"}
 
-    def width(self, params):
-        return params.probabilities.shape[1]
+    def check_shape(self, params, x, name="data"):
+        check_width(x, params.probabilities.shape[1], name)
 
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)
@@ -243,10 +243,6 @@ class Categorical(AbstractFamily):
         if not valid.all():
             own = np.broadcast_to(levels, x.shape[1:])[np.argwhere(~valid)[0][1]]
             require(valid, x, name, f"is not one of the categories 0 to {own - 1}")
-
-    def floats_per_row(self, params):
-        k, d, c = params.probabilities.shape
-        return d * c, 2 * k
 
 
 @final

@@ -150,10 +150,6 @@ class CensoredExponential(AbstractFamily):
             if column.size:
                 raise DataError(f"{name}: every row of column {int(column[0])} is {what}; a prior would give it one")
 
-    def floats_per_row(self, params):
-        k, d = params.rate.shape
-        return 2 * d, 6 * k * d
-
 
 @final
 class ExponentialConjugate(AbstractPriorConjugate):
@@ -270,10 +266,6 @@ class CensoredWeibull(AbstractFamily):
     def check(self, x: Any, name: str = "data") -> None:
         self.check_rows(x, name)
         check_spread(Interval(np.maximum(x.lower, 0), x.upper), name, "scale and shape")  # pyright: ignore[reportArgumentType]
-
-    def floats_per_row(self, params):
-        k, d = params.shape.shape
-        return 3 * d, 8 * k * d
 
 
 def log_middle(x: Interval) -> Float[Array, "n d"]:

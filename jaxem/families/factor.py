@@ -10,7 +10,7 @@ from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractKernelFamily
-from jaxem.families._table import check_gaps, check_incomplete
+from jaxem.families._table import check_gaps, check_incomplete, check_width
 from jaxem.families.kernels.factor import FactorKernel
 from jaxem.families.kernels.factor import FactorParams as FactorParams
 from jaxem.kernels import linalg
@@ -79,9 +79,6 @@ class Factor(AbstractKernelFamily):
     def bind(self, x, weights, reduce):
         return FactorKernel(self, Columns.of(x, weights, reduce, self.noise == "isotropic"))
 
-    def maximize_expanded(self, stats, params, frozen=()):
-        return self.kernel().maximize_expanded(stats, params, frozen)
-
     def by_column(self, noise: Array, like: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """Variances of the noise of each column."""
         return noise if self.noise == "diagonal" else jnp.broadcast_to(noise[:, None], like.shape)
@@ -95,9 +92,6 @@ class Factor(AbstractKernelFamily):
     def fitted(self, params: FactorParams, z: Float[Array, "k n q"]) -> Float[Array, "k n d"]:
         """`mean + loading z`."""
         return params.mean[:, None] + linalg.matmul(z, linalg.transpose(params.loading))
-
-    def impute(self, params, x, key=None):
-        return self.kernel().impute(params, x, key)
 
     # Coordinates
 
@@ -140,11 +134,11 @@ class Factor(AbstractKernelFamily):
     def domains(self):
         return {"noise_variance": "positive"}
 
-    def width(self, params):
-        return params.mean.shape[1]
-
     def unusable(self, x):
         return not_finite(x, missing=True)
+
+    def check_shape(self, params, x, name="data"):
+        check_width(x, params.mean.shape[1], name)
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_gaps(x, name)

@@ -12,6 +12,7 @@ from jaxem._constraints import by_name, mapped
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._paths import covers, leaf_name
 from jaxem.families._family import AbstractFamily
+from jaxem.families.kernels._kernel import AbstractKernel
 from jaxem.kernels.chunks import num_rows
 
 
@@ -62,7 +63,6 @@ class FunctionFamily(AbstractFamily):
     _draw: Callable[[PRNGKeyArray, PyTree], PyTree] | None = eqx.field(static=True, default=None)
     _embed: Callable[[PyTree], Array] | None = eqx.field(static=True, default=None)
     _check: Callable[[PyTree], None] | None = eqx.field(static=True, default=None)
-    _key: PRNGKeyArray | None = None
 
     linear: ClassVar[bool] = False
 
@@ -81,7 +81,7 @@ class FunctionFamily(AbstractFamily):
     ):
         self.log_density, self.start, self.constraints, self.prior = log_density, start, constraints, prior
         self.shared, self.parameters = tuple(shared), (*shared, *(name for name in parameters if name not in shared))  # pyright: ignore
-        self._draw, self._embed, self._check, self._key = draw, embed, check, None
+        self._draw, self._embed, self._check = draw, embed, check
 
     def natural(self, params):
         return params
@@ -118,11 +118,15 @@ class FunctionFamily(AbstractFamily):
 
     # Starts
 
-    def for_starts(self, key):
-        return eqx.tree_at(lambda family: family._key, self, key, is_leaf=lambda leaf: leaf is None)
+    def kernel(self) -> "FunctionKernel":
+        return FunctionKernel(self)
 
     def from_points(self, points, x, weights):
-        keys = jax.random.split(jax.random.key(0) if self._key is None else self._key, num_rows(points))
+        return self.drawn(jax.random.key(0), points, x, weights)
+
+    def drawn(self, key: PRNGKeyArray, points: PyTree, x: PyTree, weights: Array) -> PyTree:
+        """Starting parameters about `points`, random where `start` is."""
+        keys = jax.random.split(key, num_rows(points))
         start = self.start if callable(self.start) else self._perturbed
         each = jax.vmap(start, (0, 0, None, None))(keys, points, x, weights)
         return self._mapped(lambda leaf: leaf, each, lambda leaf: leaf[0])
@@ -161,6 +165,23 @@ class FunctionFamily(AbstractFamily):
                 raise DataError(f"{own}: row {int(bad[0][0])} has a value that is not finite; drop such rows first")
         if self._check is not None:
             self._check(x)
+
+
+@final
+class FunctionKernel(AbstractKernel):
+    """The family with a `key` for its starts."""
+
+    family: FunctionFamily
+    key: PRNGKeyArray | None = None
+
+    def potentials(self, natural, x):
+        return self.family.potentials(natural, x)
+
+    def for_starts(self, key):
+        return FunctionKernel(self.family, key)
+
+    def from_points(self, points, x, weights):
+        return self.family.drawn(jax.random.key(0) if self.key is None else self.key, points, x, weights)
 
 
 def _flat(rows: PyTree) -> Float[Array, "n q"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxem._errors import DataError
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractKernelFamily
-from jaxem.families._table import check_table
+from jaxem.families._table import check_table, check_width
 from jaxem.families.covariance import (
     STRUCTURES,
     AbstractCovariance,
@@ -80,10 +80,6 @@ class Gaussian(AbstractKernelFamily):
     def shared(self) -> tuple[str, ...]:
         return ("covariance",) if self.structure.shared else ()
 
-    @property
-    def coupled(self) -> bool:
-        return self.structure.shared or self.structure.coupled
-
     def kernel(self) -> GaussianKernel:
         return GaussianKernel(self)
 
@@ -113,8 +109,8 @@ class Gaussian(AbstractKernelFamily):
         separate = isinstance(self.structure, AbstractVariances)
         return {"covariance": "positive" if separate else "definite"}
 
-    def width(self, params):
-        return params.mean.shape[1]
+    def check_shape(self, params, x, name="data"):
+        check_width(x, params.mean.shape[1], name)
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_table(x, name, ", or take them for missing: missing=True in the model, or jaxem.Incomplete(family)")

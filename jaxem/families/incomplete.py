@@ -52,9 +52,6 @@ class Incomplete(AbstractWrapped):
     def bind(self, x, weights, reduce):
         return IncompleteKernel(self, self.family.bind(x, weights, reduce))
 
-    def impute(self, params, x, key=None):
-        return self.kernel().impute(params, x, key)
-
     # The door of data
 
     def unusable(self, x):

@@ -4,9 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._errors import MissingCapabilityError
 from jaxem.families._table import check_gaps, check_incomplete
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.bernoulli import Bernoulli
@@ -69,18 +67,6 @@ class IncompleteColumns(AbstractWrapped):
             return with_prior(self.family.bind(x[:, None], weights * seen, reduce), None)
 
         return ColumnsKernel(self, eqx.filter_vmap(one)(jnp.where(jnp.isnan(x), 0, x).T, seen.T))
-
-    def impute(self, params: PyTree, x: Float[Array, "n d"], key: PRNGKeyArray | None = None) -> Float[Array, "k n d"]:
-        """Rows completed under each member: by its means, or by a draw if there is a `key`; `[k, n, d]`."""
-        if key is not None:
-            k, n = jax.tree.leaves(params)[0].shape[0], x.shape[0]
-            drawn = self.family.sample(key, params, jnp.repeat(jnp.arange(k), n)).reshape(k, n, -1)
-        elif isinstance(self.family, Categorical):
-            raise MissingCapabilityError("categories have no mean to impute: pass a key, for draws")
-        else:
-            mean = jax.tree.leaves(params)[0]
-            drawn = jnp.broadcast_to(mean[:, None], (mean.shape[0], *x.shape))
-        return jnp.where(jnp.isnan(x)[None], drawn, x[None])
 
     def unusable(self, x):
         return not_finite(x, missing=True)

@@ -64,9 +64,6 @@ class NegativeBinomial(AbstractScaledCounts):
     def kernel(self) -> NegativeBinomialKernel:
         return NegativeBinomialKernel(self, PoissonKernel(self.base, anchored=True))
 
-    def maximize_expanded(self, stats, params, frozen=()):
-        return self.kernel().maximize_expanded(stats, params, frozen)
-
     def sample(self, key, params, labels):
         keys = jax.random.split(key)
         mean = params.mean[labels]

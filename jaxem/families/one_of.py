@@ -4,7 +4,7 @@ from typing import Any, final
 import equinox as eqx
 import jax.numpy as jnp
 
-from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._errors import MissingCapabilityError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
 from jaxem.families.kernels.parts import OneOfKernel
@@ -48,9 +48,6 @@ class OneOf(AbstractParts):
     def parts(self):
         return dict(zip(self.names, self.families, strict=True))
 
-    def with_parts(self, parts):
-        return OneOf(**{name: parts[name] for name in self.names})
-
     @property
     def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return all(family.linear for family in self.families)
@@ -65,6 +62,10 @@ class OneOf(AbstractParts):
         return tuple(name for name in self.parameters if "." in name)  # their leading axis is not that of members
 
     @property
+    def num_members(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return len(self.names)
+
+    @property
     def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return "members that are unlike have no conjugate prior"
 
@@ -76,13 +77,6 @@ class OneOf(AbstractParts):
 
     def read(self, x):
         return fold(lambda rows, family: family.read(rows), self.families, x)
-
-    def check_members(self, count):
-        if count != len(self.names):
-            raise DataError(
-                f"OneOf has {len(self.names)} members ({', '.join(self.names)}), and the model asks for {count}: it "
-                "takes one member of each family, in the order of their names"
-            )
 
     def sample(self, key, params, labels):
         raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")

@@ -29,6 +29,7 @@ class PointMass(AbstractFamily):
     value: float = eqx.field(static=True, default=0.0)
 
     parameters: ClassVar[tuple[str, ...]] = ()
+    num_members: ClassVar[int | None] = 0  # none alone
 
     def natural(self, params):
         return params
@@ -53,14 +54,8 @@ class PointMass(AbstractFamily):
     def from_points(self, points, x, weights):
         return ()
 
-    def blocks(self, free):
-        return [], lambda arrays: ()
-
     def sample(self, key, params, labels):
         raise MissingCapabilityError("PointMass draws nothing alone; use it in a OneOf")
-
-    def check_members(self, count):
-        raise MissingCapabilityError("PointMass has no parameters to estimate; use it as a member of a OneOf")
 
     def check(self, x: Any, name: str = "data") -> None:
         if isinstance(x, dict):

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxem import _bijections as bijections
 from jaxem.families._family import AbstractKernelFamily
-from jaxem.families._table import check_table, require
+from jaxem.families._table import check_table, check_width, require
 from jaxem.families.kernels.poisson import PoissonKernel
 from jaxem.families.kernels.poisson import PoissonParams as PoissonParams
 from jaxem.families.priors import Gamma
@@ -60,8 +60,8 @@ class Poisson(AbstractKernelFamily):
     def domains(self):
         return {"rate": "nonnegative"}
 
-    def width(self, params):
-        return params.rate.shape[1]
+    def check_shape(self, params, x, name="data"):
+        check_width(x, params.rate.shape[1], name)
 
     def check(self, x: Any, name: str = "data") -> None:
         check_table(x, name)

@@ -7,14 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PyTree
 
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_shape
 from jaxem.families.kernels.parts import ProductKernel
-from jaxem.families.point_mass import PointMass
 from jaxem.latent import Independent
 
 Columns = tuple[tuple[str, tuple[int, ...]], ...]
@@ -83,16 +82,9 @@ class Product(AbstractParts):
     def parts(self):
         return self.families
 
-    def with_parts(self, parts):
-        return Product(parts, self.columns)
-
     @property
     def shared(self) -> tuple[str, ...]:
         return tuple(f"{name}.{field}" for name, family in self.families.items() for field in family.shared)
-
-    @property
-    def coupled(self) -> bool:
-        return any(family.coupled for family in self.families.values())
 
     @property
     def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -102,6 +94,10 @@ class Product(AbstractParts):
     def latent(self) -> Independent | None:
         hidden = tuple(family.latent for family in self.families.values())
         return None if all(latent is None for latent in hidden) else Independent(hidden)
+
+    @property
+    def num_members(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return next((family.num_members for family in self.families.values() if family.num_members), None)
 
     @property
     def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -115,15 +111,6 @@ class Product(AbstractParts):
         bound = self._each(lambda family, a: family.bind(a, weights, reduce), self.split(x))
         return ProductKernel(self, tuple(bound.values()))
 
-    def maximize_expanded(self, stats, params, frozen=()):
-        if not self.expands:
-            return super().maximize_expanded(stats, params, frozen)
-        return self.kernel().maximize_expanded(stats, params, frozen)
-
-    @property
-    def expands(self) -> bool:
-        return any(family.expands for family in self.families.values())
-
     # Data
 
     def read(self, x):
@@ -131,32 +118,11 @@ class Product(AbstractParts):
             return x
         return self._each(lambda family, a: family.read(a), x)
 
-    def check_members(self, count):
-        self._each(lambda family: None if isinstance(family, PointMass) else family.check_members(count))
-
     def pool(self, params, pooled, counts):
         return self._each(lambda family, p, other: family.pool(p, other, counts), params, pooled)
 
-    def impute(self, params: dict[str, PyTree], x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
-        """As of any family; blocks that take no missing entries stay as they are."""
-        if not self.imputes:
-            return super().impute(params, x, key)
-        x = self.split(x)
-        keys = self.keys(key) if key is not None else dict.fromkeys(self.families)
-        filled = {n: f.impute(params[n], x[n], keys[n]) for n, f in self.families.items() if f.imputes}
-        k = jax.tree.leaves(filled)[0].shape[0]
-
-        def as_they_are(rows):
-            return jax.tree.map(lambda a: jnp.broadcast_to(a[None], (k, *a.shape)), rows)
-
-        return self._joined({name: filled[name] if name in filled else as_they_are(x[name]) for name in self.families})
-
-    @property
-    def imputes(self) -> bool:
-        return any(family.imputes for family in self.families.values())
-
     def sample(self, key, params, labels):
-        return self._joined(self._each(lambda family, k, p: family.sample(k, p, labels), self.keys(key), params))
+        return self.joined(self._each(lambda family, k, p: family.sample(k, p, labels), self.keys(key), params))
 
     # The door of data
 
@@ -205,8 +171,8 @@ class Product(AbstractParts):
             return x
         return {name: _take(x, which) for name, which in self.columns}
 
-    def _joined(self, blocks: dict[str, PyTree]) -> PyTree:
-        """The opposite of `_split`, for tables `[..., d]`."""
+    def joined(self, blocks: dict[str, PyTree]) -> PyTree:
+        """The opposite of `split`, for tables `[..., d]`."""
         if self.columns is None:
             return blocks
         return jnp.concatenate(list(blocks.values()), -1)[..., np.argsort(self._order)]

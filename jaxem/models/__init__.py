@@ -9,6 +9,7 @@ from jaxem.models.factor_analysis import MixtureOfFactorAnalyzers as MixtureOfFa
 from jaxem.models.function import FunctionModel as FunctionModel
 from jaxem.models.hmm import HMM as HMM
 from jaxem.models.hmm import HMMParams as HMMParams
+from jaxem.models.joined import Joined as Joined
 from jaxem.models.lda import LDA as LDA
 from jaxem.models.lda import LDAParams as LDAParams
 from jaxem.models.mixture import GaussianMixture as GaussianMixture

@@ -7,16 +7,16 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxem._conjugate import AbstractConjugate
-from jaxem._door import for_question, for_start
-from jaxem._errors import DataError
+from jaxem._door import for_question, for_start, question
+from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractLinearModel, has_entries, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.families.kernels.kept import kept
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.linalg import trailing
+from jaxem.models._joined_conjugate import JoinedConjugate
 from jaxem.structures._structure import AbstractStructure, Prepared, nested
 from jaxem.structures.labelled import Labelled
 from jaxem.structures.weights import Weights
@@ -139,7 +139,7 @@ class AbstractJoined(AbstractLinearModel):
 
     def blocks(self, free):
         own, members = self.structure.split(free)
-        (first, undo_own), (rest, undo) = self.structure.blocks(own), self.distribution.blocks(members)
+        (first, undo_own), (rest, undo) = self.structure.blocks(own), self.kernel.blocks(members)
         return [*first, *rest], lambda a: self.structure.join(undo_own(a[: len(first)]), undo(a[len(first) :]))
 
     def bind(self, data, weights, reduce=unreduced):
@@ -194,6 +194,22 @@ class AbstractJoined(AbstractLinearModel):
         own = self.structure.start(jax.random.fold_in(key, 2), drawn.weights, data)
         return self.structure.join(own, drawn.components)
 
+    # What users ask of a fitted model
+
+    @question
+    def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n k"]:
+        """Responsibilities: the posterior probability of each member, `[n, k]`."""
+        return self._shares(params, data).T
+
+    @question
+    def predict(self, params: PyTree, data: PyTree) -> Int[Array, " n"]:
+        """The most probable member of each row, `[n]`."""
+        return jnp.argmax(self._shares(params, data), 0)
+
+    def _shares(self, params: PyTree, data: PyTree) -> Float[Array, "k n"]:
+        moments = self.expectation(params, data)[0]
+        return self.structure.choice.local(moments if self.distribution.latent is None else moments.outer)
+
     # Names
 
     def _frozen_members(self) -> tuple[str, ...] | None:
@@ -247,8 +263,16 @@ class AbstractJoined(AbstractLinearModel):
         self.distribution.check_rows(self.rows(data))
 
     def check(self, data, weights):
-        self.distribution.check_members(self.structure.num_members)
+        self.check_members()
         self.distribution.check(self.rows(data))
+
+    def check_members(self) -> None:
+        """Raise an error unless the family can have so many members."""
+        found, needs, name = self.structure.num_members, self.distribution.num_members, type(self.distribution).__name__
+        if needs == 0:
+            raise MissingCapabilityError(f"{name} has no parameters to estimate; use it as a member of a OneOf")
+        if needs is not None and needs != found:
+            raise DataError(f"{name} has {needs} members, and the model asks for {found}: it takes one member of each")
 
     def unusable(self, data):
         return self.distribution.unusable(self.rows(data))
@@ -267,8 +291,8 @@ class AbstractJoined(AbstractLinearModel):
         - `data`: what the model is fitted to, or other rows.
         - `key`, `num_draws`: for so many draws from the distribution of the missing entries given the others.
         """
-        if not self.distribution.imputes:
-            return self.distribution.impute(params, data)  # says what would
+        if not self.kernel.imputes:
+            return self.kernel.impute(params, data)  # says what would
         data, _, params, _ = for_question(self, params, data)
         if key is None:
             return self._imputed(params, data, None)
@@ -282,7 +306,7 @@ class AbstractJoined(AbstractLinearModel):
         potentials = model.potentials(model.natural(params), data)
         moments = latent.expectation(potentials)[0] if key is None else latent.sample(keys[0], potentials)
         share = self.structure.choice.local(moments if self.distribution.latent is None else moments.outer)
-        return fill(rows, share.reshape(share.shape[:2]), self.distribution.impute(members, rows, keys[1]))
+        return fill(rows, share.reshape(share.shape[:2]), self.distribution.kernel().impute(members, rows, keys[1]))
 
 
 @final
@@ -301,53 +325,6 @@ class Bound(AbstractJoined):
     @property
     def kernel(self) -> Any:
         return self.members
-
-
-@final
-class JoinedConjugate(AbstractConjugate):
-    """Posteriors of the structure's own parameters and of the members."""
-
-    structure: AbstractStructure
-    own: AbstractConjugate
-    members: AbstractConjugate
-
-    def posterior(self, stats):
-        own, members = self.structure.split_natural(stats)
-        return self.structure.join_posterior(self.own.posterior(own), self.members.posterior(members))
-
-    def expected_natural(self, posterior):
-        own, members = self.structure.split_natural(posterior)
-        expected = self.own.expected_natural(own), self.members.expected_natural(members)
-        return self.structure.join_natural(*expected)
-
-    def mean(self, posterior):
-        own, members = self.structure.split_natural(posterior)
-        return self.structure.join(self.own.mean(own), self.members.mean(members))
-
-    def draw(self, key, posterior):
-        own, members = self.structure.split_natural(posterior)
-        keys = jax.random.split(key)
-        return self.structure.join(self.own.draw(keys[0], own), self.members.draw(keys[1], members))
-
-    def kl(self, posterior):
-        own, members = self.structure.split_natural(posterior)
-        return self.own.kl(own) + self.members.kl(members)
-
-    def unconstrain(self, posterior):
-        own, members = self.structure.split_natural(posterior)
-        return self.structure.join_posterior(self.own.unconstrain(own), self.members.unconstrain(members))
-
-    def constrain(self, free):
-        own, members = self.structure.split_natural(free)
-        return self.structure.join_posterior(self.own.constrain(own), self.members.constrain(members))
-
-    def encode(self, posterior):
-        own, members = self.structure.split_natural(posterior)
-        return self.structure.join_posterior(self.own.encode(own), self.members.encode(members))
-
-    def decode(self, posterior):
-        own, members = self.structure.split_natural(posterior)
-        return self.structure.join_posterior(self.own.decode(own), self.members.decode(members))
 
 
 def require_family(family: Any) -> None:

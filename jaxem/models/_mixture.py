@@ -3,11 +3,8 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
 
-from jaxem._door import question
 from jaxem._errors import DataError
 from jaxem.families import AbstractFamily
 from jaxem.kernels.chunks import num_rows
@@ -24,20 +21,6 @@ class AbstractMixture(AbstractJoined):
     @property
     def kernel(self) -> Any:
         return self.family.kernel()
-
-    @question
-    def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n k"]:
-        """Responsibilities: the posterior probability of each component, `[n, k]`."""
-        return self._responsibilities(params, data).T
-
-    @question
-    def predict(self, params: PyTree, data: PyTree) -> Int[Array, " n"]:
-        """The most probable component of each row, `[n]`."""
-        return jnp.argmax(self._responsibilities(params, data), 0)
-
-    def _responsibilities(self, params, data):
-        moments = self.expectation(params, data)[0]
-        return moments if self.family.latent is None else moments.outer
 
     def check_components(self) -> None:
         """Raise `ValueError` for what is no family, or a number of components that is no positive integer."""
@@ -59,7 +42,7 @@ class AbstractMixture(AbstractJoined):
             data.check(num_rows(data.rows), self.num_components)
 
     def check(self, data, weights):
-        self.distribution.check_members(self.num_components)
+        self.check_members()
         self.check_enough(num_rows(data), weights)
         super().check(data, weights)
         if isinstance(data, Labelled):

@@ -211,7 +211,7 @@ class HMM(AbstractJoined):
 
         rows = jax.tree.map(gap, sequences.values)
         share = jnp.swapaxes(share, 0, 1).reshape(self.num_states, -1)
-        filled = fill(rows, share, self.emission.impute(params.emission, rows, keys[1]))
+        filled = fill(rows, share, self.kernel.impute(params.emission, rows, keys[1]))
 
         def back(leaf, own):
             own = jnp.swapaxes(own.reshape(steps, n, *own.shape[1:]), 0, 1)
@@ -236,7 +236,7 @@ class HMM(AbstractJoined):
     def check(self, data: Any, weights: Any) -> None:
         if hasattr(data, "labels"):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
-        self.emission.check_members(self.num_states)
+        self.check_members()
         sequences = as_sequences(data)
         sequences.check()
         seen = np.asarray(sequences.seen())

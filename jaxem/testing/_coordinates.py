@@ -39,7 +39,7 @@ def coordinates_law(problem: Problem, report: Report) -> None:
         report.agree(f"constrain(unconstrain(params)) {name} differs from params", again, params, problem.tol, see=see)
         report.alike(f"constrain(free) {name}", away, params, see)
         report.agree(f"constrain, unconstrain, constrain {name} differs from one", back, away, problem.tol, see=see)
-        arrays, undo = kernel.family.blocks(free)
+        arrays, undo = kernel.blocks(free)
         report.require(all(a.ndim == 2 for a in arrays), f"blocks {name} are not matrices", see="`blocks`")
         report.agree(f"undoing blocks {name} changes the coordinates", undo(arrays), free, problem.tol, see="`blocks`")
     _separate(problem, report)
@@ -51,7 +51,7 @@ def _separate(problem: Problem, report: Report) -> None:
         return
     kernel, params = list(problem.kernels().values())[-1]
     free = kernel.family.unconstrain(params)
-    arrays, undo = kernel.family.blocks(free)
+    arrays, undo = kernel.blocks(free)
     flat, unravel = ravel_pytree(arrays)
     if flat.size == 0:
         return

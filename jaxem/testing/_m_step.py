@@ -51,12 +51,13 @@ def empty(problem: Problem, report: Report) -> None:
     prior = with_prior(problem.family)
     for name, (kernel, params) in problem.kernels().items():
         shared, k = kernel.family.shared, problem.share.shape[0]
+        coupled = all(len(block) < k for block in kernel.blocks(kernel.family.unconstrain(params))[0])
 
         def run(params, share, kernel=kernel):
             stats = collect(kernel, params, problem.rows, share)
             counts = jnp.sum(share, 1)
             out = {"maximize": kept(kernel, kernel.maximize(stats, params), params, (), counts)}
-            if kernel.family.expands and not prior:
+            if kernel.expands and not prior:
                 found = kernel.maximize_expanded(stats, params)
                 out["maximize_expanded"] = kept(kernel, found, params, (), counts)
             return out
@@ -72,7 +73,7 @@ def empty(problem: Problem, report: Report) -> None:
                     continue
                 for path, new in jax.tree_util.tree_leaves_with_path(found):
                     common = named(path, shared)
-                    if member >= 0 and (common or (kernel.family.coupled and not shared) or k == 1):
+                    if member >= 0 and (common or (coupled and not shared) or k == 1):
                         continue
                     old = _leaf(params, path)
                     new, old = (
@@ -89,7 +90,7 @@ def empty(problem: Problem, report: Report) -> None:
 
 def expanded(problem: Problem, report: Report) -> None:
     """`maximize_expanded` does not lower the likelihood."""
-    if not problem.family.expands or not has_m_step(problem, report) or with_prior(problem.family):
+    if not problem.family.kernel().expands or not has_m_step(problem, report) or with_prior(problem.family):
         return
     for name, (kernel, params) in problem.kernels().items():
 
@@ -142,7 +143,7 @@ def _measured(problem: Problem, kernel: Any, params: PyTree, held: tuple[str, ..
             "slope": jax.grad(lambda u: q(at(u)))(there),
             "around": jax.vmap(around)(seeds),
         }
-        if kernel.family.expands and not with_prior(kernel.family):
+        if kernel.expands and not with_prior(kernel.family):
             found = kernel.maximize_expanded(stats, params, held)
             out["expanded"] = kept(kernel, found, params, held, counts)
         return out

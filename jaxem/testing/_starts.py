@@ -82,11 +82,11 @@ def answers(problem: Problem, report: Report) -> None:
 def imputation(problem: Problem, report: Report) -> None:
     """`impute` leaves entries that are there, and nothing missing."""
     family = problem.family
-    if not family.imputes:
+    if not family.kernel().imputes:
         return
     for key in (None, problem.key):
         try:
-            filled = family.impute(problem.params, problem.rows, key)
+            filled = family.kernel().impute(problem.params, problem.rows, key)
         except TypeError:  # no means, as of categories
             continue
         for new, old in zip(jax.tree.leaves(filled), jax.tree.leaves(problem.rows), strict=True):

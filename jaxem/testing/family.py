@@ -133,8 +133,7 @@ def _about_first(family: AbstractFamily, rows: PyTree, key: PRNGKeyArray) -> PyT
     """Parameters of two members about the first rows."""
     n = jax.tree.leaves(rows)[0].shape[0]
     weights = jnp.ones(n, jax.tree.leaves(cast(rows, jnp.result_type(float)))[0].dtype)
-    family = family.for_starts(key)
-    params = family.from_points(take(rows, np.array([0, n // 2])), rows, weights)
+    params = family.kernel().for_starts(key).from_points(take(rows, np.array([0, n // 2])), rows, weights)
     return Problem(family, params, rows, weights[None], key, None).near(family, params, 71)
 
 

@@ -106,7 +106,7 @@ def test_common_coefficients_stay_common_in_any_coordinates():
     again = bound.decode(family.constrain(family.unconstrain(inner)))
     np.testing.assert_allclose(again.coefficients, params.coefficients, rtol=1e-9)
     free = family.unconstrain(inner)
-    blocks, undo = family.blocks(free)
+    blocks, undo = bound.blocks(free)
     engine.assert_same(undo(blocks), free)
     moved = bound.decode(family.constrain(jax.tree.map(lambda a: a + 0.3, free))).coefficients
     assert float(jnp.ptp(moved[:, 1])) < 1e-12 < float(jnp.ptp(moved[:, 0]))

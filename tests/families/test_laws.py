@@ -284,7 +284,7 @@ def test_an_empty_member_keeps_its_parameters(name, double):
     found = jax.tree_util.tree_leaves_with_path(run(params, r))
     for (path, new), old in zip(found, jax.tree.leaves(params), strict=True):
         assert np.isfinite(new).all()
-        if not case.family.coupled or "covariance" not in path_of(path):
+        if not case.family.shared or "covariance" not in path_of(path):
             assert_allclose(new[1], old[1], rtol=1e-9)
             assert not np.allclose(new[0], old[0], rtol=1e-3)
 

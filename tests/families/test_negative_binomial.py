@@ -147,7 +147,7 @@ def test_what_is_given_or_shared_is_counted_once():
         model = jaxem.Mixture(family, 2)
         assert model.num_parameters(params) == count
         free = family.unconstrain(params.components)
-        blocks, undo = family.blocks(free)
+        blocks, undo = family.kernel().blocks(free)
         engine.assert_same(undo(blocks), free)
 
 

@@ -195,10 +195,10 @@ def test_a_product_in_a_product_can_do_what_its_blocks_can(double):
     plain = Product({"visits": jaxem.Poisson()})
     rows = {"tail": x[:, 2:3], "rest": {"kind": x[:, 4:], "visits": x[:, 1:2]}}
     family = Product({"tail": StudentT(degrees_of_freedom=3.0), "rest": inner})
-    assert family.imputes
-    assert family.expands
-    assert not inner.expands
-    assert not plain.imputes
+    assert family.kernel().imputes
+    assert family.kernel().expands
+    assert not inner.kernel().expands
+    assert not plain.kernel().imputes
     fit = jaxem.fit(jaxem.Single(family), rows, key=jax.random.key(0), algorithm=jaxem.px_em(), tol=1e-10)
     flat = Product({"tail": family.families["tail"], **inner.families})
     other = {"tail": x[:, 2:3], "kind": x[:, 4:], "visits": x[:, 1:2]}
@@ -302,6 +302,6 @@ def test_a_gap_where_none_may_be_names_its_block():
     with pytest.raises(ValueError, match=r"block 'visits' \(data\[:, \[1\]\]\): row 7, column 0 has value nan"):
         FAMILY.check(x)
     with pytest.raises(jaxem.MissingCapabilityError, match="Product takes no missing entries"):
-        Product({"a": jaxem.Poisson()}).impute({}, {"a": x})
+        Product({"a": jaxem.Poisson()}).kernel().impute({}, {"a": x})
     with pytest.raises(ValueError, match=r"row 7, column 0 has value nan"):
         Product({"a": jaxem.PointMass(0.0)}).check({"a": x[:, 1:2]})

@@ -58,11 +58,6 @@ class Waits(AbstractKernelFamily):
     def redundant(self, params, frozen=()):
         return 1 if self.fault == "redundant" else 0
 
-    def blocks(self, free):
-        if self.fault != "blocks":
-            return super().blocks(free)
-        return [free.rate.T], lambda arrays: WaitsParams(arrays[0].reshape(free.rate.shape))
-
     def sample(self, key, params, labels):
         if self.fault == "labels":
             labels = jnp.zeros_like(labels)
@@ -202,6 +197,11 @@ class WaitsKernel(AbstractKernel):
 
     def degenerate(self, params):
         return params.rate[0] > 1e6 if self.family.fault == "degenerate" else jnp.any(params.rate > 1e6)
+
+    def blocks(self, free):
+        if self.family.fault != "blocks":
+            return super().blocks(free)
+        return [free.rate.T], lambda arrays: WaitsParams(arrays[0].reshape(free.rate.shape))
 
     # Data
 

@@ -1,1 +1,3 @@
 """What the engine runs for a family: coordinates, anchors, packing and rounding errors, in a file for each kernel."""
+
+from jaxem.families.kernels._kernel import AbstractKernel as AbstractKernel

@@ -1,13 +1,17 @@
 """What every kernel answers, and the one that works in the coordinates of the data."""
 
-import dataclasses
 from typing import Any, NamedTuple, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
+from jaxem._errors import MissingCapabilityError
+from jaxem.families.priors._prior import AbstractPrior
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import AbstractLatent
 
@@ -60,8 +64,11 @@ class AbstractKernel(eqx.Module):
         return matmul(rows, self.statistics(x))
 
     def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
-        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1."""
-        return self.family.add_constant(natural, constant)
+        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1.
+
+        Asked only where nothing is hidden.
+        """
+        return None
 
     def log_base(self, x: PyTree) -> Float[Array, " n"]:
         """The part of the log density that does not depend on the parameters."""
@@ -73,9 +80,17 @@ class AbstractKernel(eqx.Module):
         """The M-step, in the coordinates of the kernel; see `AbstractFamily.maximize`."""
         return self.family.maximize(stats, params, frozen)
 
+    @property
+    def expands(self) -> bool:
+        """Whether `maximize_expanded` is there."""
+        return type(self).maximize_expanded is not AbstractKernel.maximize_expanded
+
     def maximize_expanded(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
-        """As `maximize`, in a larger model; see `AbstractFamily.maximize_expanded`."""
-        return self.family.maximize_expanded(stats, params, frozen)
+        """As `maximize`, in a larger model that leaves the rows as they are, led back to parameters of this one."""
+        raise MissingCapabilityError(
+            f"{type(self.family).__name__} does not say how to expand its parameters (`maximize_expanded` of its "
+            "kernel); use jaxem.em()"
+        )
 
     def log_prior(self, params: PyTree) -> Array:
         """Log prior density of the parameters, as a density of those in the coordinates of the data."""
@@ -117,15 +132,25 @@ class AbstractKernel(eqx.Module):
         """Whether the likelihood at `params` is spurious: a collapsed member, or one that runs off to infinity."""
         return jnp.zeros((), bool)
 
+    def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
+        """Coordinates as `[blocks, size]` arrays, a block for each member; see `AbstractModel.blocks`."""
+        return one_block(free) if self.family.shared else member_blocks(free)
+
     def floats_per_row(self, params: PyTree) -> tuple[int, int]:
         """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
-        return self.family.floats_per_row(params)
+        if self.product_form:
+            k, p = jax.eval_shape(lambda params: self.coefficients(self.natural(params)), params).shape
+            return p, 2 * k
+        return 0, 6 * sum(leaf.size for leaf in jax.tree.leaves(params))
 
     # Starts, and rows with gaps
 
     def for_starts(self, key: PRNGKeyArray) -> "AbstractKernel":
-        """The kernel of the family's `for_starts(key)`."""
-        return dataclasses.replace(self, family=self.family.for_starts(key))
+        """With a prior under which every posterior has a mode, and the `key` where starts are random."""
+        prior = getattr(self.family, "prior", None)
+        if not isinstance(prior, AbstractPrior):
+            return self
+        return eqx.tree_at(lambda kernel: kernel.family.prior, self, prior.with_mode())
 
     def from_points(self, points: PyTree, x: PyTree, weights: Float[Array, " n"]) -> PyTree:
         """Parameters centred on `points`, as spread out as the whole data."""
@@ -136,16 +161,27 @@ class AbstractKernel(eqx.Module):
         return self.family.embed(x, weights)
 
     def refine(self, params: PyTree, x: PyTree, weights: Float[Array, "k n"]) -> PyTree:
-        """Starting parameters moved towards the maximum; see `AbstractFamily.refine`."""
-        return self.family.refine(params, x, weights)
+        """Starting parameters moved towards the maximum where each row has these weights in each member.
+
+        Where there is no closed-form M-step; see `jaxem.init`.
+        """
+        return params
 
     def pool(self, params: PyTree, pooled: PyTree, counts: Array) -> PyTree:
         """Starting parameters, pooled for members with too few rows; see `AbstractFamily.pool`."""
         return self.family.pool(params, pooled, counts)
 
+    @property
+    def imputes(self) -> bool:
+        """Whether `impute` is there."""
+        return type(self).impute is not AbstractKernel.impute
+
     def impute(self, params: PyTree, x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
-        """Rows completed under each member, in the coordinates of the data; see `AbstractFamily.impute`."""
-        return self.family.impute(params, x, key)
+        """Rows with their missing entries filled in under each member, `[k, n, ...]`: by means, or drawn by a `key`."""
+        raise MissingCapabilityError(
+            f"{type(self.family).__name__} takes no missing entries, which is for jaxem.Incomplete(family), "
+            "jaxem.IncompleteColumns(family), jaxem.Factor(...), or a jaxem.Product with a block of these"
+        )
 
 
 @final
@@ -161,3 +197,22 @@ class PlainKernel(AbstractKernel):
 
     def potentials(self, natural, x):
         return super().potentials(natural, x) if self.product_form else self.family.potentials(natural, x)
+
+
+def one_block(free: PyTree) -> tuple[list[Array], Any]:
+    """All coordinates as one block, and the function that undoes it."""
+    flat, unravel = ravel_pytree(free)
+    return [flat[None]], lambda arrays: unravel(arrays[0][0])
+
+
+def member_blocks(free: PyTree) -> tuple[list[Array], Any]:
+    """Coordinates with a leading axis of members as a block for each, and the function that undoes it."""
+    leaves, structure = jax.tree.flatten(free)
+    shapes = [leaf.shape for leaf in leaves]
+    ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])[:-1]
+
+    def undo(arrays):
+        parts = jnp.split(arrays[0], ends, axis=1) if leaves else []
+        return jax.tree.unflatten(structure, [part.reshape(s) for part, s in zip(parts, shapes, strict=True)])
+
+    return [jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)] if leaves else [], undo

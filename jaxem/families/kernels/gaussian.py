@@ -13,7 +13,7 @@ from jaxem._conjugate import AbstractConjugate
 from jaxem._model import inner
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import AbstractCovariance, AbstractVariances
-from jaxem.families.kernels._kernel import AbstractKernel
+from jaxem.families.kernels._kernel import AbstractKernel, member_blocks, one_block
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import far, linalg
 from jaxem.kernels.rows import without_weight
@@ -64,6 +64,11 @@ class GaussianKernel(AbstractKernel):
     @property
     def product_form(self) -> bool:
         return self.anchor is None and not self.structure.shared
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a member's covariance cannot be estimated without the others."""
+        return self.structure.shared or self.structure.coupled
 
     def framed(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Rows in the coordinates of the kernel."""
@@ -268,6 +273,9 @@ class GaussianKernel(AbstractKernel):
 
     def degenerate(self, params):
         return jnp.any(self.structure.at_floor(params.covariance, self.family.floor))
+
+    def blocks(self, free):
+        return one_block(free) if self.coupled else member_blocks(free)
 
     def floats_per_row(self, params):
         k, d = params.mean.shape

@@ -19,6 +19,13 @@ class GLMParams(NamedTuple):
     coefficients: Float[Array, "k p"]
 
 
+class CommonFree(NamedTuple):
+    """Coefficients of which each member has its own `[k, p - q]`, and those that all have in common `[1, q]`."""
+
+    own: Float[Array, "k r"]
+    common: Float[Array, "1 q"]
+
+
 @final
 class GLMKernel(AbstractKernel):
     """Responses that depend on a linear predictor, of covariates in the coordinates of `frame`."""
@@ -69,6 +76,18 @@ class GLMKernel(AbstractKernel):
             return jnp.zeros((), bool)
         predictor = matmul(params.coefficients, frame.sample.T)
         return frame.undetermined(self.family.mean_and_slope(predictor, frame.amount[None])[1])
+
+    def blocks(self, free):
+        if not self.family.common:
+            return super().blocks(free)
+        own, common = free.coefficients
+        shape = own.shape
+
+        def undo(arrays):
+            flat = arrays[0]
+            return GLMParams(CommonFree(flat[:, : own.size].reshape(shape), flat[:, own.size :]))  # pyright: ignore[reportArgumentType]
+
+        return [jnp.concatenate([own.reshape(1, -1), common], 1)], undo
 
     # Starts
 

@@ -7,9 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
+from jaxem._errors import MissingCapabilityError
 from jaxem.families.kernels._kernel import AbstractKernel
 
 
@@ -51,9 +52,6 @@ class ColumnsKernel(AbstractKernel):
         each = self._each(lambda column, eta, x: column.potentials(eta, x[:, None]), natural, _filled(x).T)
         return jnp.sum(_where_seen(x, each), 0)
 
-    def add_constant(self, natural, constant):
-        return None
-
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         base = self._each(lambda column, x: column.log_base(x[:, None]), _filled(x).T)
         return jnp.sum(jnp.where(jnp.isnan(x).T, 0, base), 0)
@@ -93,6 +91,10 @@ class ColumnsKernel(AbstractKernel):
 
     # Starts
 
+    def for_starts(self, key):
+        inner = self.family.family.kernel().for_starts(key)
+        return eqx.tree_at(lambda kernel: kernel.family.family, self, inner.family)
+
     def from_points(self, points, x, weights):
         # An entry that a point lacks is taken from the first row that has it.
         seen = ~jnp.isnan(x) & (weights > 0)[:, None]
@@ -116,6 +118,21 @@ class ColumnsKernel(AbstractKernel):
 
     def pool(self, params, pooled, counts):
         return self.family.family.pool(params, pooled, counts)
+
+    def impute(self, params: PyTree, x: Float[Array, "n d"], key: PRNGKeyArray | None = None) -> Float[Array, "k n d"]:
+        """Rows completed under each member: by its means, or by a draw if there is a `key`; `[k, n, d]`."""
+        if key is not None:
+            k, n = jax.tree.leaves(params)[0].shape[0], x.shape[0]
+            drawn = self.family.family.sample(key, params, jnp.repeat(jnp.arange(k), n)).reshape(k, n, -1)
+        elif hasattr(self.family.family, "num_categories"):
+            raise MissingCapabilityError("categories have no mean to impute: pass a key, for draws")
+        else:
+            mean = jax.tree.leaves(params)[0]
+            drawn = jnp.broadcast_to(mean[:, None], (mean.shape[0], *x.shape))
+        return jnp.where(jnp.isnan(x)[None], drawn, x[None])
+
+    def blocks(self, free):
+        return self.family.family.kernel().blocks(free)
 
 
 @final

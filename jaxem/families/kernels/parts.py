@@ -8,7 +8,7 @@ from typing import Any, Self, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
 from jaxem.families.kernels._kernel import AbstractKernel, Coefficients
@@ -47,7 +47,7 @@ class AbstractPartsKernel(AbstractKernel):
     def for_starts(self, key):
         keys = self.family.keys(key)
         kernels = tuple(part.for_starts(keys[name]) for name, part in self.parts.items())
-        return dataclasses.replace(self, family=self.family.for_starts(key), kernels=kernels)
+        return dataclasses.replace(self, kernels=kernels)
 
     def encode(self, params):
         return self.each(lambda part, p: part.encode(p), params)
@@ -67,6 +67,19 @@ class AbstractPartsKernel(AbstractKernel):
     def rounding_error(self, params, natural=None):
         natural = dict.fromkeys(self.parts) if natural is None else natural
         return fold(jnp.maximum, self.scalars(lambda part, p, eta: part.rounding_error(p, eta), params, natural))
+
+    def blocks(self, free):
+        parts = self.each(lambda part, u: part.blocks(u), free)
+        counts = [len(blocks) for blocks, _ in parts.values()]
+
+        def undo(arrays):
+            rest, found = list(arrays), {}
+            for name, count in zip(parts, counts, strict=True):
+                found[name] = parts[name][1](rest[:count])
+                rest = rest[count:]
+            return found
+
+        return [array for blocks, _ in parts.values() for array in blocks], undo
 
     def degenerate(self, params):
         return fold(jnp.logical_or, self.each(lambda part, p: part.degenerate(p), params).values())
@@ -143,14 +156,18 @@ class ProductKernel(AbstractPartsKernel):
     ) -> dict[str, PyTree]:
         return {name: self.maximize_part(name, stats[name], params, frozen) for name in self.parts}
 
+    @property
+    def expands(self) -> bool:
+        return any(part.expands for part in self.kernels)
+
     def maximize_expanded(
         self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
     ) -> dict[str, PyTree]:
         """The blocks that say how to expand their parameters do; the others are maximised as they are."""
-        if not self.family.expands:
+        if not self.expands:
             return super().maximize_expanded(stats, params, frozen)
         return {
-            name: self.maximize_part(name, stats[name], params, frozen, part.family.expands)
+            name: self.maximize_part(name, stats[name], params, frozen, part.expands)
             for name, part in self.parts.items()
         }
 
@@ -177,6 +194,26 @@ class ProductKernel(AbstractPartsKernel):
 
     def refine(self, params, x, weights):
         return self.each(lambda part, p, a: part.refine(p, a, weights), params, self.family.split(x))
+
+    @property
+    def imputes(self) -> bool:
+        return any(part.imputes for part in self.kernels)
+
+    def impute(self, params: dict[str, PyTree], x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
+        """As of any family; blocks that take no missing entries stay as they are."""
+        if not self.imputes:
+            return super().impute(params, x, key)
+        x = self.family.split(x)
+        keys = self.family.keys(key) if key is not None else dict.fromkeys(self.parts)
+        filled = {n: f.impute(params[n], x[n], keys[n]) for n, f in self.parts.items() if f.imputes}
+        k = jax.tree.leaves(filled)[0].shape[0]
+
+        def as_they_are(rows):
+            return jax.tree.map(lambda a: jnp.broadcast_to(a[None], (k, *a.shape)), rows)
+
+        return self.family.joined(
+            {name: filled[name] if name in filled else as_they_are(x[name]) for name in self.parts}
+        )
 
 
 @final

@@ -1,7 +1,7 @@
 """The kernel of linear regression: residuals about each member's coefficients, in orthonormal covariates."""
 
 import math
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -43,6 +43,8 @@ class RegressionKernel(AbstractKernel):
     design: Design | None = None
     heavy: bool = eqx.field(static=True, default=False)
     anchor: RegressionParams | None = None
+
+    coupled: ClassVar[bool] = False  # each member is estimated by itself
 
     # The map
 

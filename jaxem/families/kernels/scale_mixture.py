@@ -55,7 +55,7 @@ class ScaleMixtureKernel(AbstractScaledKernel):
         if any(name in frozen for name in self.base.family.parameters[1:]):
             return self.maximize(stats, params, frozen)
         counts, totals = stats.constant, stats.normal.log_det
-        if self.base.family.coupled:
+        if self.base.coupled:
             # One scale for all members, the best at the degrees of freedom so far.
             shape = self.family.shape(params)
             over, under = jnp.sum(shape * totals), jnp.sum(shape * counts)

@@ -29,7 +29,8 @@ class AbstractScaledKernel(AbstractKernel):
         return None
 
     def for_starts(self, key):
-        return dataclasses.replace(self, family=self.family.for_starts(key), base=self.base.for_starts(key))
+        kernel: Any = super().for_starts(key)
+        return dataclasses.replace(kernel, base=self.base.for_starts(key))
 
     def encode(self, params):
         own = self.base.encode(self.family.of_base(params))
@@ -38,6 +39,14 @@ class AbstractScaledKernel(AbstractKernel):
     def decode(self, params):
         own = self.base.decode(self.family.of_base(params))
         return self.family.joined(own, getattr(params, self.family.spread))
+
+    def blocks(self, free):
+        (blocks, undo), value = self.base.blocks(self.family.of_base(free)), getattr(free, self.family.spread)
+        if self.family.given is not None:
+            return blocks, lambda arrays: self.family.joined(undo(arrays), value)
+        shape = value.shape
+        own = value.reshape(1 if self.family.pooled else shape[0], -1)
+        return [*blocks, own], lambda arrays: self.family.joined(undo(arrays[:-1]), arrays[-1].reshape(shape))
 
     def degenerate(self, params):
         return self.base.degenerate(self.family.of_base(params))

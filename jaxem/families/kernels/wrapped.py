@@ -30,7 +30,7 @@ class AbstractWrappedKernel(AbstractKernel):
         return self.base.conjugate()
 
     def for_starts(self, key):
-        return dataclasses.replace(self, family=self.family.for_starts(key), base=self.base.for_starts(key))
+        return self.on(self.base.for_starts(key))
 
     def encode(self, params):
         return self.base.encode(params)
@@ -56,3 +56,6 @@ class AbstractWrappedKernel(AbstractKernel):
 
     def pool(self, params, pooled, counts):
         return self.base.pool(params, pooled, counts)
+
+    def blocks(self, free):
+        return self.base.blocks(free)
