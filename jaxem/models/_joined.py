@@ -272,7 +272,11 @@ class AbstractJoined(AbstractLinearModel):
         if needs == 0:
             raise MissingCapabilityError(f"{name} has no parameters to estimate; use it as a member of a OneOf")
         if needs is not None and needs != found:
-            raise DataError(f"{name} has {needs} members, and the model asks for {found}: it takes one member of each")
+            each = ", ".join(getattr(self.distribution, "names", ()))
+            raise DataError(
+                f"{name} has {needs} members ({each}), and the model asks for {found}: it takes one member of each "
+                "family, in the order of their names"
+            )
 
     def unusable(self, data):
         return self.distribution.unusable(self.rows(data))
