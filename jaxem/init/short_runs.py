@@ -31,7 +31,7 @@ class ShortRuns(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        from jaxem._variants import em
+        from jaxem.algorithms import em
         from jaxem.engine.loop import run
         from jaxem.engine.problem import Problem
         from jaxem.engine.state import begin

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jaxem import _bijections as bijections
 from jaxem._door import for_start
 from jaxem._errors import MissingCapabilityError
-from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
+from jaxem.families import AbstractFamily, Gaussian, Incomplete
+from jaxem.families.priors import Dirichlet, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels import exclusion
 from jaxem.kernels.chunks import num_rows
@@ -232,6 +233,9 @@ def GaussianMixture(
     missing: bool = False,
 ) -> Mixture:
     """A mixture of Gaussians: `Mixture(Gaussian(covariance, prior, covariance_floor), num_components)`.
+
+    It is a function that makes a `Mixture`. What tells such a model is
+    `isinstance(model, jaxem.Mixture) and isinstance(model.family, jaxem.Gaussian)`.
 
     **Arguments:** see `Mixture` and `Gaussian`. With `missing`, NaN in the data is a missing entry (the family is
     `Incomplete(Gaussian(...))`), and `impute` fills it in.

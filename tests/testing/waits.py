@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem.families import AbstractFamily, Gamma
+from jaxem.families import AbstractFamily
 from jaxem.families._table import check_table, require
 from jaxem.kernels.linalg import matmul
+from jaxem.priors import Gamma
 
 
 class WaitsParams(NamedTuple):
