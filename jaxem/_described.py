@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from jaxem._status import NAMES, Status, status_code
 
@@ -49,7 +50,7 @@ def _code(status: Any) -> Any:
 
 def _numbers(value: Any) -> np.ndarray | None:
     """The value on the host; `None` where there is none, as of a tracer or a shape."""
-    if isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct):
+    if isinstance(value, Tracer | jax.ShapeDtypeStruct):
         return None
     try:
         array = np.asarray(value)

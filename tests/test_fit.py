@@ -44,9 +44,9 @@ def test_the_result_belongs_together(reference, x):
     np.testing.assert_allclose(fit.params.weights.sum(), 1.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 7])
-def test_same_key_same_answer_at_any_batch_size(reference, x, batch_size):
-    fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8, lanes=batch_size)
+@pytest.mark.parametrize("lanes", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_same_key_same_answer_at_any_number_of_lanes(reference, x, lanes):
+    fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8, lanes=lanes)
     chex.assert_trees_all_close(fit.params, reference.params, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(fit.restarts.objective, reference.restarts.objective, rtol=1e-9)
     np.testing.assert_array_equal(names(fit.restarts.status), names(reference.restarts.status))
@@ -220,7 +220,7 @@ def _refusals():
     yield "parameters of another model", {"init": (1.0, 2.0)}, "init has structure"
     yield "restarts", {"restarts": 0}, "restarts must be at least 1, got 0"
     yield "fractional restarts", {"restarts": 2.5}, "restarts must be an integer"
-    yield "batch", {"batch_size": 0}, "batch_size must be at least 1"
+    yield "lanes", {"lanes": 0}, "lanes must be at least 1"
     yield "tol", {"tol": float("nan")}, "tol is not a number"
 
 

@@ -193,7 +193,7 @@ def test_a_gate_that_separates_is_degenerate_and_a_prior_cures_it():
 def test_counts_that_are_all_zero(kind, covariates, dtype):
     """The supremum is log-likelihood 0, in the limit: coefficients stay finite, and the status says so."""
     x = np.stack([np.ones(30), np.linspace(-1, 1, 30)], 1)[:, :covariates].astype(dtype)
-    model = getattr(jaxem, f"ZeroInflated{kind}")()
+    model = getattr(jaxem.models, f"ZeroInflated{kind}")()
     fit = jaxem.fit(model, jaxem.Responses(x, np.zeros(30, dtype)), key=jax.random.key(0))
     assert jaxem.status_name(fit.status) == "degenerate_component"
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fit.params))

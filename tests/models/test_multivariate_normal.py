@@ -197,7 +197,7 @@ def test_other_algorithms_take_them_too(rule):
     x = scattered()
     prior = jaxem.priors.NormalInverseWishart(np.nanmean(x, 0), 0.1, np.eye(3) * 4.0, 5.0)
     model = jaxem.models.MultivariateNormal(missing=True, prior=prior if rule in ("gibbs", "vbem") else None)
-    algorithm = jaxem.gibbs(400, burn_in=50) if rule == "gibbs" else getattr(jaxem, rule)()
+    algorithm = jaxem.gibbs(400, burn_in=50) if rule == "gibbs" else getattr(jaxem.algorithms, rule)()
     fit = engine.solve(model, start(x), jnp.asarray(x), algorithm=algorithm, tol=1e-12, max_steps=500)
     assert engine.name(fit) in ("converged", "completed")
     best = engine.solve(MODEL, start(x), jnp.asarray(x), tol=1e-14)
