@@ -85,7 +85,7 @@ def test_a_prior_is_set_against_all_rows():
     )
     with pytest.raises(jaxem.DataError, match="pass total_weight"):
         jaxem.fit_stream(model, [x], key=KEY, init=poisson_start())
-    options = {"key": KEY, "params": poisson_start(), "score": True}
+    options = {"key": KEY, "init": poisson_start(), "score": True}
     one = jaxem.fit_stream(model, [x], total_weight=60, **options)
     step = jaxem.solve(model, poisson_start(), jnp.asarray(x, float), max_steps=1)
     chex.assert_trees_all_close(one.params, step.params, rtol=1e-12)
@@ -162,7 +162,7 @@ def test_a_buffer_may_be_filled_again():
             buffer[:] = x[i : i + 10]
             yield buffer
 
-    options = {"key": KEY, "params": poisson_start(), "passes": 4}
+    options = {"key": KEY, "init": poisson_start(), "passes": 4}
     fit = jaxem.fit_stream(POISSON, reused, **options)
     other = jaxem.fit_stream(POISSON, [x[i : i + 10] for i in range(0, 60, 10)], **options)
     chex.assert_trees_all_equal(fit.params, other.params)
@@ -199,7 +199,7 @@ def test_progress_and_averaging():
     x, seen = counts(), []
     stream = [x[i : i + 10] for i in range(0, 60, 10)]
     algorithm = jaxem.stepwise_em(average=True)
-    options = {"key": KEY, "params": poisson_start(), "algorithm": algorithm, "passes": 3}
+    options = {"key": KEY, "init": poisson_start(), "algorithm": algorithm, "passes": 3}
     fit = jaxem.fit_stream(POISSON, stream, progress=seen.append, **options)
     assert [(p.pass_number, p.batches, p.rows) for p in seen[5:7]] == [(0, 6, 60), (1, 7, 70)]
     assert len(seen) == 18
@@ -255,3 +255,16 @@ def test_algorithms_and_models_that_cannot_stream():
 def test_blocks_that_cannot_be_cut_are_refused(data, rows, message):
     with pytest.raises(jaxem.DataError, match=message):
         jaxem.batches(data, rows)
+
+
+def test_starts_are_drawn_as_in_fit():
+    x = old_faithful().x
+    by_name, by_value = (
+        jaxem.fit_stream(jaxem.GaussianMixture(2), [x], key=KEY, init=init, restarts=2)
+        for init in ("points", jaxem.init.Points())
+    )
+    chex.assert_trees_all_equal(by_name.params, by_value.params)
+    other = jaxem.fit_stream(jaxem.GaussianMixture(2), [x], key=KEY, restarts=2)
+    assert not np.array_equal(by_name.params.components.mean, other.params.components.mean)
+    with pytest.raises(jaxem.DataError, match="no method 'magic'"):
+        jaxem.fit_stream(jaxem.GaussianMixture(2), [x], key=KEY, init="magic")
