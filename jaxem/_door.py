@@ -22,6 +22,7 @@ from jaxem._errors import DataError
 from jaxem._fork import require_no_fork
 from jaxem._paths import leaf_name
 from jaxem._shapes import require_shapes, require_structure, shapes_of
+from jaxem._traced import leaves_used
 from jaxem._weights import held
 from jaxem.kernels.linalg import trailing
 
@@ -124,12 +125,7 @@ def question(method: Callable) -> Callable:
 def has_prior(model: Any, data: PyTree) -> bool:
     """Whether the log prior density depends on the parameters."""
     params = jax.eval_shape(model.init, jax.random.key(0), data)
-    prior: Any = jax.make_jaxpr(model.log_prior)(params).jaxpr
-    known = {id(variable) for variable in prior.invars}
-    for equation in prior.eqns:
-        if any(id(variable) in known for variable in equation.invars):
-            known.update(id(variable) for variable in equation.outvars)
-    return any(id(variable) in known for variable in prior.outvars)
+    return any(jax.tree.leaves(leaves_used(model.log_prior, params)))
 
 
 def one_row(data: PyTree) -> PyTree:

@@ -27,8 +27,8 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
-from jaxem.models.labelled import with_labels
 from jaxem.record import Progress
+from jaxem.structures.labelled import with_labels
 from jaxem.termination import AbstractTermination, Racing, default_tolerance
 
 _CPU_LANES = 32

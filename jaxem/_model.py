@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from jaxem._conjugate import AbstractConjugate
 from jaxem._door import for_start, question
 from jaxem._errors import MissingCapabilityError
 from jaxem._paths import covers, leaf_name
@@ -41,7 +42,16 @@ class AbstractModel(eqx.Module):
     @property
     def rung(self) -> int:
         """How far up the ladder the model has climbed."""
-        return 2 if self.linear else 1
+        return 3 if self.conjugate() is not None else 2 if self.linear else 1
+
+    def conjugate(self) -> AbstractConjugate | None:
+        """Rung 3: posteriors of all parameters, for variational Bayes and Gibbs sampling; `None` if it has none."""
+        return None
+
+    @property
+    def prior_hint(self) -> str:
+        """What a posterior of the parameters lacks, and what to write for it."""
+        return "define `conjugate`"
 
     @property
     @abstractmethod
@@ -127,7 +137,7 @@ class AbstractModel(eqx.Module):
         """Parameters of the model that the user asked for, where those of the loop are something else."""
         return None
 
-    def at(self, params: PyTree) -> "AbstractModel":
+    def about(self, params: PyTree) -> "AbstractModel":
         """This model with its statistics taken about `params`; the same linear map about another origin."""
         return self
 
@@ -135,7 +145,7 @@ class AbstractModel(eqx.Module):
         """Statistics that `source`, this model about another origin, collected, as seen from here."""
         return stats
 
-    def loss(self, params: PyTree, natural: PyTree = None) -> Array:
+    def rounding_error(self, params: PyTree, natural: PyTree = None) -> Array:
         """Estimated relative error that rounding leaves in the statistics of this kernel at `params`.
 
         `natural` is `self.natural(params)`, where that is at hand.
@@ -250,7 +260,7 @@ class AbstractModel(eqx.Module):
         return not_finite(data)
 
     def _scoring(self, params):
-        return (self.accurate() or self).at(params)
+        return (self.accurate() or self).about(params)
 
 
 class AbstractLinearModel(AbstractModel):
@@ -272,69 +282,14 @@ class AbstractLinearModel(AbstractModel):
         """The parameters that maximise Q; where the statistics leave one undetermined, that of `params`."""
 
 
-class AbstractConjugateModel(AbstractLinearModel):
-    """Rung 3: a conjugate prior, for variational Bayes and Gibbs sampling.
-
-    A posterior is a tree of arrays like the parameters, with a distribution in the place of each.
-    """
-
-    @property
-    def rung(self) -> int:
-        if not self.linear:
-            return 1
-        try:
-            self.require_prior()
-        except MissingCapabilityError:
-            return 2
-        return 3
-
-    def require_free(self) -> None:
-        """Raise `MissingCapabilityError` where some parameters are frozen."""
-        frozen = getattr(self, "frozen", ())
-        if frozen:
-            raise MissingCapabilityError(
-                f"a posterior is that of all parameters of {type(self).__name__}, but {', '.join(frozen)} is frozen; "
-                "take it out of `frozen` and give it a prior that says what is known"
-            )
-
-    def require_prior(self) -> None:
-        """Raise `MissingCapabilityError` where some parameters lack a prior, or are not free to follow theirs."""
-
-    @abstractmethod
-    def conjugate_posterior(self, stats: PyTree) -> PyTree:
-        """The posterior of the parameters given the expected statistics."""
-
-    @abstractmethod
-    def expected_natural(self, posterior: PyTree) -> PyTree:
-        """Expected natural parameters."""
-
-    @abstractmethod
-    def posterior_mean(self, posterior: PyTree) -> PyTree:
-        """Parameters to plug in for the posterior."""
-
-    @abstractmethod
-    def draw(self, key: PRNGKeyArray, posterior: PyTree) -> PyTree:
-        """One draw of the parameters."""
-
-    @abstractmethod
-    def kl(self, posterior: PyTree) -> Array:
-        """Kullback-Leibler divergence of the posterior from the prior, in nats."""
-
-    def unconstrain_posterior(self, posterior: PyTree) -> PyTree:
-        """Unconstrained coordinates of a posterior."""
-        return posterior
-
-    def constrain_posterior(self, free: PyTree) -> PyTree:
-        """The inverse of `unconstrain_posterior`."""
-        return free
-
-    def encode_posterior(self, posterior: PyTree) -> PyTree:
-        """A posterior in the coordinates of the bound model."""
-        return posterior
-
-    def decode_posterior(self, posterior: PyTree) -> PyTree:
-        """A posterior in the user's coordinates."""
-        return posterior
+def require_conjugate(model: AbstractModel, use: str) -> AbstractConjugate:
+    """The posteriors of a model; raises `MissingCapabilityError` where it has none, with what they would take."""
+    found = model.conjugate()
+    if found is None:
+        raise MissingCapabilityError(
+            f"{type(model).__name__} has no conjugate prior (rung 3), which {use} needs: {model.prior_hint}"
+        )
+    return found
 
 
 def has_entries(rows: PyTree) -> Array:

@@ -12,7 +12,7 @@ _FAMILIES = """
     StudentTParams TRegression TRegressionParams WeibullParams
 """
 _MODELS = """
-    AbstractConjugateModel AbstractLinearModel AbstractModel Gated HMMParams LDAParams MixtureOfExpertsParams
+    AbstractLinearModel AbstractModel Gated HMMParams LDAParams MixtureOfExpertsParams
     MixtureParams MultivariateNormal MultivariateT StateSpaceParams Tobit Variational ZeroInflatedNegativeBinomial
     ZeroInflatedPoisson factor_analysis
 """

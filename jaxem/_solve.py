@@ -181,7 +181,7 @@ def finish(problem: Problem, state: State) -> Fit:
     encoded = model.encode(final)
     if report.params is not None:
         final = model.decode(encoded)  # an average of parameters need not be one of them
-    at, lowered = model.at(encoded), model.lower(encoded)
+    at, lowered = model.about(encoded), model.lower(encoded)
     posterior = None
     # Rules that draw latents report the log-likelihood too, and can where there is no exact E-step.
     exact = algorithm.e_step if "expectation" in model.latent.lacks else Expectation()
@@ -191,7 +191,7 @@ def finish(problem: Problem, state: State) -> Fit:
         plain: Any = model.model  # pyright: ignore[reportAttributeAccessIssue]
         posterior, final = final, plain.decode(lowered)
         likelihood = dataclasses.replace(problem, model=plain)
-        log_likelihood = score(likelihood, plain.at(lowered), Expectation(), lowered, (), state.key)
+        log_likelihood = score(likelihood, plain.about(lowered), Expectation(), lowered, (), state.key)
     same = lowered is None and isinstance(algorithm.e_step, type(exact))
     value = log_likelihood if same else score(problem, at, algorithm.e_step, encoded, e_state, state.key)
     objective = value + model.log_prior(encoded).astype(problem.weights.dtype)

@@ -12,7 +12,7 @@ import pytest
 
 import jaxem
 from jaxem._convert import as_data, as_table, as_weights
-from jaxem.models.labelled import with_labels
+from jaxem.structures.labelled import with_labels
 
 COUNTS = np.array([[0, 3], [1, 2], [5, 0], [4, 1], [2, 2], [7, 1], [1, 1], [0, 4]])
 COVARIANCE = np.stack([np.array([[4.0, 0.5], [0.5, 2.0]]), np.eye(2)])

@@ -20,11 +20,11 @@ TOP = {name for name in vars(_public) if not name.startswith("_")}
 EXTRAS = {"plot", "sklearn"}
 MODULES = set(dir(jaxem)) - TOP
 PAIRS = [(old, name) for old, names in MOVED.items() for name in names]
-INNER = {"engine", "kernels"}  # modules without an underscore that are no part of the public face
+INNER = {"engine", "kernels", "structures"}  # modules without an underscore that are no part of the public face
 
 # Every public name of the version before, at the top or in `jaxem.families`, that is not at the top any more.
 BEFORE = """
-    AbstractConjugateModel AbstractFamily AbstractLinearModel AbstractModel BernoulliParams Beta BinomialRegression
+    AbstractFamily AbstractLinearModel AbstractModel BernoulliParams Beta BinomialRegression
     CategoricalParams CensoredExponential CensoredLogNormal CensoredNormal CensoredRegression CensoredWeibull Dirichlet
     ExponentialParams FactorParams FunctionFamily GLMParams Gamma Gated GaussianParams HMMParams IncompleteColumns
     LDAParams MixtureOfExpertsParams MixtureParams MultivariateNormal MultivariateT NegativeBinomial

@@ -93,7 +93,7 @@ def _evaluated(problem: Problem, params: PyTree, state: State) -> State:
     e_state = e_step.reset(problem.model, params, state.rules.e_step)
     stats = ()
     if problem.model.linear:
-        expect = evaluate(problem, problem.model.at(params), e_step, params, e_state)
+        expect = evaluate(problem, problem.model.about(params), e_step, params, e_state)
         stats, _ = expect(problem.data, problem.weights, state.key)
     iterate = state.iterate._replace(params=params, stats=stats)
     return state._replace(iterate=iterate, rules=state.rules._replace(e_step=e_state))

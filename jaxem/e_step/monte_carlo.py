@@ -78,7 +78,7 @@ class MonteCarlo(AbstractEStep):
 
 def _gains(model, params, proposed, draws):
     """The gain in complete log density, averaged over the draws, and the variance of one draw of it."""
-    here = model.at(params)
+    here = model.about(params)
     old, new = (here.prepare(here.natural(p)) for p in (params, proposed))
 
     def sums(chunk, w, key):

@@ -74,7 +74,7 @@ def surrogate(problem: Problem, state: "State", key: PRNGKeyArray) -> Surrogate:
     """Q at the parameters in `state`, from the statistics there, which were taken with `key`."""
     params, stats = state.iterate.params, state.iterate.stats
     return Surrogate(
-        problem.model.at(params),
+        problem.model.about(params),
         stats,
         params,
         problem.algorithm.e_step,

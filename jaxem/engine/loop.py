@@ -56,11 +56,11 @@ def step(problem: Problem, state: State) -> State:
 def look(problem: Problem, state: State, move: Move) -> Found:
     """The E-step and the update where the move leads."""
     num_steps = jnp.where(state.fresh, state.num_steps, state.num_steps + 1)
-    model = problem.model.at(move.params)
+    model = problem.model.about(move.params)
     natural = model.natural(move.params)
     stats, value, update = problem.algorithm.update(
         evaluate(problem, model, problem.algorithm.e_step, move.params, move.rules.e_step, natural),
-        lambda stats: model.translate(stats, problem.model.at(state.iterate.params)),
+        lambda stats: model.translate(stats, problem.model.about(state.iterate.params)),
         natural,
         state.iterate.stats,
         state.fresh,
@@ -71,7 +71,7 @@ def look(problem: Problem, state: State, move: Move) -> Found:
         problem.reduce,
     )
     objective = value + problem.base + problem.model.log_prior(move.params).astype(value.dtype)
-    rounding = problem.model.loss(move.params, natural).astype(value.dtype)
+    rounding = problem.model.rounding_error(move.params, natural).astype(value.dtype)
     return Found(stats, objective, update, rounding, num_steps)
 
 

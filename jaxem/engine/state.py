@@ -69,7 +69,7 @@ def begin(problem: Problem, params: PyTree, key: PRNGKeyArray, history: int = 1)
     e_state = algorithm.e_step.init(model, params)
 
     def expected(params, e_state):
-        expect = evaluate(problem, model.at(params), algorithm.e_step, params, e_state)
+        expect = evaluate(problem, model.about(params), algorithm.e_step, params, e_state)
         return expect(problem.data, problem.weights, key)[0]
 
     shapes = jax.eval_shape(expected, params, e_state)

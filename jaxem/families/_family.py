@@ -1,6 +1,8 @@
+"""What a family of distributions says of itself: the contract of its authors."""
+
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -9,18 +11,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import Reduce
 from jaxem.families._table import check_width
+from jaxem.families.kernels._kernel import AbstractKernel, PlainKernel
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import AbstractLatent
-
-
-class Coefficients(NamedTuple):
-    """Natural parameters as the rows of a matrix, whose product with the statistics of the data are the potentials."""
-
-    rows: Float[Array, "k p"]
 
 
 class AbstractFamily(eqx.Module):
@@ -30,49 +27,19 @@ class AbstractFamily(eqx.Module):
     a tree of arrays with a leading axis `n`), and potentials `[k, n]`. The log density is
     `coefficients(natural(params)) @ statistics(x) + log_base(x)`, or what `potentials` makes it.
 
-    A family that hides variables of a row says which by `latent`; potentials are then those of that structure, with
-    leading axes `[k, n]`.
+    A family is a specification: it has the fields that the user gave, and its methods work in the coordinates of the
+    data. `bind` makes a kernel of it, which the engine runs.
     """
 
     parameters: ClassVar[tuple[str, ...]]
     linear: ClassVar[bool] = True  # whether `potentials` are linear in `natural(params)`
-    conjugate: ClassVar[str] = "define `prior`"
+    prior_hint: ClassVar[str] = "define `conjugate`"  # what a posterior of the parameters lacks
+
+    # Required
 
     @abstractmethod
     def natural(self, params: PyTree) -> PyTree:
         """Natural parameters, with the log-partition function among the coefficients."""
-
-    def maximize(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
-        """Maximum-likelihood (or, with a prior, posterior-mode) parameters given expected statistics.
-
-        A member without weight keeps `params`; so do the fields named in `frozen`, given which the others are
-        maximised.
-        """
-        raise MissingCapabilityError(f"{type(self).__name__} has no closed-form M-step: define `maximize`")
-
-    def maximize_expanded(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
-        """As `maximize`, in a larger model that leaves the rows as they are, led back to parameters of this one."""
-        raise MissingCapabilityError(
-            f"{type(self).__name__} does not say how to expand its parameters: define `maximize_expanded`, or use "
-            "jaxem.em()"
-        )
-
-    @property
-    def expands(self) -> bool:
-        """Whether `maximize_expanded` is defined."""
-        return type(self).maximize_expanded is not AbstractFamily.maximize_expanded
-
-    def impute(self, params: PyTree, x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
-        """Rows with their missing entries filled in under each member, `[k, n, ...]`: by means, or drawn by a `key`."""
-        raise MissingCapabilityError(
-            f"{type(self).__name__} takes no missing entries, which is for jaxem.Incomplete(family), "
-            "jaxem.families.IncompleteColumns(family), jaxem.Factor(...), or a jaxem.Product with a block of these"
-        )
-
-    @property
-    def imputes(self) -> bool:
-        """Whether `impute` is defined."""
-        return type(self).impute is not AbstractFamily.impute
 
     def coefficients(self, natural: PyTree) -> Float[Array, "k p"]:
         """Natural parameters as rows of coefficients of `statistics`; linear."""
@@ -98,68 +65,31 @@ class AbstractFamily(eqx.Module):
     def sample(self, key: PRNGKeyArray, params: PyTree, labels: Array) -> PyTree:
         """One row from the member that each label names."""
 
-    # The door of data
-
-    @property
-    def domains(self) -> Mapping[str, str]:
-        """Where parameters lie, by name; see `AbstractModel.domains`."""
-        return {}
-
     @abstractmethod
     def check(self, x: Any, name: str = "data") -> None:
         """Raise `DataError` for rows outside the family's support, or that cannot be fitted; called on the host."""
 
-    def check_rows(self, x: Any, name: str = "data") -> None:
-        """Raise `DataError` for rows that have no density. `check` asks besides for what a fit needs of them."""
-        self.check(x, name)
+    # Unlocks something
 
-    def width(self, params: PyTree) -> int | None:
-        """How many columns a table has that these parameters are for; `None` where rows are no table."""
-        return None
+    def maximize(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
+        """Maximum-likelihood (or, with a prior, posterior-mode) parameters given expected statistics: closed-form EM.
 
-    def check_shape(self, params: PyTree, x: PyTree, name: str = "data") -> None:
-        """Raise `DataError` for rows of another shape than those that `params` are for; also called under a trace."""
-        width = self.width(params)
-        if width is not None:
-            check_width(x, width, name)
+        Given `frozen` fields of `params`, the maximum of the others. The model sees to it that frozen fields stay, and
+        that a member without weight keeps its parameters.
+        """
+        raise MissingCapabilityError(f"{type(self).__name__} has no closed-form M-step: define `maximize`")
 
-    def unusable(self, x: PyTree) -> Bool[Array, " n"]:
-        """The rows that hold numbers which the family can make nothing of; see `AbstractModel.unusable`."""
-        return not_finite(x)
+    def potentials(self, natural: PyTree, x: PyTree) -> PyTree:
+        """The part of the log density of every row under every member that depends on the parameters, `[k, n]`.
 
-    def check_members(self, count: int) -> None:
-        """Raise an error unless there can be so many members; called on the host."""
-
-    def read(self, x: PyTree) -> PyTree:
-        """Rows as the other functions take them, where they may come in more than one shape."""
-        return x
+        Define it for a family that is not linear, or hides variables of a row: potentials are then those of `latent`,
+        with leading axes `[k, n]`.
+        """
+        return matmul(self.coefficients(natural), self.statistics(x))
 
     @property
     def latent(self) -> AbstractLatent | None:
         """What is hidden of a row whose member is known; `None` if nothing is."""
-        return None
-
-    def prepare(self, natural: PyTree) -> PyTree:
-        """What `potentials` takes as well as `natural`, and need not work out for each block of rows; linear.
-
-        `Coefficients`, unless `potentials` is the family's own; if that takes them too, return `self.as_rows(natural)`.
-        """
-        return self.as_rows(natural) if type(self).potentials is AbstractFamily.potentials else natural
-
-    def as_rows(self, natural: PyTree) -> PyTree:
-        """`Coefficients`, where potentials are a product of these and the statistics; otherwise `natural` itself."""
-        return Coefficients(self.coefficients(natural)) if self.product_form else natural
-
-    def potentials(self, natural: PyTree, x: PyTree) -> PyTree:
-        """The part of the log density of every row under every member that depends on the parameters, `[k, n]`."""
-        rows = natural.rows if isinstance(natural, Coefficients) else self.coefficients(natural)
-        return matmul(rows, self.statistics(x))
-
-    def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
-        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1.
-
-        Asked only of families that hide nothing.
-        """
         return None
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
@@ -170,101 +100,122 @@ class AbstractFamily(eqx.Module):
         """Log prior density; 0 without a prior."""
         return jnp.zeros((), dtype=jnp.result_type(float))
 
-    # With a conjugate prior
+    def conjugate(self) -> AbstractConjugate | None:
+        """Posteriors of the parameters, for variational Bayes and Gibbs sampling; `None` without a conjugate prior."""
+        return None
 
-    def require_prior(self) -> Any:
-        """The prior; raises `MissingCapabilityError` where there is none that a posterior could come from."""
-        prior = getattr(self, "prior", None)
-        if prior is None:
-            raise MissingCapabilityError(
-                f"{type(self).__name__} has no prior, and a posterior of its parameters needs one: {self.conjugate}"
-            )
-        return prior
+    def maximize_expanded(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
+        """As `maximize`, in a larger model that leaves the rows as they are, led back to parameters of this one."""
+        raise MissingCapabilityError(
+            f"{type(self).__name__} does not say how to expand its parameters: define `maximize_expanded`, or use "
+            "jaxem.em()"
+        )
 
-    def posterior(self, stats: PyTree) -> PyTree:
-        """The posterior of the parameters given expected statistics: a prior with arrays for its fields."""
-        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `posterior`")
-
-    def expected_natural(self, posterior: PyTree) -> PyTree:
-        """Expected natural parameters."""
-        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `expected_natural`")
-
-    def posterior_mean(self, posterior: PyTree) -> PyTree:
-        """Parameters to plug in for the posterior."""
-        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `posterior_mean`")
-
-    def draw(self, key: PRNGKeyArray, posterior: PyTree) -> PyTree:
-        """One draw of the parameters."""
-        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `draw`")
-
-    def kl(self, posterior: PyTree) -> Array:
-        """Kullback-Leibler divergence of the posterior from the prior, over all members."""
-        raise MissingCapabilityError(f"{type(self).__name__} has no conjugate prior: define `kl`")
-
-    def unconstrain_posterior(self, posterior: PyTree) -> PyTree:
-        """Unconstrained coordinates of a posterior."""
-        return posterior.unconstrain()
-
-    def constrain_posterior(self, free: PyTree) -> PyTree:
-        """The inverse of `unconstrain_posterior`."""
-        return type(self.require_prior()).constrain(free)
-
-    def encode_posterior(self, posterior: PyTree) -> PyTree:
-        return posterior
-
-    def decode_posterior(self, posterior: PyTree) -> PyTree:
-        return posterior
-
-    def for_starts(self) -> "AbstractFamily":
-        """The family with a prior under which every posterior has a mode."""
-        prior = getattr(self, "prior", None)
-        return self if prior is None else eqx.tree_at(lambda family: family.prior, self, prior.with_mode())
-
-    def mend(self, params: PyTree, pooled: PyTree, counts: Array) -> PyTree:
-        """Starting parameters in which members with too few rows to have a spread of their own take the pooled one."""
-        return params
-
-    def seeded(self, key: PRNGKeyArray) -> "AbstractFamily":
-        """The family with a key for `from_points`, where points alone do not tell starting parameters."""
-        return self
-
-    def warm(self, params: PyTree, x: PyTree, weights: Float[Array, "k n"]) -> PyTree:
-        """Starting parameters moved towards the maximum where each row has these weights in each member.
-
-        For families without a closed-form M-step; see `jaxem.init`.
-        """
-        return params
-
-    def embed(self, x: Float[Array, "n d"]) -> Float[Array, "n q"]:
-        """Coordinates in which Euclidean distance makes sense, for seeding."""
-        return x
-
-    def seeding(self, x: PyTree, weights: Float[Array, " n"]) -> Float[Array, "n q"]:
-        """`embed(x)`, where what it takes from all rows together is taken from those of positive weight."""
-        return self.embed(x)
-
-    def empty(self, counts: Array) -> Array:
-        """Which members hold no more than rounding error of the weight."""
-        return counts <= 10 * jnp.finfo(counts.dtype).eps * jnp.sum(counts)
+    def impute(self, params: PyTree, x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
+        """Rows with their missing entries filled in under each member, `[k, n, ...]`: by means, or drawn by a `key`."""
+        raise MissingCapabilityError(
+            f"{type(self).__name__} takes no missing entries, which is for jaxem.Incomplete(family), "
+            "jaxem.families.IncompleteColumns(family), jaxem.Factor(...), or a jaxem.Product with a block of these"
+        )
 
     @property
-    def product_form(self) -> bool:
-        """Whether `potentials` is the matrix product of `coefficients` and `statistics`."""
-        return type(self).coefficients is not AbstractFamily.coefficients
+    def expands(self) -> bool:
+        """Whether `maximize_expanded` is there."""
+        return defines(self, "maximize_expanded")
+
+    @property
+    def imputes(self) -> bool:
+        """Whether `impute` is there."""
+        return defines(self, "impute")
+
+    # Rows and members
+
+    @property
+    def domains(self) -> Mapping[str, str]:
+        """Where parameters lie, by name; see `AbstractModel.domains`."""
+        return {}
 
     @property
     def shared(self) -> tuple[str, ...]:
         """Names of the parameters that all members have in common, which lack the leading axis."""
         return ()
 
+    def redundant(self, params: PyTree, frozen: tuple[str, ...] = ()) -> int:
+        """In how many directions the parameters that are not frozen can move without the likelihood noticing."""
+        return 0
+
+    def read(self, x: PyTree) -> PyTree:
+        """Rows as the other functions take them, where they may come in more than one shape."""
+        return x
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        """Raise `DataError` for rows that have no density. `check` asks besides for what a fit needs of them."""
+        self.check(x, name)
+
+    def check_shape(self, params: PyTree, x: PyTree, name: str = "data") -> None:
+        """Raise `DataError` for rows of another shape than those that `params` are for; also called under a trace."""
+        width = self.width(params)
+        if width is not None:
+            check_width(x, width, name)
+
+    def width(self, params: PyTree) -> int | None:
+        """How many columns a table has that these parameters are for; `None` where rows are no table."""
+        return None
+
+    def check_members(self, count: int) -> None:
+        """Raise an error unless there can be so many members; called on the host."""
+
+    def unusable(self, x: PyTree) -> Bool[Array, " n"]:
+        """The rows that hold numbers which the family can make nothing of; see `AbstractModel.unusable`."""
+        return not_finite(x)
+
+    # Starts
+
+    def for_starts(self, key: PRNGKeyArray) -> "AbstractFamily":
+        """The family with a prior under which every posterior has a mode, and with a key if its starts are random."""
+        prior = getattr(self, "prior", None)
+        return self if prior is None else eqx.tree_at(lambda family: family.prior, self, prior.with_mode())
+
+    def embed(self, x: PyTree, weights: Float[Array, " n"] | None = None) -> Float[Array, "n q"]:
+        """Coordinates in which Euclidean distance makes sense, for seeding; rows of weight 0 have no say in them."""
+        return x
+
+    def pool(self, params: PyTree, pooled: PyTree, counts: Array) -> PyTree:
+        """Starting parameters in which members with too few rows to have a spread of their own take the pooled one."""
+        return params
+
+    def refine(self, params: PyTree, x: PyTree, weights: Float[Array, "k n"]) -> PyTree:
+        """Starting parameters moved towards the maximum where each row has these weights in each member.
+
+        For families without a closed-form M-step; see `jaxem.init`.
+        """
+        return params
+
+    # Speed and accuracy
+
+    def kernel(self) -> AbstractKernel:
+        """The kernel in the coordinates of the data, for questions about given parameters."""
+        return PlainKernel(self, defines(self, "coefficients") and not defines(self, "potentials"))
+
+    def bind(self, x: PyTree, weights: Float[Array, " n"], reduce: Any) -> AbstractKernel:
+        """The kernel in coordinates suited to the rows; `reduce` sums a tree over the devices that share them."""
+        return self.kernel()
+
+    def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
+        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1.
+
+        Asked only of families that hide nothing.
+        """
+        return None
+
+    def floats_per_row(self, params: PyTree) -> tuple[int, int]:
+        """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
+        return 0, sum(leaf.size for leaf in jax.tree.leaves(params))
+
     @property
     def coupled(self) -> bool:
         """Whether the parameters of a member cannot be estimated without the others."""
         return bool(self.shared)
-
-    def redundant(self, params: PyTree, frozen: tuple[str, ...] = ()) -> int:
-        """In how many directions the parameters that are not frozen can move without the likelihood noticing."""
-        return 0
 
     def blocks(self, free: PyTree) -> tuple[list[Array], Any]:
         """Unconstrained coordinates as `[blocks, size]` arrays, a block for each member; see `AbstractModel.blocks`."""
@@ -281,30 +232,47 @@ class AbstractFamily(eqx.Module):
 
         return [jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)], undo
 
-    def bind(self, x: Array, weights: Array, reduce: Reduce) -> "AbstractFamily":
-        return self
 
-    def encode(self, params: PyTree) -> PyTree:
-        return params
+class AbstractKernelFamily(AbstractFamily):
+    """A family whose `kernel` does the work, and is asked in the coordinates of the data here."""
 
-    def decode(self, params: PyTree) -> PyTree:
-        return params
+    @abstractmethod
+    def kernel(self) -> AbstractKernel:
+        """The kernel in the coordinates of the data."""
 
-    def at(self, params: PyTree) -> "AbstractFamily":
-        return self
+    def _asked(self, method: str, *args: Any) -> Any:
+        """What the kernel says, if it is what says it; otherwise the default of all families."""
+        kernel = self.kernel()
+        if getattr(type(kernel), method) is getattr(AbstractKernel, method):
+            return getattr(super(), method)(*args)
+        return getattr(kernel, method)(*args)
 
-    def translate(self, stats: PyTree, source: Any) -> PyTree:
-        return stats
+    def natural(self, params):
+        return self._asked("natural", params)
 
-    def loss(self, params: PyTree, natural: PyTree = None) -> Array:
-        return jnp.zeros((), dtype=jnp.result_type(float))
+    def potentials(self, natural, x):
+        return self._asked("potentials", natural, x)
 
-    def accurate(self) -> "AbstractFamily | None":
-        return None
+    def log_base(self, x):
+        return self._asked("log_base", x)
 
-    def degenerate(self, params: PyTree) -> Array:
-        return jnp.zeros((), bool)
+    def log_prior(self, params):
+        return self._asked("log_prior", params)
 
-    def floats_per_row(self, params: PyTree) -> tuple[int, int]:
-        """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
-        return 0, sum(leaf.size for leaf in jax.tree.leaves(params))
+    def maximize(self, stats, params, frozen=()):
+        return self._asked("maximize", stats, params, frozen)
+
+    def conjugate(self):
+        return self._asked("conjugate")
+
+    def from_points(self, points, x, weights):
+        return self._asked("from_points", points, x, weights)
+
+    def embed(self, x, weights=None):
+        return self._asked("embed", x, weights)
+
+
+def defines(family: AbstractFamily, method: str) -> bool:
+    """Whether a family says itself what is only a default, or a refusal, in the contract."""
+    own: Any = getattr(type(family), method)
+    return own is not getattr(AbstractFamily, method)

@@ -2,23 +2,17 @@ from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._design import check_columns
-from jaxem.families._family import AbstractFamily
+from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._frame import Frame
+from jaxem.families.kernels.glm import GLMKernel, sizes
+from jaxem.families.kernels.glm import GLMParams as GLMParams
 from jaxem.families.responses import Responses, check_covariates, one_response, require_responses
-from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul
-
-
-class GLMParams(NamedTuple):
-    """Coefficients `[k, p]` of the covariates in the linear predictors."""
-
-    coefficients: Float[Array, "k p"]
 
 
 class CommonFree(NamedTuple):
@@ -28,12 +22,11 @@ class CommonFree(NamedTuple):
     common: Float[Array, "1 q"]
 
 
-class AbstractGLM(AbstractFamily):
+class AbstractGLM(AbstractKernelFamily):
     """Responses whose distribution depends on a linear predictor `x @ coefficients` through a canonical link."""
 
     common: eqx.AbstractVar[tuple[int, ...]]
     prior_deviation: eqx.AbstractVar[float | tuple[float, ...] | None]
-    _frame: eqx.AbstractVar[Frame | None]
 
     parameters: ClassVar[tuple[str, ...]] = ("coefficients",)
     linear: ClassVar[bool] = False
@@ -65,27 +58,13 @@ class AbstractGLM(AbstractFamily):
     def read(self, x):
         return one_response(x)
 
-    def natural(self, params: GLMParams) -> GLMParams:
-        return params
-
-    def potentials(self, natural: GLMParams, x: Responses) -> Float[Array, "k n"]:
-        predictor = self.predictor(natural.coefficients, x.x)
-        value = self.log_density(predictor, x.y[None], sizes(x)[None])
-        return jnp.sum(value, tuple(range(2, value.ndim)))
-
     def log_base(self, x: Any) -> Float[Array, " n"]:
         value = self.log_constant(x.y, sizes(x))
         return jnp.sum(value, tuple(range(1, value.ndim)))
 
     def mean(self, params: GLMParams, rows: Responses) -> Float[Array, "k n"]:
         """Expected responses under each member, with their `size`; `rows.y` is not looked at."""
-        return self.mean_and_slope(self.predictor(params.coefficients, rows.x), sizes(rows)[None])[0]
-
-    def predictor(self, coefficients: Array, x: Array) -> Array:
-        """Linear predictors `[k, n, ...]` of covariates `[n, ..., p]`."""
-        flat = x.reshape(-1, x.shape[-1])
-        flat = flat if self._frame is None else self._frame.covariates(flat)
-        return matmul(coefficients, flat.T).reshape(coefficients.shape[0], *x.shape[:-1])
+        return self.mean_and_slope(self.kernel().predictor(params.coefficients, rows.x), sizes(rows)[None])[0]
 
     # Coordinates
 
@@ -118,89 +97,13 @@ class AbstractGLM(AbstractFamily):
 
         return [jnp.concatenate([own.reshape(1, -1), common], 1)], undo
 
-    def log_prior(self, params: GLMParams) -> Array:
-        b = params.coefficients
-        if self.prior_deviation is None:
-            return jnp.zeros((), b.dtype)
-        b = b if self._frame is None else self._frame.decode(b)
-        deviation = np.broadcast_to(np.asarray(self.prior_deviation, float), (b.shape[1],))
-        once = np.isin(np.arange(b.shape[1]), self.common)[None] & (np.arange(b.shape[0]) > 0)[:, None]
-        used = np.isfinite(deviation)[None] & ~once
-        inside = jnp.asarray(np.where(np.isfinite(deviation), deviation, 1)[None], b.dtype)
-        terms = -((b / inside) ** 2) / 2 - jnp.log(inside) - np.log(2 * np.pi) / 2
-        return jnp.sum(jnp.where(used, terms, 0))
+    def kernel(self) -> GLMKernel:
+        return GLMKernel(self)
 
     def bind(self, x: Any, weights, reduce):
         flat = x.x.reshape(-1, x.x.shape[-1])
         each = jnp.repeat(weights, flat.shape[0] // weights.shape[0])
-        return self._with(Frame.of(flat, each, reduce, self.common, sizes(x).reshape(-1)))
-
-    def _with(self, frame: Frame | None) -> "AbstractGLM":
-        return type(self)(self.common, self.prior_deviation, frame)  # pyright: ignore[reportCallIssue]
-
-    def encode(self, params):
-        return params if self._frame is None else GLMParams(self._frame.encode(params.coefficients))
-
-    def decode(self, params):
-        return params if self._frame is None else GLMParams(self._frame.decode(params.coefficients))
-
-    def degenerate(self, params):
-        """Whether coefficients run off to infinity, as they do where covariates separate the responses."""
-        frame = self._frame
-        if frame is None or self.prior_deviation is not None:
-            return jnp.zeros((), bool)
-        predictor = matmul(params.coefficients, frame.sample.T)
-        return frame.undetermined(self.mean_and_slope(predictor, frame.amount[None])[1])
-
-    # Starts
-
-    def from_points(self, points: Any, x: Any, weights):
-        k = points.y.shape[0]
-        zero = GLMParams(jnp.zeros((1, x.x.shape[-1]), x.x.dtype))
-        pooled = self.warm(zero, x, weights[None]).coefficients
-        # The least change of the coefficients that takes most of the way to the point.
-        rough = self.rough_predictor(points.y, sizes(points)) - self.predictor(pooled, points.x)[0]
-        z = points.x if self._frame is None else self._frame.covariates(points.x)
-        z, rough = z.reshape(k, -1, z.shape[-1]), rough.reshape(k, -1)
-        change = jnp.sum(z * rough[..., None], 1) / (z.shape[1] + jnp.sum(z**2, (1, 2)))[:, None]
-        return self.constrain(self.unconstrain(GLMParams(pooled + change)))
-
-    def warm(self, params, x, weights):
-        p = x.x.shape[-1]
-        z = x.x.reshape(-1, p)
-        z = z if self._frame is None else self._frame.covariates(z)
-        y, size = x.y.reshape(1, -1), sizes(x).reshape(1, -1)
-        each = jnp.repeat(weights, z.shape[0] // weights.shape[1], axis=1)
-        start = params.coefficients
-        rough = self.rough_predictor(y, size)
-        slope = self.mean_and_slope(rough, size)[1]
-        # As much as one row says, so that members with few rows stay near where they were.
-        total = jnp.sum(each, 0, keepdims=True)
-        least = jnp.sum(total * slope) / jnp.maximum(jnp.sum(total > 0), 1).astype(z.dtype)
-        least = jnp.where(least > 0, least, 1)  # without any row all stay where they are
-
-        def fitted(weight, working):
-            gram = einsum("kn,ni,nj->kij", weight, z, z) + least * jnp.eye(p, dtype=z.dtype)[None]
-            root = inverse_lower(cholesky(gram))
-            return einsum("kji,kjl,kl->ki", root, root, matmul(weight * working, z) + least * start)
-
-        def again(_, b):
-            predictor = matmul(b, z.T)
-            mean, slope = self.mean_and_slope(predictor, size)
-            slope = slope + 1e-6 * least
-            change = fitted(each * slope, predictor + (y - mean) / slope) - b
-            largest = jnp.max(jnp.where(each > 0, jnp.abs(matmul(change, z.T)), 0), 1, keepdims=True)
-            return b + change * jnp.minimum(1, 2 / jnp.maximum(largest, 1))
-
-        first = fitted(each * slope, jnp.broadcast_to(rough, each.shape))
-        found = GLMParams(jax.lax.fori_loop(0, 4, again, first))
-        return self.constrain(self.unconstrain(found))
-
-    def embed(self, x: Any):
-        z = x.x if self._frame is None else self._frame.covariates(x.x)
-        rough = self.rough_predictor(x.y, sizes(x))
-        axes = tuple(range(1, rough.ndim))
-        return jnp.concatenate([jnp.mean(z, axes), jnp.mean(rough, axes)[:, None]], 1)
+        return GLMKernel(self, Frame.of(flat, each, reduce, self.common, sizes(x).reshape(-1)))
 
     # Data
 
@@ -242,10 +145,6 @@ class AbstractGLM(AbstractFamily):
         if self.prior_deviation is None:
             check_columns(np.asarray(x.x).reshape(-1, shape[-1]), f"{name}.x")
 
-    def floats_per_row(self, params):
-        k, p = params.coefficients.shape
-        return 2 * p, 4 * k
-
 
 def as_columns(common: Any) -> tuple[int, ...]:
     """Numbers of columns, in order and each once."""
@@ -268,8 +167,3 @@ def require_all(valid: np.ndarray, values: Any, name: str, message: str) -> None
         where = tuple(int(i) for i in np.argwhere(~np.asarray(valid))[0])
         place = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "entry", "entry"), where, strict=False))
         raise DataError(f"{name}: {place} has value {float(np.asarray(values)[where])!r}, which {message}")
-
-
-def sizes(rows: Any) -> Array:
-    """The `size` of each response, 1 where it is left out."""
-    return jnp.ones_like(rows.y) if rows.size is None else rows.size

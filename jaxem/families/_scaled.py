@@ -9,11 +9,12 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
-from jaxem.families._family import AbstractFamily
-from jaxem.kernels.special import inverse_digamma_excess, stirling_excess
+from jaxem.families._family import AbstractKernelFamily
+from jaxem.kernels.rows import without_weight
+from jaxem.kernels.special import inverse_digamma_excess
 
 
-class AbstractScaled(AbstractFamily):
+class AbstractScaled(AbstractKernelFamily):
     """Another family, `base`, of rows that depend on a hidden `u` of mean 1.
 
     Parameters are those of `base` and one more, called `spread`, that gives the shape of `u`: `[k, ...]` or, if it is
@@ -46,10 +47,6 @@ class AbstractScaled(AbstractFamily):
         return getattr(self, f"shared_{self.spread}")
 
     @abstractmethod
-    def with_base(self, base: Any) -> "AbstractScaled":
-        """This family over another one of the same parameters."""
-
-    @abstractmethod
     def of_base(self, params: Any) -> Any:
         """The part of the parameters that is `base`'s."""
 
@@ -71,23 +68,21 @@ class AbstractScaled(AbstractFamily):
 
     def shape(self, params: PyTree) -> Array:
         """The shape of the gamma distribution of `u`."""
-        return self._value(params) / self.per_shape
+        return self.value(params) / self.per_shape
 
-    def _value(self, params: PyTree) -> Array:
+    def value(self, params: PyTree) -> Array:
+        """The parameter of the scale: the one that is given, or that of `params`."""
         value = getattr(params, self.spread)
         return value if self.given is None else jnp.full_like(value, self.given)
-
-    def log_base(self, x: Any) -> Array:
-        return self.base.log_base(x)
 
     # The M-step
 
     def estimate(self, excess: Array, counts: Array, params: PyTree, frozen: tuple[str, ...]) -> Array:
         """The parameter at which `log u - u + 1`, of which `excess` is the sum, has its mean."""
-        value, (least, most) = self._value(params), self.bounds
+        value, (least, most) = self.value(params), self.bounds
         if self.spread in frozen or self.given is not None:
             return value
-        empty = self.empty(counts)
+        empty = without_weight(counts)
         excess, counts = jnp.where(empty, 0, excess), jnp.where(empty, 0, counts)
         if self.pooled:
             excess, counts = jnp.sum(excess, 0), jnp.sum(counts, 0)
@@ -103,14 +98,10 @@ class AbstractScaled(AbstractFamily):
                 "keep; use jaxem.em()"
             )
 
-    def log_prior(self, params: PyTree) -> Array:
-        return self.base.log_prior(self.of_base(params))
-
-    def require_prior(self) -> Any:
-        raise MissingCapabilityError(
-            f"{type(self).__name__} has no conjugate prior of its {self.spread.replace('_', ' ')}, and so no "
-            "posterior; a prior of the other parameters serves their posterior mode"
-        )
+    @property
+    def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        name = self.spread.replace("_", " ")
+        return f"there is no conjugate prior of its {name}; a prior of the other parameters serves their posterior mode"
 
     # Coordinates: a value that is given has none
 
@@ -134,37 +125,14 @@ class AbstractScaled(AbstractFamily):
         own = value.reshape(1 if self.pooled else shape[0], -1)
         return [*blocks, own], lambda arrays: self.joined(undo(arrays[:-1]), arrays[-1].reshape(shape))
 
-    def encode(self, params):
-        return self.joined(self.base.encode(self.of_base(params)), self._value(params))
-
-    def decode(self, params):
-        return self.joined(self.base.decode(self.of_base(params)), getattr(params, self.spread))
-
-    def degenerate(self, params):
-        return self.base.degenerate(self.of_base(params))
-
     # Data
 
     def read(self, x):
         return self.base.read(x)
 
-    def from_points(self, points, x, weights):
-        own = self.base.from_points(points, x, weights)
-        value = jnp.full_like(self.like(own), self.first if self.given is None else self.given)
-        return self.joined(own, value[0] if self.pooled else value)
-
-    def warm(self, params, x, weights):
-        return self.joined(self.base.warm(self.of_base(params), x, weights), getattr(params, self.spread))
-
-    def mend(self, params, pooled, counts):
-        own = self.base.mend(self.of_base(params), self.of_base(pooled), counts)
+    def pool(self, params, pooled, counts):
+        own = self.base.pool(self.of_base(params), self.of_base(pooled), counts)
         return self.joined(own, getattr(pooled, self.spread))
-
-    def for_starts(self):
-        return self.with_base(self.base.for_starts())
-
-    def embed(self, x):
-        return self.base.embed(x)
 
     @property
     def domains(self):
@@ -183,13 +151,3 @@ class AbstractScaled(AbstractFamily):
 def draw_log(key: PRNGKeyArray, shape: Array) -> Array:
     """Logarithms of gamma variables of mean 1."""
     return jax.random.loggamma(key, shape, shape.shape, shape.dtype) - jnp.log(shape)
-
-
-def log_constant(shape: Array) -> Array:
-    """The coefficient of 1 in a gamma distribution of mean 1 that has `shape` for that of `log u - u + 1`."""
-    return jnp.log(shape / (2 * jnp.pi)) / 2 - stirling_excess(shape)
-
-
-def about_mean(excess: Array, counts: Array, totals: Array, mean: Array) -> Array:
-    """The sum of `log v - v + 1` for `v = u / mean`, from sums of `log u - u + 1`, 1 and `u`."""
-    return excess - counts * jnp.log(mean) + totals * (1 - 1 / mean)

@@ -3,13 +3,15 @@ from typing import Any, ClassVar, NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from jaxem import _bijections as bijections
+from jaxem._conjugate import AbstractPriorConjugate
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, require
 from jaxem.families.priors import Beta
 from jaxem.kernels import exclusion
+from jaxem.kernels.rows import without_weight
 
 
 class BernoulliParams(NamedTuple):
@@ -43,7 +45,7 @@ class Bernoulli(AbstractFamily):
     prior: Beta | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("probability",)
-    conjugate: ClassVar[str] = "Bernoulli(prior=Beta(...))"
+    prior_hint: ClassVar[str] = "Bernoulli has no prior: Bernoulli(prior=Beta(...))"
 
     # The linear map
 
@@ -70,10 +72,8 @@ class Bernoulli(AbstractFamily):
     def maximize(
         self, stats: BernoulliNatural, params: BernoulliParams, frozen: tuple[str, ...] = ()
     ) -> BernoulliParams:
-        if "probability" in frozen:
-            return params
         ones, zeros = (jnp.maximum(counts, 0) for counts in stats)
-        empty = self.empty(ones[:, :1] + zeros[:, :1])
+        empty = without_weight(ones[:, :1] + zeros[:, :1])
         if self.prior is not None:
             more_ones, more_zeros = self.prior.pseudo_counts(ones.shape, ones.dtype)
             ones, zeros = ones + more_ones, zeros + more_zeros
@@ -87,22 +87,8 @@ class Bernoulli(AbstractFamily):
         p = params.probability
         return jnp.zeros((), p.dtype) if self.prior is None else self.prior.log_prob(p)
 
-    # The posterior
-
-    def posterior(self, stats: BernoulliNatural) -> Beta:
-        return self.require_prior().update(stats.log_one, stats.log_zero)
-
-    def expected_natural(self, posterior: Beta) -> BernoulliNatural:
-        return BernoulliNatural(*posterior.expected_log())
-
-    def posterior_mean(self, posterior: Beta) -> BernoulliParams:
-        return BernoulliParams(posterior.mean())
-
-    def draw(self, key: PRNGKeyArray, posterior: Beta) -> BernoulliParams:
-        return BernoulliParams(posterior.draw(key))
-
-    def kl(self, posterior: Beta) -> Array:
-        return posterior.kl(self.require_prior())
+    def conjugate(self):
+        return None if self.prior is None else BernoulliConjugate(self.prior)
 
     # Coordinates
 
@@ -119,7 +105,7 @@ class Bernoulli(AbstractFamily):
         centre = (points + jnp.sum(share * x, 0)[None]) / 2
         return BernoulliParams(0.99 * centre + 0.005)
 
-    def mend(self, params, pooled, counts):
+    def pool(self, params, pooled, counts):
         counts = counts[:, None]
         return BernoulliParams((counts * params.probability + pooled.probability) / (counts + 1))
 
@@ -142,3 +128,18 @@ class Bernoulli(AbstractFamily):
     def floats_per_row(self, params):
         k, d = params.probability.shape
         return 2 * d, 2 * k
+
+
+@final
+class BernoulliConjugate(AbstractPriorConjugate):
+    """Beta posteriors of probabilities."""
+
+    prior: Beta
+
+    params = BernoulliParams
+
+    def posterior(self, stats: BernoulliNatural) -> Beta:
+        return self.prior.update(stats.log_one, stats.log_zero)
+
+    def expected_natural(self, posterior: Beta) -> BernoulliNatural:
+        return BernoulliNatural(*posterior.expected_log())

@@ -9,11 +9,13 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
+from jaxem._conjugate import AbstractConjugate, AbstractPriorConjugate
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, require
 from jaxem.families.priors import Dirichlet
 from jaxem.kernels import exclusion
+from jaxem.kernels.rows import without_weight
 
 
 class CategoricalParams(NamedTuple):
@@ -57,10 +59,9 @@ class Categorical(AbstractFamily):
 
     num_categories: int | tuple[int, ...] = eqx.field(static=True, converter=_as_tuple)
     prior: Dirichlet | None = None
-    _levels: Array | None = None  # of columns of which each is a family of its own
 
     parameters: ClassVar[tuple[str, ...]] = ("probabilities",)
-    conjugate: ClassVar[str] = "Categorical(..., prior=Dirichlet(...))"
+    prior_hint: ClassVar[str] = "Categorical has no prior: Categorical(..., prior=Dirichlet(...))"
 
     def __check_init__(self):
         given, each = self.num_categories, isinstance(self.num_categories, tuple)
@@ -93,47 +94,12 @@ class Categorical(AbstractFamily):
         """The largest number of categories of a column, `c`."""
         return max(self.num_categories) if isinstance(self.num_categories, tuple) else self.num_categories
 
-    def _levels_in(self, dtype: Any) -> Array:
-        """How many categories each column has, `[d]`."""
-        return jnp.asarray(self.num_categories if self._levels is None else self._levels).astype(dtype)
-
     @property
     def present(self) -> Any:
         """Which of `c` categories each column has, `[d, c]`; `None` if all have all."""
-        codes = np.arange(self.most, dtype=np.int32)
-        if self._levels is not None:
-            return codes[None] < self._levels.reshape(-1, 1)
         if not isinstance(self.num_categories, tuple) or len(set(self.num_categories)) == 1:
             return None
-        return codes[None] < np.asarray(self.num_categories, np.int32)[:, None]
-
-    @property
-    def by_column(self) -> "Categorical":
-        """Families of one column each, with arrays that have the columns for leading axis."""
-        if self.present is None:
-            return Categorical((self.most,), self.prior)
-        return Categorical(self.most, self.prior, jnp.asarray(self.num_categories, jnp.int32))
-
-    def _where(self, array: Array) -> Array:
-        """`array` `[..., d, c]`, with 0 for the categories that a column does not have."""
-        return array if self.present is None else jnp.where(self.present[None], array, 0)
-
-    def _split(self, p: Float[Array, "k d c"]) -> list[Float[Array, "k c_j"]]:
-        assert isinstance(self.num_categories, tuple)
-        return [p[:, j, :levels] for j, levels in enumerate(self.num_categories)]
-
-    def _joined(self, columns: Any) -> Float[Array, "k d c"]:
-        def padded(p: Array) -> Array:
-            return jnp.pad(p, ((0, 0), (0, self.most - p.shape[-1])))
-
-        return jnp.stack([padded(p) for p in columns], 1)
-
-    def _priors(self) -> list[Dirichlet]:
-        """The prior of each column, among the categories that it has."""
-        assert isinstance(self.num_categories, tuple)
-        given = jnp.asarray(self.require_prior().concentration, jnp.result_type(float))
-        each = jnp.broadcast_to(given, (len(self.num_categories), self.most))
-        return [Dirichlet(each[j, :levels]) for j, levels in enumerate(self.num_categories)]
+        return np.arange(self.most, dtype=np.int32)[None] < np.asarray(self.num_categories, np.int32)[:, None]
 
     # The linear map
 
@@ -150,7 +116,7 @@ class Categorical(AbstractFamily):
         return indicators.reshape(-1, x.shape[0]).astype(x.dtype)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        levels = self.most if self.present is None else self._levels_in(x.dtype).reshape(1, -1)
+        levels = self.most if self.present is None else jnp.asarray(self.num_categories, x.dtype)[None]
         possible = jnp.all((x >= 0) & (x < levels) & (x == jnp.floor(x)), -1)
         return jnp.where(possible, jnp.zeros(x.shape[0], x.dtype), -jnp.inf)
 
@@ -159,13 +125,15 @@ class Categorical(AbstractFamily):
     def maximize(
         self, stats: CategoricalNatural, params: CategoricalParams, frozen: tuple[str, ...] = ()
     ) -> CategoricalParams:
-        if "probabilities" in frozen:
-            return params
+        return self.estimate(stats, params, self.present)
+
+    def estimate(self, stats: CategoricalNatural, params: CategoricalParams, present: Any) -> CategoricalParams:
+        """The M-step where columns have the categories that are `present`, `[d, c]`; all of them if `None`."""
         counts = stats.log_probabilities
         # Every column holds a category in every row: any of them counts the rows.
-        empty = self.empty(jnp.sum(counts[:, 0], -1))[:, None, None]
+        empty = without_weight(jnp.sum(counts[:, 0], -1))[:, None, None]
         if self.prior is not None:
-            extra = self._where(self.prior.pseudo_counts(counts.shape, counts.dtype))
+            extra = _where(present, self.prior.pseudo_counts(counts.shape, counts.dtype))
             counts, empty = counts + extra, empty & (jnp.sum(extra, -1, keepdims=True) == 0)
         counts = jnp.maximum(counts, 0)
         total = jnp.where(empty, 1, jnp.sum(counts, -1, keepdims=True))
@@ -177,46 +145,21 @@ class Categorical(AbstractFamily):
             return jnp.zeros((), p.dtype)
         if self.present is None:
             return self.prior.log_prob(p)
-        terms = zip(self._priors(), self._split(p), strict=True)
-        return sum((prior.log_prob(own) for prior, own in terms), jnp.zeros((), p.dtype))
+        columns = zip(self.by_column(), split(self.num_categories, p), strict=True)
+        return sum((prior.log_prob(own) for prior, own in columns), jnp.zeros((), p.dtype))
 
-    # The posterior
+    def by_column(self) -> list[Dirichlet]:
+        """The prior of each column, among the categories that it has."""
+        assert isinstance(self.num_categories, tuple)
+        assert self.prior is not None
+        given = jnp.asarray(self.prior.concentration, jnp.result_type(float))
+        each = jnp.broadcast_to(given, (len(self.num_categories), self.most))
+        return [Dirichlet(each[j, :levels]) for j, levels in enumerate(self.num_categories)]
 
-    def posterior(self, stats: CategoricalNatural) -> Any:
-        counts = stats.log_probabilities
-        if self.present is None:
-            return self.require_prior().update(counts)
-        return tuple(prior.update(own) for prior, own in zip(self._priors(), self._split(counts), strict=True))
-
-    def expected_natural(self, posterior: Any) -> CategoricalNatural:
-        if self.present is None:
-            return CategoricalNatural(posterior.expected_log())
-        return CategoricalNatural(self._joined([own.expected_log() for own in posterior]))
-
-    def posterior_mean(self, posterior: Any) -> CategoricalParams:
-        if self.present is None:
-            return CategoricalParams(posterior.mean())
-        return CategoricalParams(self._joined([own.mean() for own in posterior]))
-
-    def draw(self, key: PRNGKeyArray, posterior: Any) -> CategoricalParams:
-        if self.present is None:
-            return CategoricalParams(posterior.draw(key))
-        keys = jax.random.split(key, len(posterior))
-        return CategoricalParams(self._joined([own.draw(keys[j]) for j, own in enumerate(posterior)]))
-
-    def kl(self, posterior: Any) -> Array:
-        if self.present is None:
-            return posterior.kl(self.require_prior())
-        terms = [own.kl(prior) for own, prior in zip(posterior, self._priors(), strict=True)]
-        return fold(jnp.add, terms)
-
-    def unconstrain_posterior(self, posterior):
-        return posterior.unconstrain() if self.present is None else tuple(own.unconstrain() for own in posterior)
-
-    def constrain_posterior(self, free):
-        if self.present is None:
-            return super().constrain_posterior(free)
-        return tuple(Dirichlet.constrain(own) for own in free)
+    def conjugate(self):
+        if self.prior is None:
+            return None
+        return Together(self.prior) if self.present is None else Apart(self)
 
     # Coordinates: log-ratios to the last category of each column
 
@@ -257,19 +200,24 @@ class Categorical(AbstractFamily):
     # Data
 
     def from_points(self, points, x, weights):
+        return self.start(points, x, weights, self.present)
+
+    def start(self, points: Array, x: Array, weights: Array, present: Any) -> CategoricalParams:
+        """Halfway between the points and all rows, with a hundredth shared out evenly among those `present`."""
         share = (weights / jnp.sum(weights))[None, :]
         mean = jnp.sum(self.statistics(x) * share, -1).reshape(1, x.shape[1], -1)
-        centre = (self._one_hot(points) + mean) / 2
-        if self.present is None:
+        centre = (self.statistics(points).T.reshape(*points.shape, self.most) + mean) / 2
+        if present is None:
             return CategoricalParams(0.99 * centre + 0.01 / self.most)
-        even = jnp.broadcast_to(0.01 / self._levels_in(centre.dtype).reshape(1, -1, 1), centre.shape)
-        return CategoricalParams(0.99 * centre + self._where(even))
+        number = jnp.sum(jnp.asarray(present), -1, keepdims=True).astype(centre.dtype)
+        even = jnp.broadcast_to((0.01 / number)[None], centre.shape)
+        return CategoricalParams(0.99 * centre + _where(present, even))
 
-    def mend(self, params, pooled, counts):
+    def pool(self, params, pooled, counts):
         counts = counts[:, None, None]
         return CategoricalParams((counts * params.probabilities + pooled.probabilities) / (counts + 1))
 
-    def embed(self, x):
+    def embed(self, x, weights=None):
         return self.statistics(x).T
 
     def sample(self, key, params, labels):
@@ -300,5 +248,62 @@ class Categorical(AbstractFamily):
         k, d, c = params.probabilities.shape
         return d * c, 2 * k
 
-    def _one_hot(self, x):
-        return self.statistics(x).T.reshape(x.shape[0], x.shape[1], self.most)
+
+@final
+class Together(AbstractPriorConjugate):
+    """Dirichlet posteriors of columns with the same categories, `[k, d, c]`."""
+
+    prior: Dirichlet
+
+    params = CategoricalParams
+
+    def posterior(self, stats: CategoricalNatural) -> Dirichlet:
+        return self.prior.update(stats.log_probabilities)
+
+    def expected_natural(self, posterior: Dirichlet) -> CategoricalNatural:
+        return CategoricalNatural(posterior.expected_log())
+
+
+@final
+class Apart(AbstractConjugate):
+    """A Dirichlet posterior for each column, `[k, c_j]`."""
+
+    family: Categorical
+
+    def posterior(self, stats: CategoricalNatural) -> Any:
+        counts = split(self.family.num_categories, stats.log_probabilities)
+        return tuple(prior.update(own) for prior, own in zip(self.family.by_column(), counts, strict=True))
+
+    def expected_natural(self, posterior: Any) -> CategoricalNatural:
+        return CategoricalNatural(self._joined([own.expected_log() for own in posterior]))
+
+    def mean(self, posterior: Any) -> CategoricalParams:
+        return CategoricalParams(self._joined([own.mean() for own in posterior]))
+
+    def draw(self, key: PRNGKeyArray, posterior: Any) -> CategoricalParams:
+        keys = jax.random.split(key, len(posterior))
+        return CategoricalParams(self._joined([own.draw(keys[j]) for j, own in enumerate(posterior)]))
+
+    def kl(self, posterior: Any) -> Array:
+        terms = [own.kl(prior) for own, prior in zip(posterior, self.family.by_column(), strict=True)]
+        return fold(jnp.add, terms)
+
+    def unconstrain(self, posterior):
+        return tuple(own.unconstrain() for own in posterior)
+
+    def constrain(self, free):
+        return tuple(Dirichlet.constrain(own) for own in free)
+
+    def _joined(self, columns: Any) -> Float[Array, "k d c"]:
+        most = self.family.most
+        return jnp.stack([jnp.pad(p, ((0, 0), (0, most - p.shape[-1]))) for p in columns], 1)
+
+
+def split(num_categories: Any, p: Float[Array, "k d c"]) -> list[Float[Array, "k c_j"]]:
+    """The categories that each column has."""
+    return [p[:, j, :levels] for j, levels in enumerate(num_categories)]
+
+
+def _where(present: Any, array: Array) -> Array:
+    """`array` `[..., d, c]`, with 0 for the categories that a column does not have."""
+    return array if present is None else jnp.where(present[None], array, 0)

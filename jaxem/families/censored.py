@@ -8,10 +8,10 @@ from jaxtyping import Array, Float
 
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.covariance import AbstractVariances
-from jaxem.families.gaussian import Gaussian, GaussianNatural
+from jaxem.families.gaussian import Gaussian
 from jaxem.families.intervals import Interval, as_columns, check_bounds, check_intervals, check_spread, no_bounds
-from jaxem.latent import TruncatedNormal, TruncatedNormalPotentials
-from jaxem.latent.truncated import moving_bounds
+from jaxem.families.kernels.censored import CensoredKernel
+from jaxem.latent import TruncatedNormal
 
 
 class AbstractCensoredNormal(AbstractWrapped):
@@ -20,7 +20,7 @@ class AbstractCensoredNormal(AbstractWrapped):
     family: Gaussian = Gaussian("diagonal")
 
     def __check_init__(self):
-        if not isinstance(self.family, Gaussian) or not isinstance(self.family._structure, AbstractVariances):
+        if not isinstance(self.family, Gaussian) or not isinstance(self.family.structure, AbstractVariances):
             raise ValueError(
                 'family must be jaxem.Gaussian("diagonal", ...) or jaxem.Gaussian("spherical", ...): the columns of '
                 "censored rows are independent"
@@ -37,37 +37,17 @@ class AbstractCensoredNormal(AbstractWrapped):
     def latent(self) -> TruncatedNormal:
         return TruncatedNormal()
 
-    def potentials(self, natural: GaussianNatural, x: Interval) -> TruncatedNormalPotentials:
-        family, x = self.family, self.normal(x)
-        k, d = natural.linear.shape
-        linear, precision = natural.linear, jnp.broadcast_to(-2 * natural.quadratic.reshape(k, -1), (k, d))
-        position = family._framed(x.reference)[None]
-        width = x.width if family._frame is None else x.width / family._frame.scale[None]
-        if family._anchor is not None:
-            factor = jnp.broadcast_to(family._anchor.factor.reshape(k, -1), (k, d))
-            linear, precision = linear / factor, precision / factor**2
-            position = position - family._anchor.location[:, None]
-        constant = jnp.broadcast_to((natural.log_det + natural.offset)[:, None], (k, position.shape[1]))
-        return truncated(constant, linear[:, None], precision[:, None], position, width[None], x)
+    def log_jacobian(self, x: Interval) -> Float[Array, " n"]:
+        """Of the function, at the values that are known; minus infinity for rows that it leads nowhere."""
+        return jnp.zeros(x.lower.shape[0], x.lower.dtype)
 
-    def log_base(self, x: Any) -> Float[Array, " n"]:
-        base = self.family.log_constant(x.lower.reshape(x.lower.shape[0], -1))
-        if self.family._frame is None:
-            return base
-        # Hidden values are integrated over in the coordinates of the loop.
-        hidden = ~as_columns(x).is_exact
-        return base + jnp.sum(jnp.where(hidden, jnp.log(self.family._frame.scale)[None], 0), -1)
+    def kernel(self) -> CensoredKernel:
+        return CensoredKernel(self, self.family.kernel())
 
     def bind(self, x, weights, reduce):
         # Statistics about each member's mean: they cost no more than others here.
-        family: Any = self.family.bind(self.normal(x).point, weights, reduce)
-        return self.wrap(family.accurate() or family)
-
-    def from_points(self, points: Any, x: Any, weights):
-        return self.family.from_points(self.normal(points).point, self.normal(x).point, weights)
-
-    def embed(self, x: Any):
-        return self.family.embed(self.normal(x).point)
+        base: Any = self.family.bind(self.normal(x).point, weights, reduce)
+        return CensoredKernel(self, base.accurate() or base)
 
     # The door of data
 
@@ -76,10 +56,6 @@ class AbstractCensoredNormal(AbstractWrapped):
 
     def unusable(self, x):
         return no_bounds(x)
-
-    def floats_per_row(self, params):
-        k, d = params.mean.shape
-        return 2 * d, 12 * k * d
 
 
 @final
@@ -145,12 +121,12 @@ class CensoredLogNormal(AbstractCensoredNormal):
     def normal(self, x: Interval) -> Interval:
         return as_columns(Interval(*(log_bound(bound) for bound in x)))
 
-    def log_base(self, x: Any) -> Float[Array, " n"]:
+    def log_jacobian(self, x: Any) -> Float[Array, " n"]:
         seen = as_columns(x)
         known = seen.is_exact & (seen.lower > 0)
-        jacobian = jnp.sum(jnp.where(known, jnp.log(jnp.where(known, seen.lower, 1)), 0), -1)
+        jacobian = -jnp.sum(jnp.where(known, jnp.log(jnp.where(known, seen.lower, 1)), 0), -1)
         possible = jnp.all(jnp.where(seen.is_exact, seen.lower > 0, seen.upper > 0), -1)
-        return jnp.where(possible, super().log_base(x) - jacobian, -jnp.inf)
+        return jnp.where(possible, jacobian, -jnp.inf)
 
     def sample(self, key, params, labels):
         """Draws that are not censored."""
@@ -172,34 +148,3 @@ def log_bound(bound: Array) -> Array:
     """Logarithms of the bounds of positive values: one that is not positive is none."""
     positive = bound > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, bound, 1)), -jnp.inf)
-
-
-def truncated(
-    constant: Array, linear: Array, precision: Array, position: Array, width: Array, x: Interval
-) -> TruncatedNormalPotentials:
-    """Log densities `constant + linear t - precision t^2 / 2` of each row, as potentials of the values that are hidden.
-
-    `x` has the shape of the last axes of `position`, where its `reference` is in the coordinates of `t`; `width` is in
-    those too. Axes beyond those of `constant` are of several values.
-    """
-    shape = jnp.broadcast_shapes(position.shape, linear.shape)
-    linear, precision, position, width = (
-        jnp.broadcast_to(leaf, shape) for leaf in (linear, precision, position, width)
-    )
-    lead = (1,) * (len(shape) - x.lower.ndim)
-    exact, below, above = (
-        jnp.broadcast_to(flag.reshape(lead + flag.shape), shape)
-        for flag in (x.is_exact, jnp.isfinite(x.lower), jnp.isfinite(x.upper))
-    )
-    density = jnp.where(exact, position * (linear - precision * position / 2), 0)
-    end = position + width
-    found = TruncatedNormalPotentials(
-        constant + jnp.sum(density, tuple(range(constant.ndim, density.ndim))),
-        jnp.where(exact, 0, linear),
-        jnp.where(exact, 0, precision),
-        jnp.where(exact, 0, jnp.where(below, precision * position - linear, -jnp.inf)),
-        jnp.where(exact, 0, jnp.where(above, linear - precision * end, -jnp.inf)),
-        jnp.where(exact, 0, precision * width),
-    )
-    moved = moving_bounds(found, jnp.where(below, position, -jnp.inf), jnp.where(above, end, jnp.inf))
-    return found._replace(constant=found.constant + jnp.sum(moved, tuple(range(constant.ndim, moved.ndim))))

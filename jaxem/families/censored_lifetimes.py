@@ -3,14 +3,16 @@ from typing import Any, ClassVar, NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from jaxem import _bijections as bijections
+from jaxem._conjugate import AbstractPriorConjugate
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
 from jaxem.families.censored import log_bound
 from jaxem.families.intervals import Interval, as_columns, check_bounds, check_intervals, check_spread, no_bounds
 from jaxem.families.priors import Gamma
+from jaxem.kernels.rows import without_weight
 from jaxem.latent import TruncatedExponential, TruncatedExponentialPotentials
 from jaxem.latent.truncated import moving_bounds
 
@@ -53,7 +55,7 @@ class CensoredExponential(AbstractFamily):
     prior: Gamma | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("rate",)
-    conjugate: ClassVar[str] = "CensoredExponential(prior=Gamma(...))"
+    prior_hint: ClassVar[str] = "CensoredExponential has no prior: CensoredExponential(prior=Gamma(...))"
 
     @property
     def latent(self) -> TruncatedExponential:
@@ -84,10 +86,8 @@ class CensoredExponential(AbstractFamily):
         return jnp.where(jnp.all(possible, -1), jnp.zeros(x.lower.shape[0], x.lower.dtype), -jnp.inf)
 
     def maximize(self, stats: ExponentialNatural, params: ExponentialParams, frozen: tuple[str, ...] = ()):
-        if "rate" in frozen:
-            return params
         events, exposure = stats.log_rate, stats.slope
-        empty = self.empty(events[:, 0])[:, None]
+        empty = without_weight(events[:, 0])[:, None]
         if self.prior is not None:
             more, longer = self.prior.pseudo_counts(events.shape, events.dtype)
             events, exposure, empty = events + more, exposure + longer, jnp.zeros_like(empty)
@@ -96,21 +96,8 @@ class CensoredExponential(AbstractFamily):
     def log_prior(self, params: ExponentialParams) -> Array:
         return jnp.zeros((), params.rate.dtype) if self.prior is None else self.prior.log_prob(params.rate)
 
-    def posterior(self, stats: ExponentialNatural) -> Gamma:
-        return self.require_prior().update(stats.log_rate, stats.slope)
-
-    def expected_natural(self, posterior: Gamma) -> ExponentialNatural:
-        log_rate, slope = self.natural(self.posterior_mean(posterior))
-        return ExponentialNatural(log_rate + posterior.log_excess(), slope)
-
-    def posterior_mean(self, posterior: Gamma) -> ExponentialParams:
-        return ExponentialParams(posterior.mean())
-
-    def draw(self, key: PRNGKeyArray, posterior: Gamma) -> ExponentialParams:
-        return ExponentialParams(posterior.draw(key))
-
-    def kl(self, posterior: Gamma) -> Array:
-        return posterior.kl(self.require_prior())
+    def conjugate(self):
+        return None if self.prior is None else ExponentialConjugate(self.prior, self)
 
     def unconstrain(self, params: ExponentialParams) -> ExponentialParams:
         return ExponentialParams(bijections.positive_to_free(params.rate))
@@ -123,11 +110,11 @@ class CensoredExponential(AbstractFamily):
         middle = (as_columns(points).point + jnp.sum(share * as_columns(x).point, 0)[None]) / 2
         return ExponentialParams(1 / jnp.where(middle > 0, middle, 1))
 
-    def mend(self, params, pooled, counts):
+    def pool(self, params, pooled, counts):
         counts = counts[:, None]
         return ExponentialParams((counts + 1) / (counts / params.rate + 1 / pooled.rate))
 
-    def embed(self, x: Any):
+    def embed(self, x: Any, weights=None):
         return log_middle(x)
 
     def sample(self, key, params, labels):
@@ -166,6 +153,23 @@ class CensoredExponential(AbstractFamily):
     def floats_per_row(self, params):
         k, d = params.rate.shape
         return 2 * d, 6 * k * d
+
+
+@final
+class ExponentialConjugate(AbstractPriorConjugate):
+    """Gamma posteriors of rates."""
+
+    prior: Gamma
+    family: CensoredExponential
+
+    params = ExponentialParams
+
+    def posterior(self, stats: ExponentialNatural) -> Gamma:
+        return self.prior.update(stats.log_rate, stats.slope)
+
+    def expected_natural(self, posterior: Gamma) -> ExponentialNatural:
+        log_rate, slope = self.family.natural(self.mean(posterior))
+        return ExponentialNatural(log_rate + posterior.log_excess(), slope)
 
 
 class WeibullParams(NamedTuple):
@@ -239,7 +243,7 @@ class CensoredWeibull(AbstractFamily):
         shape = np.pi / np.sqrt(6) / jnp.where(deviation > 0, deviation, 1)
         return WeibullParams(jnp.broadcast_to(shape, scale.shape), scale)
 
-    def embed(self, x: Any):
+    def embed(self, x: Any, weights=None):
         return log_middle(x)
 
     def sample(self, key, params, labels):

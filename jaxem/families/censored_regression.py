@@ -5,18 +5,16 @@ from typing import Any, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxem._errors import DataError
 from jaxem.families._design import check_design
 from jaxem.families._wrapped import AbstractWrapped
-from jaxem.families.censored import truncated
 from jaxem.families.intervals import Interval, check_intervals, no_bounds
-from jaxem.families.regression import LinearRegression, RegressionNatural, RegressionParams
+from jaxem.families.kernels.censored import CensoredRegressionKernel
+from jaxem.families.regression import LinearRegression
 from jaxem.families.responses import Responses, check_responses, require_responses
-from jaxem.kernels import linalg
 from jaxem.kernels.chunks import not_finite
-from jaxem.latent import TruncatedNormal, TruncatedNormalPotentials
+from jaxem.latent import TruncatedNormal
 
 
 @final
@@ -70,49 +68,15 @@ class CensoredRegression(AbstractWrapped):
         """The intervals of the responses."""
         return y if isinstance(y, Interval) else Interval.limited(y, self.lower, self.upper)
 
-    def potentials(self, natural: RegressionNatural, x: Responses) -> TruncatedNormalPotentials:
-        family, y = self.family, self.responses(x.y)
-        covariates, position = family._residuals(Responses(x.x, y.reference), natural.linear)
-        anchor = family._anchor
-        deviation = jnp.sqrt(jnp.ones_like(natural.log_det) if anchor is None else anchor.variance)[:, None]
-        constant = natural.log_det[:, None] + linalg.matmul(
-            linalg.pack_symmetric(natural.quadratic), linalg.products(covariates)
-        )
-        linear = linalg.matmul(natural.linear, covariates) / deviation
-        precision = -2 * natural.squared[:, None] / deviation**2
-        width = (y.width / family._here(x).scale)[None]
-        return truncated(constant, linear, precision, position * deviation, width, y)
+    def points(self, x: Any) -> Any:
+        """Rows with a value in its interval for each response."""
+        return Responses(x.x, self.responses(x.y).point)
 
-    def log_base(self, x: Any) -> Float[Array, " n"]:
-        y = self.responses(x.y)
-        base = self.family.log_constant(Responses(x.x, y.reference))
-        # Hidden responses are integrated over in the coordinates of the loop.
-        return base + jnp.where(y.is_exact, 0, jnp.log(self.family._here(x).scale))
-
-    def maximize(self, stats: RegressionNatural, params: RegressionParams, frozen: tuple[str, ...] = ()):
-        found = self.family.maximize(stats, params, frozen)
-        if self.scale_power == 0 or "variance" in frozen:
-            return found
-        counts = stats.log_det
-        empty = self.empty(counts)
-        shrunk = found.variance * jnp.where(empty, 1, counts / (counts + self.scale_power))
-        return found._replace(variance=jnp.maximum(shrunk, self.family.floor))
-
-    def log_prior(self, params):
-        params = self.decode(params)
-        return -self.scale_power / 2 * jnp.sum(jnp.log(params.variance))
+    def kernel(self) -> CensoredRegressionKernel:
+        return CensoredRegressionKernel(self, self.family.kernel())
 
     def bind(self, x, weights, reduce):
-        return self.wrap(self.family.bind(self._points(x), weights, reduce))
-
-    def from_points(self, points, x, weights):
-        return self.family.from_points(self._points(points), self._points(x), weights)
-
-    def embed(self, x):
-        return self.family.embed(self._points(x))
-
-    def _points(self, x: Any) -> Any:
-        return Responses(x.x, self.responses(x.y).point)
+        return CensoredRegressionKernel(self, self.family.bind(self.points(x), weights, reduce))
 
     # The door of data
 
@@ -140,7 +104,3 @@ class CensoredRegression(AbstractWrapped):
                     f"{name}.y: every row is {side}-censored, so that the likelihood has no maximum; it takes rows "
                     "with a value or an interval, or bounds from both sides"
                 )
-
-    def floats_per_row(self, params):
-        shared, own = self.family.floats_per_row(params)
-        return shared + 2, own + 10 * params.coefficients.shape[0]

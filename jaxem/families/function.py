@@ -118,7 +118,7 @@ class FunctionFamily(AbstractFamily):
 
     # Starts
 
-    def seeded(self, key):
+    def for_starts(self, key):
         return eqx.tree_at(lambda family: family._key, self, key, is_leaf=lambda leaf: leaf is None)
 
     def from_points(self, points, x, weights):
@@ -132,17 +132,14 @@ class FunctionFamily(AbstractFamily):
         noise = jax.random.normal(key, flat.shape, flat.dtype)
         return self.constrain(unravel(flat + 0.1 * (1 + jnp.abs(flat)) * noise))
 
-    def embed(self, x):
+    def embed(self, x, weights=None):
         if self._embed is not None:
             return self._embed(x)
         flat = _flat(x)
-        deviation = jnp.std(flat, 0, keepdims=True)
-        return flat / jnp.where(deviation > 0, deviation, 1)
-
-    def seeding(self, x, weights):
-        if self._embed is not None:
-            return self._embed(x)
-        flat, share = _flat(x), (weights / jnp.sum(weights))[:, None].astype(_flat(x).dtype)
+        share = (
+            jnp.full(flat.shape[0], 1 / flat.shape[0], flat.dtype) if weights is None else weights / jnp.sum(weights)
+        )
+        share = share[:, None].astype(flat.dtype)
         rest = flat - jnp.sum(share * flat, 0, keepdims=True)
         deviation = jnp.sqrt(jnp.sum(share * rest**2, 0, keepdims=True))
         return flat / jnp.where(deviation > 0, deviation, 1)

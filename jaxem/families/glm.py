@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxem.families._counts import clamped_log, deviance, stirling
-from jaxem.families._frame import Frame
 from jaxem.families._glm import AbstractGLM, as_columns, as_deviation, require_all
 
 _LOW, _HIGH = -50.0, 60.0  # beyond these the log density of a count goes on along its tangent: it would overflow
@@ -44,7 +43,6 @@ class PoissonRegression(AbstractGLM):
 
     common: tuple[int, ...] = eqx.field(static=True, default=(), converter=as_columns)
     prior_deviation: float | tuple[float, ...] | None = eqx.field(static=True, default=None, converter=as_deviation)
-    _frame: Frame | None = None
 
     def log_density(self, predictor, y, size):
         inside = jnp.clip(predictor, _LOW, _HIGH)
@@ -92,7 +90,6 @@ class BinomialRegression(AbstractGLM):
 
     common: tuple[int, ...] = eqx.field(static=True, default=(), converter=as_columns)
     prior_deviation: float | tuple[float, ...] | None = eqx.field(static=True, default=None, converter=as_deviation)
-    _frame: Frame | None = None
 
     def log_density(self, predictor, y, size):
         # Less what it would be at the observed proportion, a constant that would cost digits in large trials.

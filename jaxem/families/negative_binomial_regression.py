@@ -1,24 +1,15 @@
-import dataclasses
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxem.families._frame import Frame
-from jaxem.families._glm import GLMParams, as_columns, as_deviation, sizes
-from jaxem.families._scaled import log_constant
-from jaxem.families._scaled_counts import AbstractScaledCounts, Origin
+from jaxem.families._glm import as_columns, as_deviation
+from jaxem.families._scaled_counts import AbstractScaledCounts
 from jaxem.families.glm import PoissonRegression
+from jaxem.families.kernels.counts import NegativeBinomialRegressionKernel
+from jaxem.families.kernels.counts import NegativeBinomialRegressionParams as NegativeBinomialRegressionParams
+from jaxem.families.kernels.glm import GLMParams
 from jaxem.families.responses import Responses
-from jaxem.latent import GammaScaleTree
-
-
-class NegativeBinomialRegressionParams(NamedTuple):
-    """Coefficients `[k, p]` of the covariates in the log means, and `theta`, `[k]` or `[]`."""
-
-    coefficients: Float[Array, "k p"]
-    theta: Array
 
 
 @final
@@ -51,18 +42,13 @@ class NegativeBinomialRegression(AbstractScaledCounts):
     prior_deviation: float | tuple[float, ...] | None = eqx.field(static=True, default=None, converter=as_deviation)
     theta: float | None = eqx.field(static=True, default=None)
     shared_theta: bool = eqx.field(static=True, default=False)
-    _frame: Frame | None = None
-    _anchor: NegativeBinomialRegressionParams | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("coefficients", "theta")
     linear: ClassVar[bool] = False
 
     @property
     def base(self) -> PoissonRegression:
-        return PoissonRegression(self.common, self.prior_deviation, self._frame)
-
-    def with_base(self, base):
-        return dataclasses.replace(self, common=base.common, prior_deviation=base.prior_deviation, _frame=base._frame)
+        return PoissonRegression(self.common, self.prior_deviation)
 
     def of_base(self, params):
         return GLMParams(params.coefficients)
@@ -73,36 +59,15 @@ class NegativeBinomialRegression(AbstractScaledCounts):
     def like(self, own):
         return own.coefficients[:, 0]
 
-    # The rows
+    def kernel(self) -> NegativeBinomialRegressionKernel:
+        return NegativeBinomialRegressionKernel(self, self.base.kernel())
 
-    def natural(self, params: NegativeBinomialRegressionParams) -> NegativeBinomialRegressionParams:
-        return params
-
-    def potentials(self, natural: NegativeBinomialRegressionParams, x: Responses) -> GammaScaleTree:
-        base, y, size = self.base, x.y[None], sizes(x)[None]
-        shape, mean, predictor = self._moments(natural, x)
-        origin = Origin.one(mean) if self._anchor is None else Origin.of(*self._moments(self._anchor, x)[:2], y)
-        conditional = base.log_density(predictor, y, size * origin.scale)
-        value = log_constant(shape) + shape * origin.centred + conditional
-        return GammaScaleTree(jnp.sum(value, tuple(range(2, value.ndim))), *origin.gamma(shape, mean, y))
-
-    def _moments(self, params: NegativeBinomialRegressionParams, x: Responses) -> tuple[Array, Array, Array]:
-        """Shapes, means and linear predictors of the responses, `[k, n, ...]`."""
-        predictor = self.base.predictor(params.coefficients, x.x)
-        mean = self.base.mean_and_slope(predictor, sizes(x)[None])[0]
-        shape = jnp.broadcast_to(self.shape(params), params.coefficients.shape[:1])
-        return shape.reshape(-1, *(1 for _ in x.y.shape)), mean, predictor
+    def bind(self, x: Any, weights, reduce):
+        return NegativeBinomialRegressionKernel(self, self.base.bind(x, weights, reduce))
 
     def mean(self, params: NegativeBinomialRegressionParams, rows: Responses) -> Float[Array, "k n"]:
         """Expected responses under each member, with their `size`; `rows.y` is not looked at."""
         return self.base.mean(self.of_base(params), rows)
 
-    def bind(self, x: Any, weights, reduce):
-        return self.with_base(self.base.bind(x, weights, reduce))
-
     def sample(self, key, params, labels):
         return self.base.sample(key, self.of_base(params), labels)
-
-    def floats_per_row(self, params):
-        k, p = params.coefficients.shape
-        return 2 * p, 16 * k

@@ -2,14 +2,13 @@ from functools import reduce as fold
 from typing import Any, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
-from jaxem.latent import SeveralTree, Unlike
+from jaxem.families.kernels.parts import OneOfKernel
+from jaxem.latent import Unlike
 
 
 @final
@@ -66,45 +65,15 @@ class OneOf(AbstractParts):
     def shared(self) -> tuple[str, ...]:
         return tuple(name for name in self.parameters if "." in name)  # their leading axis is not that of members
 
-    def loss(self, params, natural=None):
-        own = None if natural is None else {name: own for name, (own, _) in natural.items()}
-        return super().loss(params, own)
+    @property
+    def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return "members that are unlike have no conjugate prior"
 
-    def natural(self, params):
-        own = self._each(lambda family, p: family.natural(p), params)
-        one = jnp.ones(1, next(leaf.dtype for leaf in jax.tree.leaves(params)))
-        # A family's log base is not common to all members here: it has a coefficient, which is 1.
-        return {name: (own[name], one) for name in self.names}
-
-    def potentials(self, natural, x):
-        def base(family, eta):
-            value = family.log_base(x)[None]
-            possible = jnp.isfinite(value)
-            value = eta[1][:, None] * jnp.where(possible, value, 0).astype(eta[1].dtype)
-            return jnp.where(possible, value, -jnp.inf)
-
-        bases = self._each(base, natural)
-        own = self._each(lambda family, eta: family.potentials(eta[0], x), natural)
-        plain = [name for name, family in self.parts.items() if family.latent is None]
-        member = jnp.concatenate([bases[name] + own[name] if name in plain else bases[name] for name in self.names], 0)
-        if len(plain) == len(self.names):
-            return member
-        return SeveralTree(member, tuple(() if name in plain else own[name] for name in self.names))
-
-    def log_base(self, x):
-        return jnp.zeros_like(self.families[0].log_base(x))
-
-    def maximize(self, stats, params, frozen=()):
-        return {name: self.maximize_part(name, stats[name][0], params, frozen) for name in self.names}
+    def kernel(self) -> OneOfKernel:
+        return OneOfKernel(self, tuple(family.kernel() for family in self.families))
 
     def bind(self, x, weights, reduce):
-        return self.with_parts(self._each(lambda family: family.bind(x, weights, reduce)))
-
-    def translate(self, stats, source):
-        def one(family, s, other):
-            return family.translate(s[0], other), s[1]
-
-        return self._each(one, stats, source.parts)
+        return OneOfKernel(self, tuple(family.bind(x, weights, reduce) for family in self.families))
 
     def read(self, x):
         return fold(lambda rows, family: family.read(rows), self.families, x)
@@ -115,20 +84,6 @@ class OneOf(AbstractParts):
                 f"OneOf has {len(self.names)} members ({', '.join(self.names)}), and the model asks for {count}: it "
                 "takes one member of each family, in the order of their names"
             )
-
-    def from_points(self, points, x, weights):
-        own = {name: jax.tree.map(lambda a, j=j: a[j : j + 1], points) for j, name in enumerate(self.names)}
-        return self._each(lambda family, p: family.from_points(p, x, weights), own)
-
-    def warm(self, params, x, weights: Float[Array, "k n"]):
-        own = {name: weights[j : j + 1] for j, name in enumerate(self.names)}
-        return self._each(lambda family, p, w: family.warm(p, x, w), params, own)
-
-    def embed(self, x):
-        return self.families[-1].embed(x)
-
-    def seeding(self, x, weights):
-        return self.families[-1].seeding(x, weights)
 
     def sample(self, key, params, labels):
         raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")

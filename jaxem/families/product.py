@@ -7,15 +7,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
-from jaxem.families._family import AbstractFamily, Coefficients
+from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_shape
+from jaxem.families.kernels.parts import ProductKernel
 from jaxem.families.point_mass import PointMass
-from jaxem.kernels.linalg import matmul
-from jaxem.latent import Independent, SeveralTree
+from jaxem.latent import Independent
 
 Columns = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -99,119 +99,30 @@ class Product(AbstractParts):
         return all(family.linear for family in self.families.values())
 
     @property
-    def product_form(self) -> bool:
-        return all(family.latent is None and family.product_form for family in self.families.values())
-
-    @property
     def latent(self) -> Independent | None:
         hidden = tuple(family.latent for family in self.families.values())
         return None if all(latent is None for latent in hidden) else Independent(hidden)
 
-    # The linear map
+    @property
+    def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        lacking = ((name, family) for name, family in self.families.items() if family.conjugate() is None)
+        return "; ".join(f"block {name!r}: {family.prior_hint}" for name, family in lacking)
 
-    def natural(self, params: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._each(lambda family, p: family.natural(p), params)
+    def kernel(self) -> ProductKernel:
+        return ProductKernel(self, tuple(family.kernel() for family in self.families.values()))
 
-    def coefficients(self, natural: dict[str, PyTree]) -> Float[Array, "k p"]:
-        blocks = self._each(lambda family, eta: family.coefficients(eta), natural)
-        return jnp.concatenate(list(blocks.values()), -1)
+    def bind(self, x, weights, reduce):
+        bound = self._each(lambda family, a: family.bind(a, weights, reduce), self.split(x))
+        return ProductKernel(self, tuple(bound.values()))
 
-    def statistics(self, x: PyTree) -> Float[Array, "p n"]:
-        return jnp.concatenate(list(self._each(lambda family, a: family.statistics(a), self._split(x)).values()), 0)
-
-    def prepare(self, natural):
-        return self.as_rows(natural)
-
-    def potentials(self, natural: dict[str, PyTree], x: PyTree) -> PyTree:
-        if isinstance(natural, Coefficients):
-            return super().potentials(natural, x)
-        x = self._split(x)
-        plain = {name: family for name, family in self.families.items() if family.latent is None}
-        joint = {name: family for name, family in plain.items() if family.product_form}
-        own = {n: f.potentials(natural[n], x[n]) for n, f in self.families.items() if n not in joint}
-        terms = [own[name] for name in plain if name not in joint]
-        if joint:
-            coefficients = [family.coefficients(natural[name]) for name, family in joint.items()]
-            statistics = [family.statistics(x[name]) for name, family in joint.items()]
-            terms.append(matmul(jnp.concatenate(coefficients, -1), jnp.concatenate(statistics, 0)))
-        hidden = [(family.latent, own[name]) for name, family in self.families.items() if family.latent is not None]
-        if not hidden:
-            return fold(jnp.add, terms)
-        latent, potentials = hidden[0]
-        like = jax.eval_shape(latent.log_normalizer, potentials)
-        member = fold(jnp.add, terms, jnp.zeros(like.shape, like.dtype))
-        return SeveralTree(member, tuple(() if name in plain else own[name] for name in self.families))
-
-    def add_constant(self, natural, constant):
-        for name, family in self.families.items():
-            taken = family.add_constant(natural[name], constant)
-            if taken is not None:
-                return natural | {name: taken}
-        return None
-
-    def log_base(self, x: PyTree) -> Float[Array, " n"]:
-        return fold(jnp.add, self._each(lambda family, a: family.log_base(a), self._split(x)).values())
-
-    # The M-step
-
-    def maximize(
-        self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
-    ) -> dict[str, PyTree]:
-        return {name: self.maximize_part(name, stats[name], params, frozen) for name in self.families}
-
-    def maximize_expanded(
-        self, stats: dict[str, PyTree], params: dict[str, PyTree], frozen: tuple[str, ...] = ()
-    ) -> dict[str, PyTree]:
-        """The blocks that say how to expand their parameters do; the others are maximised as they are."""
+    def maximize_expanded(self, stats, params, frozen=()):
         if not self.expands:
             return super().maximize_expanded(stats, params, frozen)
-        return {n: self.maximize_part(n, stats[n], params, frozen, f.expands) for n, f in self.families.items()}
+        return self.kernel().maximize_expanded(stats, params, frozen)
 
     @property
     def expands(self) -> bool:
         return any(family.expands for family in self.families.values())
-
-    # The posterior
-
-    def require_prior(self) -> dict[str, Any]:
-        return self._each(lambda family: family.require_prior())
-
-    def posterior(self, stats: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._each(lambda family, s: family.posterior(s), stats)
-
-    def expected_natural(self, posterior: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._each(lambda family, p: family.expected_natural(p), posterior)
-
-    def posterior_mean(self, posterior: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._each(lambda family, p: family.posterior_mean(p), posterior)
-
-    def draw(self, key: PRNGKeyArray, posterior: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._each(lambda family, k, p: family.draw(k, p), self._keys(key), posterior)
-
-    def kl(self, posterior: dict[str, PyTree]) -> Array:
-        return fold(jnp.add, self._scalars(lambda family, p: family.kl(p), posterior))
-
-    def unconstrain_posterior(self, posterior):
-        return self._each(lambda family, p: family.unconstrain_posterior(p), posterior)
-
-    def constrain_posterior(self, free):
-        return self._each(lambda family, u: family.constrain_posterior(u), free)
-
-    def encode_posterior(self, posterior):
-        return self._each(lambda family, p: family.encode_posterior(p), posterior)
-
-    def decode_posterior(self, posterior):
-        return self._each(lambda family, p: family.decode_posterior(p), posterior)
-
-    # Coordinates
-
-    def bind(self, x, weights, reduce):
-        return self.with_parts(self._each(lambda family, a: family.bind(a, weights, reduce), self._split(x)))
-
-    # Accuracy
-
-    def translate(self, stats, source):
-        return self._each(lambda family, s, other: family.translate(s, other), stats, source.families)
 
     # Data
 
@@ -223,28 +134,15 @@ class Product(AbstractParts):
     def check_members(self, count):
         self._each(lambda family: None if isinstance(family, PointMass) else family.check_members(count))
 
-    def from_points(self, points, x, weights):
-        return self._each(lambda family, p, a: family.from_points(p, a, weights), self._split(points), self._split(x))
-
-    def mend(self, params, pooled, counts):
-        return self._each(lambda family, p, other: family.mend(p, other, counts), params, pooled)
-
-    def embed(self, x):
-        return jnp.concatenate(list(self._each(lambda family, a: family.embed(a), self._split(x)).values()), -1)
-
-    def seeding(self, x, weights):
-        parts = self._each(lambda family, a: family.seeding(a, weights), self._split(x))
-        return jnp.concatenate(list(parts.values()), -1)
-
-    def warm(self, params, x, weights):
-        return self._each(lambda family, p, a: family.warm(p, a, weights), params, self._split(x))
+    def pool(self, params, pooled, counts):
+        return self._each(lambda family, p, other: family.pool(p, other, counts), params, pooled)
 
     def impute(self, params: dict[str, PyTree], x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
         """As of any family; blocks that take no missing entries stay as they are."""
         if not self.imputes:
             return super().impute(params, x, key)
-        x = self._split(x)
-        keys = self._keys(key) if key is not None else dict.fromkeys(self.families)
+        x = self.split(x)
+        keys = self.keys(key) if key is not None else dict.fromkeys(self.families)
         filled = {n: f.impute(params[n], x[n], keys[n]) for n, f in self.families.items() if f.imputes}
         k = jax.tree.leaves(filled)[0].shape[0]
 
@@ -258,7 +156,7 @@ class Product(AbstractParts):
         return any(family.imputes for family in self.families.values())
 
     def sample(self, key, params, labels):
-        return self._joined(self._each(lambda family, k, p: family.sample(k, p, labels), self._keys(key), params))
+        return self._joined(self._each(lambda family, k, p: family.sample(k, p, labels), self.keys(key), params))
 
     # The door of data
 
@@ -275,7 +173,7 @@ class Product(AbstractParts):
             family.check(rows, own)
 
     def unusable(self, x):
-        return fold(jnp.logical_or, self._each(lambda family, a: family.unusable(a), self._split(x)).values())
+        return fold(jnp.logical_or, self._each(lambda family, a: family.unusable(a), self.split(x)).values())
 
     def _blocks(self, x: Any, name: str) -> list[tuple[str, AbstractFamily, Any, str]]:
         """Each block's name, family, rows, and what these are called; raises `DataError` where they are not there."""
@@ -301,7 +199,8 @@ class Product(AbstractParts):
     def _order(self) -> list[int]:
         return [i for _, which in self.columns or () for i in which]
 
-    def _split(self, x: PyTree) -> dict[str, Array]:
+    def split(self, x: PyTree) -> dict[str, Array]:
+        """The rows of each block."""
         if self.columns is None:
             return x
         return {name: _take(x, which) for name, which in self.columns}

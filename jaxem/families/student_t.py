@@ -5,11 +5,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxem.families._columns import Columns
 from jaxem.families._scale_mixture import AbstractScaleMixture
 from jaxem.families._scaled import draw_log
 from jaxem.families._table import check_table
 from jaxem.families.covariance import structure_name
 from jaxem.families.gaussian import Gaussian, GaussianParams
+from jaxem.families.kernels.gaussian import GaussianKernel
+from jaxem.families.kernels.scale_mixture import ScaleMixtureKernel
 from jaxem.families.priors import NormalInverseWishart
 
 
@@ -56,18 +59,12 @@ class StudentT(AbstractScaleMixture):
     shared_degrees_of_freedom: bool = eqx.field(static=True, default=False)
     prior: NormalInverseWishart | None = None
     floor: float = eqx.field(static=True, default=1e-12)
-    _normal: Gaussian | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("mean", "covariance", "degrees_of_freedom")
 
     @property
     def base(self) -> Gaussian:
-        return self._normal or Gaussian(self.covariance, self.prior, self.floor, _heavy=True)
-
-    def with_base(self, base):
-        return StudentT(
-            self.covariance, self.degrees_of_freedom, self.shared_degrees_of_freedom, base.prior, self.floor, base
-        )
+        return Gaussian(self.covariance, self.prior, self.floor)
 
     def of_base(self, params):
         return GaussianParams(params.mean, params.covariance)
@@ -78,11 +75,13 @@ class StudentT(AbstractScaleMixture):
     def num_columns(self, params):
         return params.mean.shape[1]
 
+    def kernel(self) -> ScaleMixtureKernel:
+        return ScaleMixtureKernel(self, GaussianKernel(self.base, heavy=True))
+
     def bind(self, x, weights, reduce):
-        bound = self.base.bind(x, weights, reduce)
-        assert bound._frame is not None
-        frame = bound._frame.robust(x, weights, reduce, bound._structure.isotropic)
-        return self.with_base(eqx.tree_at(lambda g: g._frame, bound, frame))
+        isotropic = self.base.structure.isotropic
+        frame = Columns.of(x, weights, reduce, isotropic).robust(x, weights, reduce, isotropic)
+        return ScaleMixtureKernel(self, GaussianKernel(self.base, frame, heavy=True))
 
     def sample(self, key, params, labels):
         rows, scale = jax.random.split(key)

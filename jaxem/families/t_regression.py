@@ -5,6 +5,8 @@ from jaxtyping import Array, Float
 
 from jaxem.families._design import Design
 from jaxem.families._scale_mixture import AbstractScaleMixture
+from jaxem.families.kernels.regression import RegressionKernel
+from jaxem.families.kernels.scale_mixture import ScaleMixtureKernel
 from jaxem.families.regression import LinearRegression, RegressionParams
 
 
@@ -45,16 +47,12 @@ class TRegression(AbstractScaleMixture):
     degrees_of_freedom: float | None = eqx.field(static=True, default=None)
     shared_degrees_of_freedom: bool = eqx.field(static=True, default=False)
     floor: float = eqx.field(static=True, default=1e-12)
-    _normal: LinearRegression | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("coefficients", "variance", "degrees_of_freedom")
 
     @property
     def base(self) -> LinearRegression:
-        return self._normal or LinearRegression(self.floor, _heavy=True)
-
-    def with_base(self, base):
-        return TRegression(self.degrees_of_freedom, self.shared_degrees_of_freedom, self.floor, base)
+        return LinearRegression(self.floor)
 
     def of_base(self, params):
         return RegressionParams(params.coefficients, params.variance)
@@ -65,9 +63,12 @@ class TRegression(AbstractScaleMixture):
     def num_columns(self, params):
         return 1
 
+    def kernel(self) -> ScaleMixtureKernel:
+        return ScaleMixtureKernel(self, RegressionKernel(self.base, heavy=True))
+
     def bind(self, x: Any, weights, reduce):
         design = Design.of(x, weights, reduce).robust(x, weights, reduce)
-        return self.with_base(self.base.framed(design))
+        return ScaleMixtureKernel(self, RegressionKernel(self.base, design, heavy=True))
 
     def sample(self, key, params, labels):
         return self.base.sample(key, self.of_base(params), labels)

@@ -11,7 +11,10 @@ from jaxem.kernels.rows import of_positive_weight
 
 
 class AbstractInit(eqx.Module):
-    """How starting parameters of a mixture are drawn. `model` is bound; the result is in its coordinates.
+    """How starting parameters of a mixture are drawn.
+
+    `model` has weights for its `structure`, and a `kernel` of the family in coordinates suited to the data; the result
+    is in these.
 
     Rows of weight 0 are none. Where the data are `Labelled`, components start from the rows known to be theirs.
     """
@@ -97,6 +100,18 @@ def draw_rows(key: PRNGKeyArray, data: PyTree, weights: Array, k: int) -> Int[Ar
     return jnp.where(given, own, chosen[jnp.cumsum(~given) - 1])
 
 
+def start_at(model: Any, points: PyTree, rows: PyTree, weights: Array) -> Any:
+    """Equal weights, and components centred on `points`, each as spread out as the data."""
+    k = model.structure.num_members
+    members = model.kernel.from_points(points, rows, weights)
+    return model.structure.join((jnp.full(k, 1 / k, weights.dtype),), members)
+
+
+def _pooled(model: Any, params: Any, pooled: Any, counts: Array) -> Any:
+    """Parameters in which components with too few rows to have a spread of their own take the pooled one."""
+    return params._replace(components=model.kernel.pool(params.components, pooled.components, counts))
+
+
 def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, pooled: PyTree) -> PyTree:
     """The M-step at given responsibilities `[k, n]`, `pooled` parameters for components with too few rows.
 
@@ -115,11 +130,11 @@ def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, po
         shares = jnp.where(labelled, moments, share * moments)
     counts = jnp.sum(moments * weights[None], 1)
     if not model.linear:
-        warm = model.distribution.warm(model.own(pooled), rows, shares * weights[None])
-        return model.mend(model.put(pooled, warm), pooled, counts)
+        refined = model.kernel.refine(pooled.components, rows, shares * weights[None])
+        return _pooled(model, pooled._replace(components=refined), pooled, counts)
     if jnp.finfo(weights.dtype).eps > 1e-10:  # double precision has digits to spare for a start
         model = model.accurate() or model
-    model = model.at(pooled)
+    model = model.about(pooled)
 
     def posterior(potentials):
         return model.latent.given(potentials, shares), None
@@ -127,4 +142,4 @@ def from_assignment(model: Any, moments: Array, data: PyTree, weights: Array, po
     stats, _ = collect(model, model.natural(pooled), data, weights, posterior)
     if known is not None:
         stats = stats._replace(log_weights=counts)
-    return model.mend(model.maximize(stats, pooled), pooled, counts)
+    return _pooled(model, model.maximize(stats, pooled), pooled, counts)

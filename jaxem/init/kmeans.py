@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxem.init._init import AbstractInit, from_assignment, known_rows, rows_of, subsample
+from jaxem.init._init import AbstractInit, from_assignment, known_rows, rows_of, start_at, subsample
 from jaxem.kernels.linalg import matmul
 from jaxem.kernels.rows import cumulative_sum
 
@@ -32,14 +32,14 @@ class KMeansPlusPlus(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        k = model.num_components
+        k = model.structure.num_members
         data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
         x, labels = rows_of(data)
-        embedded, known = model.family.seeding(x, weights), known_rows(labels, weights, k)
+        embedded, known = model.kernel.embed(x, weights), known_rows(labels, weights, k)
         seeds, centres = kmeans_plus_plus(key, embedded, weights, k, known)
         nearest = jnp.argmin(_squared_distances(embedded, centres), 0)
         moments = (nearest[None, :] == jnp.arange(k, dtype=nearest.dtype)[:, None]).astype(weights.dtype)
-        pooled = model.start_at(jax.tree.map(lambda a: a[seeds], x), x, weights)
+        pooled = start_at(model, jax.tree.map(lambda a: a[seeds], x), x, weights)
         return from_assignment(model, moments, data, weights, pooled)
 
 

@@ -2,7 +2,7 @@ from typing import final
 
 import jax
 
-from jaxem.init._init import AbstractInit, draw_rows, rows_of
+from jaxem.init._init import AbstractInit, draw_rows, rows_of, start_at
 
 
 @final
@@ -19,5 +19,5 @@ class Points(AbstractInit):
 
     def __call__(self, model, key, data, weights):
         rows, _ = rows_of(data)
-        chosen = draw_rows(key, data, weights, model.num_components)
-        return model.start_at(jax.tree.map(lambda a: a[chosen], rows), rows, weights)
+        chosen = draw_rows(key, data, weights, model.structure.num_members)
+        return start_at(model, jax.tree.map(lambda a: a[chosen], rows), rows, weights)

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem.init._init import AbstractInit, draw_rows, from_assignment, rows_of, subsample
+from jaxem.init._init import AbstractInit, draw_rows, from_assignment, rows_of, start_at, subsample
 
 
 @final
@@ -27,11 +27,11 @@ class RandomResponsibilities(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        k = model.num_components
+        k = model.structure.num_members
         data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
         rows, _ = rows_of(data)
         moments = jax.random.exponential(key, (k, weights.shape[0]), weights.dtype)
         moments = moments / jnp.sum(moments, 0, keepdims=True)
         points = draw_rows(jax.random.fold_in(key, 3), data, weights, k)
-        pooled = model.start_at(jax.tree.map(lambda a: a[points], rows), rows, weights)
+        pooled = start_at(model, jax.tree.map(lambda a: a[points], rows), rows, weights)
         return from_assignment(model, moments, data, weights, pooled)

@@ -4,6 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from jaxem.algorithms import em
+from jaxem.engine.loop import run
+from jaxem.engine.problem import Problem
+from jaxem.engine.state import begin
 from jaxem.init._init import AbstractInit, subsample
 from jaxem.init.kmeans import KMeansPlusPlus
 
@@ -31,12 +35,7 @@ class ShortRuns(AbstractInit):
     rows: int = eqx.field(static=True, default=8192)
 
     def __call__(self, model, key, data, weights):
-        from jaxem.algorithms import em
-        from jaxem.engine.loop import run
-        from jaxem.engine.problem import Problem
-        from jaxem.engine.state import begin
-
-        k = model.num_components
+        k = model.structure.num_members
         data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
         starts = jax.vmap(lambda own: self.base(model, own, data, weights))(jax.random.split(key, self.runs))
         problem = Problem.make(model, em(), data, weights, max_steps=self.steps, tol=-jnp.inf)

@@ -37,3 +37,8 @@ def of_positive_weight(weights: Float[Array, " n"]) -> tuple[Int[Array, " n"], I
         .set(rows, mode="drop", unique_indices=True, wrap_negative_indices=False)
     )
     return order, place[-1]
+
+
+def without_weight(counts: Array) -> Array:
+    """Which members hold no more than rounding error of the weight."""
+    return counts <= 10 * jnp.finfo(counts.dtype).eps * jnp.sum(counts)

@@ -1,5 +1,6 @@
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import reduce as fold
 from typing import Any
 
 import equinox as eqx
@@ -14,34 +15,45 @@ from jaxem.kernels.linalg import trailing
 class AbstractLatent(eqx.Module):
     """The exponential family of the hidden variables, with the potentials as its natural parameters.
 
-    All methods work on a block of observations at once and return one value per observation. Moments are the gradient
-    of the log-normalizer with respect to the potentials and have their structure.
+    A structure needs `log_normalizer`, or `expectation`, alone. All methods work on a block of observations at once and
+    return one value per observation. Moments are the gradient of the log-normalizer with respect to the potentials and
+    have their structure.
 
     What is hidden in each state of a discrete structure (see `Nested`) has leading axes `[k, n, ...]` where an
     observation alone has `[n]`; methods return values of the shape of the leading axes. A structure that puts them last
     says so by `map_rows`.
     """
 
+    def __check_init__(self):
+        own = type(self)
+        if own.log_normalizer is AbstractLatent.log_normalizer and own.expectation is AbstractLatent.expectation:
+            raise TypeError(f"{own.__name__} defines neither `log_normalizer` nor `expectation`: it takes one of them")
+
     @property
     def lacks(self) -> tuple[str, ...]:
         """Which of `expectation`, `mode` and `sample` the structure does not have."""
-        return ()
-
-    @abstractmethod
-    def expectation(self, potentials: PyTree) -> tuple[PyTree, Array]:
-        """Posterior moments, and the log-normalizer of each observation."""
+        own = type(self)
+        return tuple(name for name in ("mode", "sample") if getattr(own, name) is getattr(AbstractLatent, name))
 
     def log_normalizer(self, potentials: PyTree) -> Array:
-        """The log-normalizer of each observation alone."""
+        """The log-normalizer of each observation. All else follows from it, but for `mode` and `sample`."""
         return self.expectation(potentials)[1]
 
-    @abstractmethod
-    def mode(self, potentials: PyTree) -> tuple[PyTree, Array]:
-        """Sufficient statistics of the most probable value, and its potential."""
+    def expectation(self, potentials: PyTree) -> tuple[PyTree, Array]:
+        """Posterior moments, and the log-normalizer of each observation.
 
-    @abstractmethod
+        The moments are the gradient of the log-normalizer; a structure that has both in one pass defines this.
+        """
+        value, pull = jax.vjp(self.log_normalizer, potentials)
+        return pull(jnp.ones_like(value))[0], value
+
+    def mode(self, potentials: PyTree) -> tuple[PyTree, Array]:
+        """Sufficient statistics of the most probable value, and its potential; for hard EM."""
+        raise MissingCapabilityError(f"{type(self).__name__} does not say which value is most probable: define `mode`")
+
     def sample(self, key: PRNGKeyArray, potentials: PyTree) -> PyTree:
-        """Sufficient statistics of one draw for each observation."""
+        """Sufficient statistics of one draw for each observation; for stochastic and Monte Carlo EM."""
+        raise MissingCapabilityError(f"{type(self).__name__} does not say how to draw a value: define `sample`")
 
     def average(self, key: PRNGKeyArray, potentials: PyTree, draws: Any, most: int) -> PyTree:
         """Mean sufficient statistics of `draws` draws, a number or a traced integer, at most `most`."""
@@ -56,9 +68,15 @@ class AbstractLatent(eqx.Module):
         total = jax.lax.fori_loop(0, draws, add, zeros)
         return jax.tree.map(lambda leaf: leaf / jnp.asarray(draws).astype(leaf.dtype), total)
 
-    @abstractmethod
     def pair(self, potentials: PyTree, moments: PyTree) -> Array:
         """Inner product of potentials and moments, for each observation (`0 * -inf` is 0)."""
+        axes = jax.eval_shape(self.log_normalizer, potentials).ndim
+
+        def one(p: Array, m: Array) -> Array:
+            product = jnp.where(m == 0, 0, m * jnp.where(m == 0, 0, p))
+            return jnp.sum(product, tuple(range(axes, product.ndim)))
+
+        return fold(jnp.add, jax.tree.leaves(jax.tree.map(one, potentials, moments)))
 
     def weigh(self, moments: PyTree, weights: Array) -> PyTree:
         """Moments times the weight of their observation, the leading axis."""

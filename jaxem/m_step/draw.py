@@ -1,9 +1,9 @@
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import jax
 
+from jaxem._model import require_conjugate
 from jaxem.m_step._m_step import AbstractMStep
-from jaxem.models.variational import require_conjugate
 
 # No chunk of rows has this number, so that the draw shares no randomness with those of the latents.
 _STREAM = 2**32 - 1
@@ -33,5 +33,5 @@ class Draw(AbstractMStep):
         return ()
 
     def __call__(self, surrogate, params, state, key):
-        model: Any = surrogate.model
-        return model.draw(jax.random.fold_in(key, _STREAM), model.conjugate_posterior(surrogate.stats)), state
+        posteriors = require_conjugate(surrogate.model, "Gibbs sampling").about(params)
+        return posteriors.draw(jax.random.fold_in(key, _STREAM), posteriors.posterior(surrogate.stats)), state

@@ -1,8 +1,8 @@
 from typing import Any, ClassVar, final
 
 from jaxem._errors import MissingCapabilityError
+from jaxem.engine.variational import Variational
 from jaxem.m_step._m_step import AbstractMStep
-from jaxem.models.variational import Variational
 
 
 @final

@@ -3,9 +3,9 @@
 Models are short, because latents, families and rules do the work.
 """
 
-from jaxem._model import AbstractConjugateModel as AbstractConjugateModel
 from jaxem._model import AbstractLinearModel as AbstractLinearModel
 from jaxem._model import AbstractModel as AbstractModel
+from jaxem.engine.variational import Variational as Variational
 from jaxem.models import factor_analysis as factor_analysis
 from jaxem.models.censored import Tobit as Tobit
 from jaxem.models.documents import Documents as Documents
@@ -13,10 +13,8 @@ from jaxem.models.factor_analysis import PPCA as PPCA
 from jaxem.models.factor_analysis import FactorAnalysis as FactorAnalysis
 from jaxem.models.factor_analysis import MixtureOfFactorAnalyzers as MixtureOfFactorAnalyzers
 from jaxem.models.function import FunctionModel as FunctionModel
-from jaxem.models.gated import Gated as Gated
 from jaxem.models.hmm import HMM as HMM
 from jaxem.models.hmm import HMMParams as HMMParams
-from jaxem.models.labelled import Labelled as Labelled
 from jaxem.models.lda import LDA as LDA
 from jaxem.models.lda import LDAParams as LDAParams
 from jaxem.models.mixture import GaussianMixture as GaussianMixture
@@ -25,12 +23,13 @@ from jaxem.models.mixture import MixtureParams as MixtureParams
 from jaxem.models.mixture_of_experts import MixtureOfExperts as MixtureOfExperts
 from jaxem.models.mixture_of_experts import MixtureOfExpertsParams as MixtureOfExpertsParams
 from jaxem.models.multivariate_normal import MultivariateNormal as MultivariateNormal
-from jaxem.models.sequences import Sequences as Sequences
 from jaxem.models.single import Single as Single
 from jaxem.models.state_space import LinearGaussianStateSpace as LinearGaussianStateSpace
 from jaxem.models.state_space import StateSpaceParams as StateSpaceParams
 from jaxem.models.student_t import MultivariateT as MultivariateT
 from jaxem.models.student_t import StudentTMixture as StudentTMixture
-from jaxem.models.variational import Variational as Variational
 from jaxem.models.zero_inflated import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from jaxem.models.zero_inflated import ZeroInflatedPoisson as ZeroInflatedPoisson
+from jaxem.structures.gated import Gated as Gated
+from jaxem.structures.labelled import Labelled as Labelled
+from jaxem.structures.sequences import Sequences as Sequences

@@ -11,33 +11,19 @@ from jaxem._door import question
 from jaxem._errors import DataError
 from jaxem.families import AbstractFamily
 from jaxem.kernels.chunks import num_rows
-from jaxem.latent import NestedTree
-from jaxem.models._over_family import AbstractFamilyModel
-from jaxem.models.labelled import Labelled
+from jaxem.models._joined import AbstractJoined, require_family
+from jaxem.structures.labelled import Labelled
 
 
-class AbstractMixture(AbstractFamilyModel):
+class AbstractMixture(AbstractJoined):
     """Rows that choose one of `num_components` members of a family, independently of each other."""
 
     family: eqx.AbstractVar[AbstractFamily]
     num_components: eqx.AbstractVar[int]
 
     @property
-    def distribution(self) -> AbstractFamily:
-        return self.family
-
-    def joint(self, log_weights: Float[Array, "k n"], members: PyTree, data: PyTree) -> PyTree:
-        """Potentials of components of these log weights, the members' natural parameters and labels, if any."""
-        own = self.family.potentials(members, self.rows(data))
-        if self.family.latent is None:
-            return self.allowed(log_weights + own, data)
-        return NestedTree(self.allowed(log_weights, data), own)
-
-    def allowed(self, potentials: Float[Array, "k n"], data: PyTree) -> Float[Array, "k n"]:
-        """Potentials of the components that the labels allow, if there are any; minus infinity for the others."""
-        if not isinstance(data, Labelled):
-            return potentials
-        return jnp.where(data.allowed(self.num_components), potentials, jnp.full_like(potentials, -jnp.inf))
+    def kernel(self) -> Any:
+        return self.family.kernel()
 
     @question
     def posterior(self, params: PyTree, data: PyTree) -> Float[Array, "n k"]:
@@ -54,7 +40,8 @@ class AbstractMixture(AbstractFamilyModel):
         return moments if self.family.latent is None else moments.outer
 
     def check_components(self) -> None:
-        """Raise `ValueError` for a number of components that is no positive integer."""
+        """Raise `ValueError` for what is no family, or a number of components that is no positive integer."""
+        require_family(self.family)
         number = self.num_components
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
             raise ValueError(f"num_components must be a positive integer, got {self.num_components!r}")
@@ -71,8 +58,12 @@ class AbstractMixture(AbstractFamilyModel):
         if isinstance(data, Labelled):
             data.check(num_rows(data.rows), self.num_components)
 
-    def unusable(self, data):
-        return super().unusable(data.rows if isinstance(data, Labelled) else data)
+    def check(self, data, weights):
+        self.distribution.check_members(self.num_components)
+        self.check_enough(num_rows(data), weights)
+        super().check(data, weights)
+        if isinstance(data, Labelled):
+            data.check(num_rows(data.rows), self.num_components)
 
     def check_enough(self, n: int, weights: Any) -> None:
         """Raise `DataError` for fewer rows of positive weight than components."""

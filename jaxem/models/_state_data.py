@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem._errors import DataError
-from jaxem.models.sequences import Sequences
+from jaxem.structures.sequences import Sequences
 
 
 def present(sequences: Sequences) -> Float[Array, "n T"]:

@@ -1,5 +1,4 @@
-import dataclasses
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -7,45 +6,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxem import _bijections as bijections
-from jaxem._door import for_start, question
+from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import unreduced
 from jaxem._renamed import renamed
 from jaxem.families import AbstractFamily
 from jaxem.families.priors import Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.kernels import exclusion
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import matmul, trailing
 from jaxem.kernels.paths import draw_path, of_path, path_entropy, viterbi
-from jaxem.latent import Chain, ChainTree, NestedTree
-from jaxem.models._over_family import AbstractFamilyModel, fill
-from jaxem.models._pattern import Rows, as_fixed, stationary
-from jaxem.models.mixture import Mixture
-from jaxem.models.sequences import as_sequences
-
-
-class HMMParams(NamedTuple):
-    """Distribution of the first state `[k]`, probabilities of the next state given the last `[k, k]` (rows sum to 1),
-    and the parameters of the `emission` with a leading axis `k`."""
-
-    initial: Float[Array, " k"]
-    transition: Float[Array, "k k"]
-    emission: Any
-
-
-class HMMNatural(NamedTuple):
-    """Their logarithms, and the emission's natural parameters."""
-
-    log_initial: Float[Array, " k"]
-    log_transition: Float[Array, "k k"]
-    emission: Any
+from jaxem.models._joined import AbstractJoined, fill, require_family
+from jaxem.structures._pattern import as_fixed
+from jaxem.structures.markov import HMMParams as HMMParams
+from jaxem.structures.markov import Markov
+from jaxem.structures.sequences import as_sequences
 
 
 @final
-class HMM(AbstractFamilyModel):
+class HMM(AbstractJoined):
     """A hidden Markov model: each step of a sequence comes from the member of a family that the state of a Markov chain
     names.
 
@@ -90,9 +69,6 @@ class HMM(AbstractFamilyModel):
     transition_pattern: Any = eqx.field(static=True, default=None)
     frozen: tuple[str, ...] = eqx.field(static=True, default=())
     start: AbstractInit = KMeansPlusPlus()
-    _steps: int | None = eqx.field(static=True, default=None)
-
-    members: ClassVar[str] = "emission"
 
     def __post_init__(self):
         k = self.num_states
@@ -113,255 +89,27 @@ class HMM(AbstractFamilyModel):
         for name in ("initial_prior", "transition_prior"):
             if not isinstance(getattr(self, name), Dirichlet | None):
                 raise ValueError(f"{name} must be a Dirichlet prior, got {getattr(self, name)!r}")
-        self.known_names("initial", "transition")
+        require_family(self.emission)
+        self.check_names()
 
     @property
-    def distribution(self) -> AbstractFamily:
-        return self.emission
-
-    def with_family(self, family):
-        return dataclasses.replace(self, emission=family)
-
-    @property
-    def choice(self) -> Chain:
-        return Chain(shared=True)
-
-    @property
-    def _first(self) -> Rows:
-        return Rows(self.initial_pattern, (1, self.num_states))
+    def structure(self) -> Markov:
+        return Markov(
+            self.num_states,
+            self.initial == "stationary",
+            self.initial_prior,
+            self.transition_prior,
+            self.initial_pattern,
+            self.transition_pattern,
+        )
 
     @property
-    def _moves(self) -> Rows:
-        return Rows(self.transition_pattern, (self.num_states, self.num_states))
-
-    @property
-    def _stationary(self) -> bool:
-        return self.initial == "stationary"
-
-    # Data
-
-    def rows(self, data):
-        sequences = as_sequences(data)
-        return self.emission.read(sequences.rows(sequences.seen()))
-
-    def row_weights(self, data, weights):
-        return jnp.where(as_sequences(data).seen().T, weights[None, :], 0).reshape(-1)
+    def kernel(self) -> Any:
+        return self.emission.kernel()
 
     def observed(self, data):
         """The number of steps of each sequence of which something was observed."""
         return jnp.sum(as_sequences(data).seen(), 1, dtype=jnp.int32)
-
-    def log_base(self, data):
-        return jnp.sum(self._log_bases(data), 0)
-
-    def _log_bases(self, data: PyTree) -> Float[Array, "T n"]:
-        seen = as_sequences(data).seen().T
-        each = self.emission.log_base(self.rows(data)).reshape(seen.shape)
-        return jnp.where(seen, each, 0)
-
-    def bind(self, data, weights, reduce=unreduced):
-        bound = super().bind(data, weights, reduce)
-        return dataclasses.replace(bound, _steps=as_sequences(data).shape[1])
-
-    def encode(self, params):
-        """Parameters in the coordinates of the loop, with fixed entries in place."""
-        return self._conform(super().encode(params))
-
-    def _conform(self, params: HMMParams) -> HMMParams:
-        transition = self._moves.fit(params.transition)
-        initial = stationary(transition) if self._stationary else self._first.fit(params.initial[None])[0]
-        return HMMParams(initial, transition, params.emission)
-
-    # The linear map
-
-    def natural(self, params: HMMParams) -> HMMNatural:
-        initial = stationary(params.transition) if self._stationary else params.initial
-        log_initial, log_transition = exclusion.log(initial), exclusion.log(params.transition)
-        return HMMNatural(log_initial, log_transition, self.emission.natural(params.emission))
-
-    def potentials(self, natural: HMMNatural, data: PyTree) -> PyTree:
-        sequences, k = as_sequences(data), self.num_states
-        (n, steps), seen, ended = sequences.shape, sequences.seen(), sequences.ended()
-        own = self.emission.potentials(natural.emission, self.emission.read(sequences.rows(seen)))
-        hidden = self.emission.latent
-
-        def by_step(leaf: Array, at: int) -> Array:
-            split = leaf.reshape(*leaf.shape[:at], steps, n, *leaf.shape[at + 1 :])
-            return jnp.swapaxes(split, at, at + 1)
-
-        own = by_step(own, 1) if hidden is None else hidden.map_rows(by_step, own)
-        log_initial = exclusion.or_minus_infinity(natural.log_initial)
-        log_transition = exclusion.or_minus_infinity(natural.log_transition)
-        tree = ChainTree(
-            jnp.broadcast_to(log_initial[:, None], (k, n)),
-            jnp.broadcast_to(log_transition[:, :, None], (k, k, n)),
-            jnp.zeros((k, n, steps), log_initial.dtype),
-            None if ended is None else jnp.where(ended, 0, -jnp.inf).astype(log_initial.dtype),
-        )
-        if hidden is None:
-            return tree._replace(local=jnp.where(seen[None], own, 0))
-        silent = jnp.where(seen, -jnp.inf, 0).astype(log_initial.dtype)
-        return NestedTree(tree._replace(silent=silent), own)
-
-    # The M-step
-
-    def maximize(self, stats: HMMNatural, params: HMMParams) -> HMMParams:
-        initial, transition = params.initial, params.transition
-        first, moves = self._counts(stats)
-        if "transition" not in self.frozen:
-            transition = self._moves.estimate(moves, transition)
-            if self._stationary:
-                transition = self._stationary_maximum(first, moves, transition, params.transition)
-                initial = stationary(transition)
-        if "initial" not in self.frozen and not self._stationary:
-            initial = self._first.estimate(first[None], initial[None])[0]
-        return HMMParams(initial, transition, self.maximize_members(stats, params))
-
-    def _counts(self, stats: HMMNatural) -> tuple[Array, Array]:
-        """Expected numbers of first states and of transitions, with those of the priors; a state with no more than
-        rounding error has none."""
-        first, moves = stats.log_initial, stats.log_transition
-        empty = self.emission.empty(first + jnp.sum(moves, 0))
-        first, moves = jnp.where(empty, 0, first), jnp.where(empty[None], 0, moves)
-        if self.initial_prior is not None:
-            first = first + self.initial_prior.pseudo_counts(first.shape, first.dtype)
-        if self.transition_prior is not None:
-            moves = moves + self.transition_prior.pseudo_counts(moves.shape, moves.dtype)
-        return first, moves
-
-    def _stationary_maximum(self, first: Array, moves: Array, estimate: Array, current: Array) -> Array:
-        """The transitions that maximise Q where the first state depends on them, by Newton's method from the better of
-        their estimate without it and the current ones."""
-        from jaxem.m_step._ascent import newton_step
-
-        def q(transition):
-            return jnp.sum(first * exclusion.log(stationary(transition))) + jnp.sum(moves * exclusion.log(transition))
-
-        moves = jnp.where(self._moves.free(), moves, 0)
-        begin = jnp.where(q(estimate) >= q(current), estimate, current)
-        free = self._moves.unconstrain(begin)[None]
-        if free.size == 0:
-            return begin
-        rounding = 4 * jnp.finfo(moves.dtype).eps
-
-        def objective(blocks):
-            return q(self._moves.constrain(blocks[0][0]))
-
-        def step(carry):
-            count, free, value, _ = carry
-            (moved,), rose = newton_step(objective, [free], [jnp.ones_like(free)], 10)
-            new = objective([moved])
-            return count + 1, moved, new, rose & (new - value > rounding * jnp.abs(value))
-
-        def going(carry):
-            return carry[3] & (carry[0] < 20)
-
-        start = (jnp.zeros((), jnp.int32), free, objective([free]), jnp.ones((), bool))
-        _, free, value, _ = jax.lax.while_loop(going, step, start)
-        found = self._moves.constrain(free[0])
-        return jnp.where(value >= q(begin), found, begin)
-
-    def log_prior(self, params):
-        prior = self.emission.log_prior(params.emission).astype(params.initial.dtype)
-        if self.initial_prior is not None:
-            prior = prior + self.initial_prior.log_prob(params.initial)
-        return prior if self.transition_prior is None else prior + self.transition_prior.log_prob(params.transition)
-
-    def degenerate(self, params):
-        others = ~jnp.eye(self.num_states, dtype=bool)
-        unreachable = (params.initial == 0) & (jnp.sum(jnp.where(others, params.transition, 0), 0) == 0)
-        return self.emission.degenerate(params.emission) | jnp.any(unreachable)
-
-    # The posterior: `HMMParams` of priors
-
-    def require_prior(self):
-        self.require_free()
-        if self._stationary or self.initial_pattern is not None or self.transition_pattern is not None:
-            raise MissingCapabilityError("an HMM has a conjugate posterior only with a free initial and no pattern")
-        if self.initial_prior is None or self.transition_prior is None:
-            raise MissingCapabilityError(
-                "HMM has no prior on its transitions, and a posterior needs those of all parameters: "
-                "initial_prior=Dirichlet(...), transition_prior=Dirichlet(...)"
-            )
-        self.emission.require_prior()
-
-    def conjugate_posterior(self, stats: HMMNatural) -> HMMParams:
-        self.require_prior()
-        assert self.initial_prior is not None
-        assert self.transition_prior is not None
-        initial: Any = self.initial_prior.update(stats.log_initial)
-        transition: Any = self.transition_prior.update(stats.log_transition)
-        return HMMParams(initial, transition, self.emission.posterior(stats.emission))
-
-    def expected_natural(self, posterior: Any) -> HMMNatural:
-        emission = self.emission.expected_natural(posterior.emission)
-        return HMMNatural(posterior.initial.expected_log(), posterior.transition.expected_log(), emission)
-
-    def posterior_mean(self, posterior: Any) -> HMMParams:
-        emission = self.emission.posterior_mean(posterior.emission)
-        return HMMParams(posterior.initial.mean(), posterior.transition.mean(), emission)
-
-    def draw(self, key, posterior: Any) -> HMMParams:
-        keys = jax.random.split(key, 3)
-        emission = self.emission.draw(keys[2], posterior.emission)
-        return HMMParams(posterior.initial.draw(keys[0]), posterior.transition.draw(keys[1]), emission)
-
-    def kl(self, posterior: Any) -> Array:
-        chain = posterior.initial.kl(self.initial_prior) + posterior.transition.kl(self.transition_prior)
-        return chain + self.emission.kl(posterior.emission)
-
-    def unconstrain_posterior(self, posterior):
-        emission = self.emission.unconstrain_posterior(posterior.emission)
-        return HMMParams(posterior.initial.unconstrain(), posterior.transition.unconstrain(), emission)
-
-    def constrain_posterior(self, free):
-        emission = self.emission.constrain_posterior(free.emission)
-        return HMMParams(Dirichlet.constrain(free.initial), Dirichlet.constrain(free.transition), emission)  # pyright: ignore[reportArgumentType]
-
-    # Starts and coordinates
-
-    def init(self, key, data, weights=None):
-        """The emission of a mixture of all steps, and random transitions that stay put to a random extent."""
-        data, weights = for_start(data, weights)
-        k, dtype = self.num_states, weights.dtype
-        of_emission, of_rows, of_stay = jax.random.split(key, 3)
-        mixture = Mixture(self.emission, k, start=self.start)
-        drawn = mixture.init(of_emission, self.rows(data), self.row_weights(data, weights))
-        random = jax.random.exponential(of_rows, (k, k), dtype)
-        stay = jax.random.uniform(of_stay, (), dtype, 0, 0.9)
-        mixed = (1 - stay) * random / jnp.sum(random, 1, keepdims=True) + stay * jnp.eye(k, dtype=dtype)
-        return self._conform(HMMParams((drawn.weights + 1 / k) / 2, mixed, drawn.components))
-
-    def unconstrain(self, params):
-        initial = jnp.zeros(0, params.initial.dtype)
-        if not self._stationary:
-            initial = _unconstrained(self._first, params.initial[None])
-        transition = _unconstrained(self._moves, params.transition)
-        return HMMParams(initial, transition, self.emission.unconstrain(params.emission))
-
-    def constrain(self, free):
-        transition = _constrained(self._moves, free.transition)
-        initial = stationary(transition) if self._stationary else _constrained(self._first, free.initial)[0]
-        return HMMParams(initial, transition, self.emission.constrain(free.emission))
-
-    def blocks(self, free):
-        emission, undo = self.emission.blocks(free.emission)
-        chain = [free.initial.reshape(1, -1), free.transition.reshape(self._moves.shape[0], -1)]
-        if self._stationary or self.transition_pattern is not None:
-            chain[1] = free.transition.reshape(1, -1)
-        used = [array for array in chain if array.size]
-
-        def back(arrays):
-            taken = iter(arrays)
-            initial, transition = (next(taken) if array.size else array for array in chain)
-            shapes = free.initial.shape, free.transition.shape
-            return HMMParams(initial.reshape(shapes[0]), transition.reshape(shapes[1]), undo(list(taken)))
-
-        return [*used, *emission], back
-
-    def floats_per_row(self, params, lanes=1):
-        shared, own = self.emission.floats_per_row(params.emission)
-        return (self._steps or 1) * (shared + lanes * (4 * self.num_states + own))
 
     # What users ask of a fitted model
 
@@ -371,7 +119,7 @@ class HMM(AbstractFamilyModel):
         potentials = model.potentials(model.natural(params), data)
         hidden = self.emission.latent
         if hidden is not None:
-            potentials = self.choice.attach(potentials.outer, hidden.expectation(potentials.inner)[1])
+            potentials = self.structure.choice.attach(potentials.outer, hidden.expectation(potentials.inner)[1])
         return potentials.factors()
 
     @question
@@ -412,7 +160,8 @@ class HMM(AbstractFamilyModel):
         """Log density of every step given those before it; they add up to `log_prob`. 0 where nothing was observed."""
         factors, ended = self._states(params, data)
         model: Any = self._scoring(params)
-        return (filter_log(*factors, ended)[2] + model._log_bases(data)).T
+        each = model.kernel.log_base(model.rows(data))
+        return (filter_log(*factors, ended)[2] + model.structure.by_step(data, each)).T
 
     @question
     def predict(self, params: HMMParams, data: PyTree) -> Int[Array, "n T"]:
@@ -478,11 +227,6 @@ class HMM(AbstractFamilyModel):
 
     # The door of data
 
-    @property
-    def domains(self):
-        chain = {"transition": "simplex"} if self._stationary else {"initial": "simplex", "transition": "simplex"}
-        return {**chain, **super().domains}
-
     def check_shape(self, params, data):
         if hasattr(data, "labels"):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
@@ -523,11 +267,3 @@ class HMM(AbstractFamilyModel):
 
     def unusable(self, data):
         return not_finite(as_sequences(data).values, missing=True)
-
-
-def _unconstrained(rows: Rows, p: Float[Array, "r k"]) -> Array:
-    return bijections.simplex_to_free(p) if rows.fixed is None else rows.unconstrain(p)
-
-
-def _constrained(rows: Rows, free: Array) -> Float[Array, "r k"]:
-    return bijections.free_to_simplex(free) if rows.fixed is None else rows.constrain(free)

@@ -1,4 +1,3 @@
-import dataclasses
 from typing import Any, NamedTuple, final
 
 import equinox as eqx
@@ -8,9 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxem import _bijections as bijections
+from jaxem._conjugate import AbstractConjugate
 from jaxem._door import for_question, for_start
-from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import AbstractConjugateModel
+from jaxem._errors import DataError
+from jaxem._model import AbstractLinearModel
 from jaxem._paths import covers, leaf_name
 from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
@@ -50,7 +50,7 @@ class LDADraws(NamedTuple):
 
 
 @final
-class LDA(AbstractConjugateModel):
+class LDA(AbstractLinearModel):
     """Latent Dirichlet allocation: each word of a document comes from a topic, each document mixes the topics.
 
     The log-likelihood is intractable; in its place stands the variational bound (see `jaxem.latent.MeanField`), in
@@ -120,20 +120,22 @@ class LDA(AbstractConjugateModel):
         return self.document
 
     @property
-    def _held(self) -> tuple[str, ...]:
+    def held(self) -> tuple[str, ...]:
+        """The parameters that are not estimated."""
         return self.frozen if self.learn_concentration else (*self.frozen, "concentration")
 
     def trainable(self, tree):
         return jax.tree_util.tree_map_with_path(
-            lambda path, _: not any(covers(prefix, leaf_name(path)) for prefix in self._held), tree
+            lambda path, _: not any(covers(prefix, leaf_name(path)) for prefix in self.held), tree
         )
 
     # The linear map
 
     def natural(self, params: LDAParams) -> LDANatural:
-        return self._natural(exclusion.log(params.topics), params.concentration)
+        return self.natural_of(exclusion.log(params.topics), params.concentration)
 
-    def _natural(self, log_topics: Array, concentration: Array) -> LDANatural:
+    def natural_of(self, log_topics: Array, concentration: Array) -> LDANatural:
+        """Natural parameters from logarithms of the topics, or expected ones."""
         alpha = jnp.broadcast_to(concentration, (self.num_topics,))
         return LDANatural(log_topics, alpha, dirichlet.log_normalizer(alpha), jnp.ones((), alpha.dtype))
 
@@ -159,9 +161,9 @@ class LDA(AbstractConjugateModel):
 
     def maximize(self, stats: LDANatural, params: LDAParams) -> LDAParams:
         topics, concentration = params.topics, params.concentration
-        if "concentration" not in self._held:
-            concentration = self._learned(stats, concentration)
-        if "topics" not in self._held:
+        if "concentration" not in self.held:
+            concentration = self.learned(stats, concentration)
+        if "topics" not in self.held:
             counts = jnp.maximum(stats.log_topics, 0)
             if self.topics_prior is not None:
                 counts = counts + self.topics_prior.pseudo_counts(counts.shape, counts.dtype)
@@ -170,7 +172,8 @@ class LDA(AbstractConjugateModel):
             topics = jnp.where(empty, topics, counts / jnp.where(empty, 1, total))
         return LDAParams(concentration, topics)
 
-    def _learned(self, stats: LDANatural, start: Array) -> Array:
+    def learned(self, stats: LDANatural, start: Array) -> Array:
+        """The concentration that maximises Q."""
         return dirichlet.maximize_concentration(stats.concentration, stats.log_normalizer, start)
 
     def log_prior(self, params):
@@ -180,43 +183,14 @@ class LDA(AbstractConjugateModel):
 
     # The posterior: a `Dirichlet` for each topic, beside the concentration of documents
 
-    def at(self, params: LDAParams) -> "LDA":
-        return dataclasses.replace(self, concentration=params.concentration)
-
-    def require_prior(self):
+    @property
+    def prior_hint(self):
         if "topics" in self.frozen:
-            raise MissingCapabilityError("a posterior of the topics of LDA needs them free; take topics out of frozen")
-        if self.topics_prior is None:
-            raise MissingCapabilityError(
-                "LDA has no prior on its topics, and a posterior needs one: topics_prior=Dirichlet(...)"
-            )
+            return "a posterior of the topics needs them free; take topics out of frozen"
+        return "there is no prior on its topics: topics_prior=Dirichlet(...)"
 
-    def conjugate_posterior(self, stats: LDANatural) -> LDAParams:
-        self.require_prior()
-        assert self.topics_prior is not None
-        concentration = self._concentration(stats.log_topics.dtype)
-        if "concentration" not in self._held:
-            concentration = self._learned(stats, concentration)
-        return LDAParams(concentration, self.topics_prior.update(jnp.maximum(stats.log_topics, 0)))
-
-    def expected_natural(self, posterior: LDAParams) -> LDANatural:
-        return self._natural(posterior.topics.expected_log(), posterior.concentration)
-
-    def posterior_mean(self, posterior: LDAParams) -> LDAParams:
-        return posterior._replace(topics=posterior.topics.mean())
-
-    def draw(self, key, posterior: LDAParams) -> LDAParams:
-        return posterior._replace(topics=posterior.topics.draw(key))
-
-    def kl(self, posterior: LDAParams) -> Array:
-        assert self.topics_prior is not None
-        return posterior.topics.kl(self.topics_prior)
-
-    def unconstrain_posterior(self, posterior):
-        return LDAParams(jnp.log(posterior.concentration), posterior.topics.unconstrain())
-
-    def constrain_posterior(self, free):
-        return LDAParams(jnp.exp(free.concentration), Dirichlet.constrain(free.topics))
+    def conjugate(self):
+        return None if "topics" in self.frozen or self.topics_prior is None else LDAConjugate(self, self.topics_prior)
 
     def unconstrain(self, params):
         return LDAParams(bijections.positive_to_free(params.concentration), bijections.simplex_to_free(params.topics))
@@ -226,7 +200,7 @@ class LDA(AbstractConjugateModel):
 
     def degenerate(self, params):
         alpha = params.concentration
-        if "concentration" in self._held:
+        if "concentration" in self.held:
             return jnp.zeros((), bool)
         return jnp.any((alpha <= dirichlet.LEAST) | (alpha >= dirichlet.MOST))
 
@@ -235,7 +209,8 @@ class LDA(AbstractConjugateModel):
 
     # Starts
 
-    def _concentration(self, dtype: Any) -> Array:
+    def concentration_at_first(self, dtype: Any) -> Array:
+        """The one given, or 1 over the number of topics."""
         value = 1 / self.num_topics if self.concentration is None else self.concentration
         return jnp.asarray(value, dtype)
 
@@ -256,7 +231,7 @@ class LDA(AbstractConjugateModel):
         overall = _normalised(overall + 1e-3 * jnp.mean(overall) + tiny)
         own = _normalised(own + tiny) + overall[None]
         noise = jax.random.uniform(perturb, (k, v), dtype, 0.5, 1.5)
-        return LDAParams(self._concentration(dtype), _normalised(own * noise))
+        return LDAParams(self.concentration_at_first(dtype), _normalised(own * noise))
 
     # What users ask of a fitted model; `params` may be a posterior
 
@@ -281,7 +256,9 @@ class LDA(AbstractConjugateModel):
 
     def _natural_of(self, params: LDAParams) -> LDANatural:
         lifted = isinstance(params.topics, Dirichlet)
-        return self.expected_natural(params) if lifted else self.natural(params)
+        if not lifted:
+            return self.natural(params)
+        return self.natural_of(params.topics.expected_log(), params.concentration)
 
     def perplexity(self, params: LDAParams, data: Documents, held_out: Documents | None = None) -> Float[Array, ""]:
         """`exp` of minus the mean log probability of a word, of documents that the model need not have seen.
@@ -357,6 +334,44 @@ class LDA(AbstractConjugateModel):
     def check_rows(self, data: Any) -> None:
         self.check_shape(None, data)  # pyright: ignore[reportArgumentType]
         data.check(self.vocabulary_size)
+
+
+@final
+class LDAConjugate(AbstractConjugate):
+    """Dirichlet posteriors of the topics; the concentration of the documents is estimated, or stays."""
+
+    model: LDA
+    prior: Dirichlet
+    concentration: Array | None = None  # where it is now
+
+    def about(self, params: LDAParams) -> "LDAConjugate":
+        return LDAConjugate(self.model, self.prior, params.concentration)
+
+    def posterior(self, stats: LDANatural) -> LDAParams:
+        model, concentration = self.model, self.concentration
+        if concentration is None:
+            concentration = model.concentration_at_first(stats.log_topics.dtype)
+        if "concentration" not in model.held:
+            concentration = model.learned(stats, concentration)
+        return LDAParams(concentration, self.prior.update(jnp.maximum(stats.log_topics, 0)))
+
+    def expected_natural(self, posterior: LDAParams) -> LDANatural:
+        return self.model.natural_of(posterior.topics.expected_log(), posterior.concentration)
+
+    def mean(self, posterior: LDAParams) -> LDAParams:
+        return posterior._replace(topics=posterior.topics.mean())
+
+    def draw(self, key, posterior: LDAParams) -> LDAParams:
+        return posterior._replace(topics=posterior.topics.draw(key))
+
+    def kl(self, posterior: LDAParams) -> Array:
+        return posterior.topics.kl(self.prior)
+
+    def unconstrain(self, posterior):
+        return LDAParams(jnp.log(posterior.concentration), posterior.topics.unconstrain())
+
+    def constrain(self, free):
+        return LDAParams(jnp.exp(free.concentration), Dirichlet.constrain(free.topics))
 
 
 @eqx.filter_jit

@@ -24,20 +24,22 @@ def coordinates_law(problem: Problem, report: Report) -> None:
         report.require(lone, what, see="`shared`, which names parameters that members have in common")
     if not jax.tree.leaves(problem.params):
         return
-    for name, (family, params) in problem.kernels().items():
+    for name, (kernel, params) in problem.kernels().items():
 
-        def run(params, family=family):
-            free = family.unconstrain(params)
+        def run(params, kernel=kernel):
+            free = kernel.family.unconstrain(params)
             flat, unravel = ravel_pytree(free)
-            away = family.constrain(unravel(flat + jnp.asarray(0.3, flat.dtype) * jnp.cos(jnp.arange(flat.size))))
-            return free, family.constrain(free), away, family.constrain(family.unconstrain(away))
+            away = kernel.family.constrain(
+                unravel(flat + jnp.asarray(0.3, flat.dtype) * jnp.cos(jnp.arange(flat.size)))
+            )
+            return free, kernel.family.constrain(free), away, kernel.family.constrain(kernel.family.unconstrain(away))
 
         free, again, away, back = jax.jit(run)(params)
         see = "`constrain`, `unconstrain`"
         report.agree(f"constrain(unconstrain(params)) {name} differs from params", again, params, problem.tol, see=see)
         report.alike(f"constrain(free) {name}", away, params, see)
         report.agree(f"constrain, unconstrain, constrain {name} differs from one", back, away, problem.tol, see=see)
-        arrays, undo = family.blocks(free)
+        arrays, undo = kernel.family.blocks(free)
         report.require(all(a.ndim == 2 for a in arrays), f"blocks {name} are not matrices", see="`blocks`")
         report.agree(f"undoing blocks {name} changes the coordinates", undo(arrays), free, problem.tol, see="`blocks`")
     _separate(problem, report)
@@ -47,17 +49,17 @@ def _separate(problem: Problem, report: Report) -> None:
     """Coordinates in different blocks have no second derivative of Q together."""
     if not problem.family.linear:
         return
-    family, params = list(problem.kernels().values())[-1]
-    free = family.unconstrain(params)
-    arrays, undo = family.blocks(free)
+    kernel, params = list(problem.kernels().values())[-1]
+    free = kernel.family.unconstrain(params)
+    arrays, undo = kernel.family.blocks(free)
     flat, unravel = ravel_pytree(arrays)
     if flat.size == 0:
         return
     owner = np.concatenate([np.repeat(np.arange(len(a)), a.shape[1]) + 1000 * i for i, a in enumerate(arrays)])
 
     def run(params, x, share):
-        q = surrogate(family, collect(family, params, x, share))
-        return jax.hessian(lambda u: q(family.constrain(undo(unravel(u)))))(flat)
+        q = surrogate(kernel, collect(kernel, params, x, share))
+        return jax.hessian(lambda u: q(kernel.family.constrain(undo(unravel(u)))))(flat)
 
     hessian = np.asarray(jax.jit(run)(params, problem.rows, problem.share))
     across = np.abs(np.where(owner[:, None] == owner[None], 0, hessian)).max(initial=0)
@@ -113,7 +115,7 @@ def precision(problem: Problem, report: Report) -> None:
         encoded = bound.encode(problem.params)
         out = {"log densities": scored(bound, encoded, problem.rows)}
         if closed:
-            kernel = (bound.accurate() or bound).at(encoded)
+            kernel = (bound.accurate() or bound).about(encoded)
             stats = collect(kernel, encoded, problem.rows, problem.share)
             out["estimates"] = bound.decode(kernel.maximize(stats, encoded))
         return out

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxem._errors import MissingCapabilityError
+from jaxem.families.kernels.kept import kept
 from jaxem.testing._problem import Problem, collect, coordinates, count, named, scored, surrogate, with_prior
 from jaxem.testing._report import Report
 
@@ -19,8 +20,8 @@ def maximum(problem: Problem, report: Report) -> None:
     """`maximize` is where Q is stationary, no lower than before, and lower all around."""
     if not has_m_step(problem, report):
         return
-    for name, (family, params) in problem.kernels().items():
-        found = _measured(problem, family, params, ())
+    for name, (kernel, params) in problem.kernels().items():
+        found = _measured(problem, kernel, params, ())
         _judge(found, f"maximize(stats, params) {name}", problem, report)
 
 
@@ -32,11 +33,11 @@ def frozen(problem: Problem, report: Report) -> None:
     kernels = problem.kernels()
     last = list(kernels)[-1]
     asked = [("as it comes", tuple(names))] * (len(names) > 1)
-    for kernel, held in [*asked, *((last, (name,)) for name in names)]:
-        family, params = kernels[kernel]
-        found = _measured(problem, family, params, held)
+    for which, held in [*asked, *((last, (name,)) for name in names)]:
+        kernel, params = kernels[which]
+        found = _measured(problem, kernel, params, held)
         listed = ", ".join(map(repr, held))
-        call = f"maximize(..., frozen=({listed},)) {kernel}"
+        call = f"maximize(..., frozen=({listed},)) {which}"
         _held(found["best"], params, held, call, report)
         _judge(found, call, problem, report)
         if "expanded" in found:
@@ -48,14 +49,16 @@ def empty(problem: Problem, report: Report) -> None:
     if not has_m_step(problem, report):
         return
     prior = with_prior(problem.family)
-    for name, (family, params) in problem.kernels().items():
-        shared, k = family.shared, problem.share.shape[0]
+    for name, (kernel, params) in problem.kernels().items():
+        shared, k = kernel.family.shared, problem.share.shape[0]
 
-        def run(params, share, family=family):
-            stats = collect(family, params, problem.rows, share)
-            out = {"maximize": family.maximize(stats, params)}
-            if family.expands and not prior:
-                out["maximize_expanded"] = family.maximize_expanded(stats, params)
+        def run(params, share, kernel=kernel):
+            stats = collect(kernel, params, problem.rows, share)
+            counts = jnp.sum(share, 1)
+            out = {"maximize": kept(kernel, kernel.maximize(stats, params), params, (), counts)}
+            if kernel.family.expands and not prior:
+                found = kernel.maximize_expanded(stats, params)
+                out["maximize_expanded"] = kept(kernel, found, params, (), counts)
             return out
 
         run = jax.jit(run)
@@ -69,7 +72,7 @@ def empty(problem: Problem, report: Report) -> None:
                     continue
                 for path, new in jax.tree_util.tree_leaves_with_path(found):
                     common = named(path, shared)
-                    if member >= 0 and (common or (family.coupled and not shared) or k == 1):
+                    if member >= 0 and (common or (kernel.family.coupled and not shared) or k == 1):
                         continue
                     old = _leaf(params, path)
                     new, old = (
@@ -80,7 +83,7 @@ def empty(problem: Problem, report: Report) -> None:
                         new,
                         old,
                         problem.tol,
-                        see=f"`{method}`: `jnp.where(self.empty(counts), params, ...)`",
+                        see=f"`{method}`, in which a member without weight must not move the others",
                     )
 
 
@@ -88,11 +91,11 @@ def expanded(problem: Problem, report: Report) -> None:
     """`maximize_expanded` does not lower the likelihood."""
     if not problem.family.expands or not has_m_step(problem, report) or with_prior(problem.family):
         return
-    for name, (family, params) in problem.kernels().items():
+    for name, (kernel, params) in problem.kernels().items():
 
-        def run(params, x, share, family=family):
-            best = family.maximize_expanded(collect(family, params, x, share), params)
-            return [jnp.sum(share * scored(family, p, x)) for p in (params, best)]
+        def run(params, x, share, kernel=kernel):
+            best = kernel.maximize_expanded(collect(kernel, params, x, share), params)
+            return [jnp.sum(share * scored(kernel, p, x)) for p in (params, best)]
 
         before, after = (float(value) for value in jax.jit(run)(params, problem.rows, problem.share))
         allowed = problem.tol * (abs(before) + 1)
@@ -118,15 +121,16 @@ def has_m_step(problem: Problem, report: Report) -> bool:
     return True
 
 
-def _measured(problem: Problem, family: Any, params: PyTree, held: tuple[str, ...]) -> dict[str, Any]:
+def _measured(problem: Problem, kernel: Any, params: PyTree, held: tuple[str, ...]) -> dict[str, Any]:
     """Q before and after, its slope there, and Q a few small steps away."""
     seeds = jax.random.split(jax.random.fold_in(problem.key, 21), _DIRECTIONS)
 
     def run(params, x, share):
-        stats = collect(family, params, x, share)
-        q: Callable[[PyTree], Array] = surrogate(family, stats)
-        best = family.maximize(stats, params, held)
-        there, at = coordinates(family, best, held)
+        stats = collect(kernel, params, x, share)
+        q: Callable[[PyTree], Array] = surrogate(kernel, stats)
+        counts = jnp.sum(share, 1)
+        best = kept(kernel, kernel.maximize(stats, params, held), params, held, counts)
+        there, at = coordinates(kernel, best, held)
 
         def around(key):
             return q(at(there + jnp.asarray(0.05, there.dtype) * jax.random.normal(key, there.shape, there.dtype)))
@@ -138,8 +142,9 @@ def _measured(problem: Problem, family: Any, params: PyTree, held: tuple[str, ..
             "slope": jax.grad(lambda u: q(at(u)))(there),
             "around": jax.vmap(around)(seeds),
         }
-        if family.expands and not with_prior(family):
-            out["expanded"] = family.maximize_expanded(stats, params, held)
+        if kernel.family.expands and not with_prior(kernel.family):
+            found = kernel.maximize_expanded(stats, params, held)
+            out["expanded"] = kept(kernel, found, params, held, counts)
         return out
 
     return jax.jit(run)(params, problem.rows, problem.share)

@@ -6,17 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem.families._family import Coefficients
 from jaxem.testing._problem import Problem, collect, coordinates, count, density, moments_of, surrogate, take
 from jaxem.testing._report import Report
 
 
 def kernels(problem: Problem, report: Report) -> None:
-    """`bind`, `encode`, `decode`, `at`, `accurate` change neither the log density nor the parameters."""
+    """`bind`, `encode`, `decode`, `about`, `accurate` change neither the log density nor the parameters."""
     plain, other = None, None
-    for name, (family, encoded) in problem.kernels().items():
+    for name, (kernel, encoded) in problem.kernels().items():
         value, decoded = jax.jit(
-            lambda p, x, family=family: (density(family, p, x), family.decode(p)),
+            lambda p, x, kernel=kernel: (density(kernel, p, x), kernel.decode(p)),
         )(encoded, problem.rows)
         if plain is None:
             plain, other = value, problem.params
@@ -29,43 +28,37 @@ def kernels(problem: Problem, report: Report) -> None:
             )
             report.require(not np.isnan(value).any(), "the log density of a row is NaN", see="`potentials`, `log_base`")
             continue
-        see = "`encode`, the frame and the Jacobian in `log_base`" if "at" not in name else "`at` and `natural`"
+        see = "`encode`, the frame and the Jacobian in `log_base`" if "about" not in name else "`about` and `natural`"
         report.agree(f"the log density {name} is another", value, plain, problem.tol, 1.0, see)
         report.agree(f"decode(encode(params)) {name} differs from params", decoded, other, problem.tol, see="`encode`")
 
 
 def linearity(problem: Problem, report: Report) -> None:
-    """Potentials are linear in natural parameters, and `prepare`, `as_rows` and `coefficients` leave them alone."""
-    for name, (family, params) in problem.kernels().items():
-        away = problem.near(family, params, 12)
+    """Potentials are linear in natural parameters, and `prepare` and `coefficients` leave them alone."""
+    for name, (kernel, params) in problem.kernels().items():
+        away = problem.near(kernel, params, 12)
 
-        def run(params, away, x, family=family):
-            a, b = family.natural(params), family.natural(away)
+        def run(params, away, x, kernel=kernel):
+            a, b = kernel.natural(params), kernel.natural(away)
             mix = jax.tree.map(lambda p, q: 0.7 * p - 0.4 * q, a, b)
-            out = {"plain": family.potentials(a, x), "prepared": family.potentials(family.prepare(a), x)}
-            rows = family.as_rows(a)
-            takes = isinstance(family.prepare(a), type(rows)) or not isinstance(rows, Coefficients)
-            out["rows"] = family.potentials(rows, x) if takes else out["plain"]
-            if family.linear:
+            out = {"plain": kernel.potentials(a, x), "prepared": kernel.potentials(kernel.prepare(a), x)}
+            if kernel.family.linear:
                 separate = jax.tree.map(
                     lambda p, q: jnp.where(jnp.isfinite(p) & jnp.isfinite(q), 0.7 * p - 0.4 * q, -jnp.inf),
                     out["plain"],
-                    family.potentials(b, x),
+                    kernel.potentials(b, x),
                 )
-                out["mixed"] = family.potentials(mix, x), separate
-                out["mixed prepared"] = family.potentials(family.prepare(mix), x), separate
-            if family.product_form:
-                out["product"] = jnp.matmul(family.coefficients(a), family.statistics(x), precision="highest")
+                out["mixed"] = kernel.potentials(mix, x), separate
+                out["mixed prepared"] = kernel.potentials(kernel.prepare(mix), x), separate
+            if kernel.product_form:
+                out["product"] = jnp.matmul(kernel.coefficients(a), kernel.statistics(x), precision="highest")
             return out
 
         out = jax.jit(run)(params, away, problem.rows)
         size = _size(out["plain"])
         see = "`prepare`, which must be linear"
         report.agree(f"prepare changes the potentials {name}", out["prepared"], out["plain"], problem.tol, size, see)
-        report.agree(
-            f"as_rows changes the potentials {name}", out["rows"], out["plain"], problem.tol, size, "`as_rows`"
-        )
-        if family.linear:
+        if kernel.family.linear:
             see = "`potentials`: nothing may be added that has no coefficient; or set `linear = False`"
             found = out["mixed"]
             report.agree(
@@ -89,18 +82,18 @@ def linearity(problem: Problem, report: Report) -> None:
 
 def constant(problem: Problem, report: Report) -> None:
     """`add_constant` raises every potential of a member by exactly that constant."""
-    for name, (family, params) in problem.kernels().items():
-        if family.latent is not None:
+    for name, (kernel, params) in problem.kernels().items():
+        if kernel.latent is not None:
             continue
-        natural = family.natural(params)
+        natural = kernel.natural(params)
         step = jnp.arange(1, problem.share.shape[0] + 1, dtype=problem.dtype)
-        taken = family.add_constant(natural, step)
+        taken = kernel.add_constant(natural, step)
         if taken is None:
             continue
         report.alike(f"add_constant {name}", taken, natural, "`add_constant`")
-        plain = family.potentials(natural, problem.rows)
+        plain = kernel.potentials(natural, problem.rows)
         for prepared in (False, True):
-            moved = family.potentials(family.prepare(taken) if prepared else taken, problem.rows)
+            moved = kernel.potentials(kernel.prepare(taken) if prepared else taken, problem.rows)
             expected = jnp.where(jnp.isfinite(plain), plain + step[:, None], plain)
             what = f"add_constant {name} adds another constant than it is given"
             report.agree(what, moved, expected, problem.tol, _size(plain), "the coefficient of 1 that it adds to")
@@ -111,25 +104,25 @@ def statistics(problem: Problem, report: Report) -> None:
     n = problem.share.shape[1]
     half, copies = n // 2, np.arange(n) % 3
     index = np.repeat(np.arange(n), copies)
-    for name, (family, params) in problem.kernels().items():
-        source, target = (family.at(problem.near(family, params, seed)) for seed in (13, 14))
+    for name, (kernel, params) in problem.kernels().items():
+        source, target = (kernel.about(problem.near(kernel, params, seed)) for seed in (13, 14))
 
-        def run(params, x, share, family=family, source=source, target=target):
-            stats = lambda family, x, share: collect(family, params, x, share)  # noqa: E731
+        def run(params, x, share, kernel=kernel, source=source, target=target):
+            stats = lambda kernel, x, share: collect(kernel, params, x, share)  # noqa: E731
             times = jnp.asarray(copies, share.dtype)[None]
             out = {
-                "alone": (density(family, params, take(x, slice(half))), density(family, params, x)[:, :half]),
+                "alone": (density(kernel, params, take(x, slice(half))), density(kernel, params, x)[:, :half]),
                 "halves": (
                     jax.tree.map(
                         jnp.add,
-                        stats(family, take(x, slice(half)), share[:, :half]),
-                        stats(family, take(x, slice(half, None)), share[:, half:]),
+                        stats(kernel, take(x, slice(half)), share[:, :half]),
+                        stats(kernel, take(x, slice(half, None)), share[:, half:]),
                     ),
-                    stats(family, x, share),
+                    stats(kernel, x, share),
                 ),
-                "copies": (stats(family, x, share * times), stats(family, take(x, index), share[:, index])),
+                "copies": (stats(kernel, x, share * times), stats(kernel, take(x, index), share[:, index])),
             }
-            if family.linear:
+            if kernel.family.linear:
                 out["moved"] = (target.translate(stats(source, x, share), source), stats(target, x, share))
             return out
 
@@ -168,32 +161,32 @@ def statistics(problem: Problem, report: Report) -> None:
                 out["moved"][1],
                 problem.tol,
                 max(scale, _size(out["moved"][1])),
-                "`translate` and `at`",
+                "`translate` and `about`",
             )
 
 
 def gradients(problem: Problem, report: Report) -> None:
     """Q and the log-likelihood have the same gradient; first and second derivatives are finite."""
-    for name, (family, params) in problem.kernels().items():
+    for name, (kernel, params) in problem.kernels().items():
 
-        def run(params, x, share, family=family):
-            here, at = coordinates(family, params)
-            potentials = family.potentials(family.natural(params), x)
+        def run(params, x, share, kernel=kernel):
+            here, at = coordinates(kernel, params)
+            potentials = kernel.potentials(kernel.natural(params), x)
 
             def log_likelihood(u):
-                value = jnp.sum(share * _guarded(density(family, at(u), x)))
-                return value + family.log_prior(at(u)).astype(value.dtype)
+                value = jnp.sum(share * _guarded(density(kernel, at(u), x)))
+                return value + kernel.log_prior(at(u)).astype(value.dtype)
 
-            moments = jax.lax.stop_gradient(moments_of(family, potentials, share))
-            if family.linear:
-                stats = collect(family, params, x, share)
-                q = lambda u: surrogate(family, stats)(at(u))  # noqa: E731
+            moments = jax.lax.stop_gradient(moments_of(kernel, potentials, share))
+            if kernel.family.linear:
+                stats = collect(kernel, params, x, share)
+                q = lambda u: surrogate(kernel, stats)(at(u))  # noqa: E731
             else:
 
                 def q(u):
-                    own = family.potentials(family.natural(at(u)), x)
-                    paired = share * _guarded(own) if family.latent is None else family.latent.pair(own, moments)
-                    return jnp.sum(paired) + family.log_prior(at(u)).astype(share.dtype)
+                    own = kernel.potentials(kernel.natural(at(u)), x)
+                    paired = share * _guarded(own) if kernel.latent is None else kernel.latent.pair(own, moments)
+                    return jnp.sum(paired) + kernel.log_prior(at(u)).astype(share.dtype)
 
             slope = jax.grad(log_likelihood)
             bend = jax.jvp(slope, (here,), (jnp.ones_like(here),))[1]

@@ -17,7 +17,7 @@ from jaxem._precision import precision_of
 from jaxem._solve import solve
 from jaxem.kernels.chunks import num_rows
 from jaxem.m_step import AbstractMStep, Maximize, Newton
-from jaxem.models._over_family import AbstractFamilyModel
+from jaxem.models._joined import AbstractJoined
 from jaxem.termination import FixedSteps
 from jaxem.testing._coordinates import rank_of
 from jaxem.testing._density import DRAWS, Sums, judge_integral, judge_sampling
@@ -104,7 +104,7 @@ def statistics(problem: ModelProblem, report: Report) -> None:
 
 
 def _measure(model, params, other, data):
-    model = model.at(params)
+    model = model.about(params)
     n = num_rows(data)
     ones = jnp.ones(n, jax.tree.leaves(params)[0].dtype)
     half, counts = n // 2, np.arange(n) % 3
@@ -270,14 +270,16 @@ def sampling(problem: ModelProblem, report: Report) -> None:
 def family(problem: ModelProblem, report: Report) -> None:
     """The family that the rows come from passes `check_family`."""
     model: Any = problem.model
-    if isinstance(model, AbstractFamilyModel):
+    if isinstance(model, AbstractJoined):
         rows = model.rows(problem.data)
-        family_laws(model.distribution, rows, model.own(problem.params), None, problem.key, report, problem.skip)
+        family_laws(
+            model.distribution, rows, model.structure.split(problem.params)[1], None, problem.key, report, problem.skip
+        )
 
 
 def latent(problem: ModelProblem, report: Report) -> None:
     """The structure of what is hidden passes `check_latent`."""
     model, params = problem.kernels()[-1]
-    model = model.at(params)
+    model = model.about(params)
     here, there = (model.potentials(model.natural(p), problem.data) for p in (params, problem.near(model, params)))
     latent_laws(model.latent, here, there if model.linear else None, problem.key, report, problem.skip)

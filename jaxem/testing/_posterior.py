@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxem._errors import MissingCapabilityError
 from jaxem._model import inner
 from jaxem.testing._problem import Problem, collect, coordinates
 from jaxem.testing._report import Report
@@ -17,34 +16,35 @@ _DRAWS = 1000
 
 def posterior(problem: Problem, report: Report) -> None:
     """The posterior is the maximum of the evidence bound, on every kernel, and the prior itself without rows."""
-    if not conjugate(problem.family):
+    if problem.family.conjugate() is None:
         return
-    for name, (family, params) in problem.kernels().items():
+    for name, (kernel, params) in problem.kernels().items():
 
-        def run(params, x, share, family=family):
-            stats = collect(family, params, x, share)
-            found = family.posterior(stats)
-            free = family.unconstrain_posterior(found)
+        def run(params, x, share, kernel=kernel):
+            stats = collect(kernel, params, x, share)
+            own = kernel.conjugate()
+            found = own.posterior(stats)
+            free = own.unconstrain(found)
             flat, unravel = ravel_pytree(free)
 
             def bound(u):
-                q = family.constrain_posterior(unravel(u))
-                return inner(family.expected_natural(q), stats) - family.kl(q)
+                q = own.constrain(unravel(u))
+                return inner(own.expected_natural(q), stats) - own.kl(q)
 
             around = jax.vmap(
                 lambda key: bound(flat + jnp.asarray(0.05, flat.dtype) * jax.random.normal(key, flat.shape, flat.dtype))
             )(jax.random.split(problem.key, 6))
-            nothing = family.posterior(jax.tree.map(jnp.zeros_like, stats))
+            nothing = own.posterior(jax.tree.map(jnp.zeros_like, stats))
             return {
-                "decoded": family.decode_posterior(found),
-                "there and back": family.decode_posterior(family.constrain_posterior(free)),
-                "coded": family.decode_posterior(family.encode_posterior(family.decode_posterior(found))),
+                "decoded": own.decode(found),
+                "there and back": own.decode(own.constrain(free)),
+                "coded": own.decode(own.encode(own.decode(found))),
                 "slope": jax.grad(bound)(flat),
                 "rise": jnp.max(around) - bound(flat),
-                "bound": bound(flat) + jnp.sum(share * family.log_base(x)[None]),
-                "kl": family.kl(found),
-                "kl of prior": family.kl(nothing),
-                "mean": family.posterior_mean(found),
+                "bound": bound(flat) + jnp.sum(share * kernel.log_base(x)[None]),
+                "kl": own.kl(found),
+                "kl of prior": own.kl(nothing),
+                "mean": own.mean(found),
             }
 
         out = jax.jit(run)(params, problem.rows, problem.share)
@@ -69,33 +69,33 @@ def posterior(problem: Problem, report: Report) -> None:
             abs(out["kl of prior"]) <= 100 * tol, told, abs(out["kl of prior"]), 100 * tol, "`kl`, `posterior`"
         )
         for what in ("there and back", "coded"):
-            see = "`unconstrain_posterior`, `constrain_posterior`, `encode_posterior`, `decode_posterior`"
+            see = "`unconstrain`, `constrain`, `encode`, `decode`"
             report.agree(f"the posterior {name}, {what}, is another", out[what], out["decoded"], tol, see=see)
         report.agree(f"the posterior {name} is another than as it comes", out["decoded"], first["decoded"], 10 * tol)
         report.agree(
             f"the evidence bound {name} is another than as it comes", out["bound"], first["bound"], 10 * tol, 1.0
         )
-        report.alike("posterior_mean", out["mean"], params, "`posterior_mean`")
-        report.finite("posterior_mean", out["mean"], "`posterior_mean`")
+        report.alike("mean", out["mean"], params, "`mean`")
+        report.finite("mean", out["mean"], "`mean`")
 
 
 def draws(problem: Problem, report: Report) -> None:
     """Draws from the posterior have the density of prior times likelihood, and the expected natural parameters."""
-    family: Any = problem.family
-    if not conjugate(family):
+    family, own = problem.family, problem.family.conjugate()
+    if own is None:
         return
 
     def run(params, x, share):
         stats = collect(family, params, x, share)
-        found = family.posterior(stats)
+        found = own.posterior(stats)
         keys = jax.random.split(jax.random.fold_in(problem.key, 51), _DRAWS)
-        drawn = jax.vmap(lambda key: family.draw(key, found))(keys)
+        drawn = jax.vmap(lambda key: own.draw(key, found))(keys)
         natural = jax.vmap(family.natural)(drawn)
         step = jax.tree.map(lambda leaf: jnp.asarray(0.05, leaf.dtype) * leaf, stats)
 
         def evidence(stats):
-            q = family.posterior(stats)
-            return inner(family.expected_natural(q), stats) - family.kl(q)
+            q = own.posterior(stats)
+            return inner(own.expected_natural(q), stats) - own.kl(q)
 
         log_ratio = evidence(jax.tree.map(jnp.add, stats, step)) - evidence(stats)
         ratios = jnp.exp(jax.vmap(lambda eta: inner(eta, step))(natural) - log_ratio)
@@ -111,7 +111,7 @@ def draws(problem: Problem, report: Report) -> None:
 
             return here, jax.grad(log_density)(here)
 
-        return drawn, natural, family.expected_natural(found), ratios, *jax.vmap(score)(drawn)
+        return drawn, natural, own.expected_natural(found), ratios, *jax.vmap(score)(drawn)
 
     drawn, natural, expected, ratios, free, slopes = jax.jit(run)(problem.params, problem.rows, problem.share)
     report.alike("draw", jax.tree.map(lambda leaf: leaf[0], drawn), problem.params, "`draw`")
@@ -125,15 +125,6 @@ def draws(problem: Problem, report: Report) -> None:
     _no_bias("the slope of prior times likelihood at draws from the posterior", slopes, 0.0, see, report)
     centred = (free - free.mean(0, keepdims=True)) * slopes
     _no_bias("coordinates of draws times that slope", centred, -1.0, see, report)
-
-
-def conjugate(family: Any) -> bool:
-    """Whether there is a posterior of the parameters."""
-    try:
-        family.require_prior()
-    except MissingCapabilityError:
-        return False
-    return True
 
 
 def _no_bias(what: str, sample: Any, mean: Any, see: str, report: Report) -> None:

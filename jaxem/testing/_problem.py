@@ -48,18 +48,18 @@ class Problem(NamedTuple):
 
         The anchor is not at the parameters, which is the general case.
         """
-        found: dict[str, tuple[Any, PyTree]] = {"as it comes": (self.family, self.params)}
+        found: dict[str, tuple[Any, PyTree]] = {"as it comes": (self.family.kernel(), self.params)}
         bound = self.family.bind(self.rows, self.weights, lambda tree: tree)
         encoded = bound.encode(self.params)
         found["after bind"] = bound, encoded
         away = self.near(bound, encoded, 11)
         slower = bound.accurate()
-        moved = (bound if slower is None else slower).at(away)
+        moved = (bound if slower is None else slower).about(away)
         if moved is not bound:
-            found["after bind and at" if slower is None else "accurate, after at"] = moved, encoded
+            found["after bind and about" if slower is None else "accurate, after about"] = moved, encoded
         return found
 
-    def near(self, family: AbstractFamily, params: PyTree, seed: int, size: float = 0.1) -> PyTree:
+    def near(self, family: Any, params: PyTree, seed: int, size: float = 0.1) -> PyTree:
         """Other parameters, not far away."""
         here, at = coordinates(family, params)
         noise = jax.random.normal(jax.random.fold_in(self.key, seed), here.shape, here.dtype)
@@ -75,6 +75,11 @@ def cast(tree: PyTree, dtype: Any) -> PyTree:
     return jax.tree.map(one, tree)
 
 
+def kernel_of(family: Any) -> Any:
+    """A kernel as it is, and a family as its kernel in the coordinates of the data."""
+    return family.kernel() if isinstance(family, AbstractFamily) else family
+
+
 def density(family: Any, params: PyTree, rows: PyTree) -> Float[Array, "k n"]:
     """Log density of every row under every member."""
     potentials = family.potentials(family.natural(params), rows)
@@ -85,7 +90,8 @@ def density(family: Any, params: PyTree, rows: PyTree) -> Float[Array, "k n"]:
 
 def scored(family: Any, params: PyTree, rows: PyTree) -> Float[Array, "k n"]:
     """Log density as a fitted model tells it: on the accurate kernel, about the parameters themselves."""
-    return density((family.accurate() or family).at(params), params, rows)
+    kernel = kernel_of(family)
+    return density((kernel.accurate() or kernel).about(params), params, rows)
 
 
 def collect(family: Any, params: PyTree, rows: PyTree, share: Array) -> PyTree:
@@ -113,6 +119,7 @@ def surrogate(family: Any, stats: PyTree) -> Callable[[PyTree], Array]:
 
 def coordinates(family: Any, params: PyTree, frozen: tuple[str, ...] = ()) -> tuple[Array, Callable[[Array], PyTree]]:
     """Unconstrained coordinates as one vector, and the way back, on which parameters in `frozen` stay put."""
+    family = kernel_of(family).family
     flat, unravel = ravel_pytree(family.unconstrain(params))
 
     def at(flat):

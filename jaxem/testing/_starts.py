@@ -9,7 +9,7 @@ from jaxem.testing._report import Report
 
 
 def starts(problem: Problem, report: Report) -> None:
-    """`from_points`, `mend`, `warm`, `embed` keep shapes, and rows of weight 0 have no say in them or in `bind`."""
+    """`from_points`, `pool`, `refine`, `embed` keep shapes, and rows of weight 0 have no say in them or in `bind`."""
     k, n = problem.share.shape
     which = np.arange(k) * (n // k)
     kept = np.arange(n) % 3 != 1
@@ -28,24 +28,24 @@ def starts(problem: Problem, report: Report) -> None:
         pooled = family.from_points(points, x, w)
         out = {
             "from_points": pooled,
-            "mend": family.mend(pooled, pooled, jnp.arange(k, dtype=w.dtype)),
+            "pool": family.pool(pooled, pooled, jnp.arange(k, dtype=w.dtype)),
             "encode": family.encode(problem.params),
         }
         inside = density(family, pooled, x)
         return (
             out,
             inside,
-            family.embed(x),
+            family.embed(x, w),
             family.decode(pooled),
-            family.warm(pooled, x, jnp.broadcast_to(w, (k, *w.shape))),
+            family.refine(pooled, x, jnp.broadcast_to(w, (k, *w.shape))),
         )
 
     x, points = problem.rows, take(problem.rows, which)
-    out, inside, embedded, decoded, warmed = jax.jit(run)(x, weights, points)
-    report.alike("mend", out["mend"], problem.params, "`mend`")
-    for name in ("from_points", "mend"):
+    out, inside, embedded, decoded, refined = jax.jit(run)(x, weights, points)
+    report.alike("pool", out["pool"], problem.params, "`pool`")
+    for name in ("from_points", "pool"):
         report.finite(name, out[name], f"`{name}`")
-    report.alike("warm", warmed, problem.params, "`warm`")
+    report.alike("refine", refined, problem.params, "`refine`")
     report.finite("decode(from_points)", decoded)
     report.require(
         not np.isnan(inside).any() and np.isfinite(inside).any(0).all(),
@@ -67,19 +67,16 @@ def starts(problem: Problem, report: Report) -> None:
 
 
 def answers(problem: Problem, report: Report) -> None:
-    """`degenerate`, `loss`, `empty`, `floats_per_row`, `redundant` are of the kinds that the engine takes."""
-    for name, (family, params) in problem.kernels().items():
-        at_fault, error = jax.jit(lambda p, family=family: (family.degenerate(p), family.loss(p)))(params)
+    """`degenerate`, `rounding_error`, `floats_per_row` are of the kinds that the engine takes."""
+    for name, (kernel, params) in problem.kernels().items():
+        at_fault, error = jax.jit(lambda p, kernel=kernel: (kernel.degenerate(p), kernel.rounding_error(p)))(params)
         report.require(at_fault.shape == () and at_fault.dtype == bool, f"degenerate {name} is no single boolean")
-        report.require(error.shape == () and bool(error >= 0), f"loss {name} is no single number from 0 on")
-        floats = family.floats_per_row(params)
+        report.require(error.shape == () and bool(error >= 0), f"rounding_error {name} is no single number from 0 on")
+        floats = kernel.floats_per_row(params)
         report.require(
             len(floats) == 2 and all(isinstance(v, int | np.integer) and v >= 0 for v in floats),
             f"floats_per_row {name} gives {floats}, not two whole numbers",
         )
-    counts = jnp.asarray(np.arange(3), problem.dtype)
-    told = np.asarray(problem.family.empty(counts))
-    report.require((told == [True, False, False]).all(), "empty does not tell a count of 0 from others", see="`empty`")
 
 
 def imputation(problem: Problem, report: Report) -> None:

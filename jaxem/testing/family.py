@@ -49,8 +49,8 @@ def check_family(
 
     Each is asked on the family as it comes, bound to the rows, about an anchor, and on its `accurate` kernel.
 
-    - `kernels`: `bind`, `encode`, `decode`, `at`, `accurate` leave the log density as it is.
-    - `linearity`: potentials are linear in `natural(params)`; `prepare`, `as_rows`, `coefficients` do not change them.
+    - `kernels`: `bind`, `encode`, `decode`, `about`, `accurate` leave the log density as it is.
+    - `linearity`: potentials are linear in `natural(params)`; `prepare`, `coefficients` do not change them.
     - `constant`: `add_constant` adds the constant.
     - `statistics`: they are sums over rows; weight 0 drops a row, weight 2 repeats it; `translate` moves them.
     - `gradients`: Q and the log-likelihood have the same gradient (Fisher's identity); derivatives are finite.
@@ -64,11 +64,11 @@ def check_family(
     - `integral`: the density of each member sums or integrates to 1, to a percent.
     - `sampling`: `sample` draws from that density, rows like those of the data that `check_rows` takes.
     - `support`: `check_rows` takes no row without a density, and the density is minus infinity for those it refuses.
-    - `posterior`: with a conjugate prior, `posterior` maximises `<expected_natural, stats> - kl`, and `kl` is 0 without
-      rows.
+    - `posterior`: with a conjugate prior, its `posterior` maximises `<expected_natural, stats> - kl`, and `kl` is 0
+      without rows.
     - `draws`: `draw` has the density of `log_prior` and likelihood, and `expected_natural` for a mean.
-    - `starts`: `from_points`, `mend`, `warm`, `embed` keep shapes; rows of weight 0 have no say there, nor in `bind`.
-    - `answers`: `degenerate`, `loss`, `empty`, `floats_per_row` give what the engine takes.
+    - `starts`: `from_points`, `pool`, `refine`, `embed` keep shapes; rows of weight 0 have no say there, nor in `bind`.
+    - `answers`: `degenerate`, `rounding_error`, `floats_per_row` give what the engine takes.
     - `imputation`: `impute` fills what is missing, and that alone.
     - `latent`: what is hidden of a row passes `check_latent`.
 
@@ -120,20 +120,20 @@ def family_laws(
 
 def _latent(problem: Problem, report: Report) -> None:
     """The laws of `check_latent`, for what is hidden of a row under each member."""
-    family, params = list(problem.kernels().values())[-1]
-    if family.latent is None:
+    kernel, params = list(problem.kernels().values())[-1]
+    if kernel.latent is None:
         return
-    away = problem.near(family, params, 61)
-    potentials = [family.potentials(family.natural(p), problem.rows) for p in (params, away)]
-    other = potentials[1] if family.linear else None
-    latent_laws(family.latent, potentials[0], other, problem.key, report)
+    away = problem.near(kernel, params, 61)
+    potentials = [kernel.potentials(kernel.natural(p), problem.rows) for p in (params, away)]
+    other = potentials[1] if kernel.family.linear else None
+    latent_laws(kernel.latent, potentials[0], other, problem.key, report)
 
 
 def _about_first(family: AbstractFamily, rows: PyTree, key: PRNGKeyArray) -> PyTree:
     """Parameters of two members about the first rows."""
     n = jax.tree.leaves(rows)[0].shape[0]
     weights = jnp.ones(n, jax.tree.leaves(cast(rows, jnp.result_type(float)))[0].dtype)
-    family = family.seeded(key)
+    family = family.for_starts(key)
     params = family.from_points(take(rows, np.array([0, n // 2])), rows, weights)
     return Problem(family, params, rows, weights[None], key, None).near(family, params, 71)
 

@@ -19,6 +19,7 @@ from jaxem.families import (
     PoissonParams,
     Product,
 )
+from jaxem.families.kernels.kept import kept
 from jaxem.priors import Beta, Dirichlet, Gamma, NormalInverseWishart
 from tests.helpers import oracles
 
@@ -204,13 +205,19 @@ def kernels(family, params, x, weights):
 
     The anchor is not at the parameters, which is the general case.
     """
-    found = {"plain": (family, params)}
+    found = {"plain": (family.kernel(), params)}
     bound = family.bind(x, weights, lambda tree: tree)
     encoded = bound.encode(params)
     found["bound"] = bound, encoded
     if bound.accurate() is not None:
-        found["anchored"] = bound.accurate().at(elsewhere(encoded)), encoded
+        found["anchored"] = bound.accurate().about(elsewhere(encoded)), encoded
     return found
+
+
+def maximum(kernel, params, x, r, frozen=()):
+    """What a model makes of the M-step of a kernel."""
+    found = kernel.maximize(collect(kernel, params, x, r), params, frozen)
+    return kept(kernel, found, params, frozen, jnp.sum(r, 1))
 
 
 def elsewhere(params):

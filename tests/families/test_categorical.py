@@ -52,7 +52,7 @@ def test_starts_from_a_few_rows_do_not_rule_out_the_others(dtype):
     assert (pooled.probabilities > 0).all()
     assert_allclose(jnp.sum(pooled.probabilities, -1), 1, rtol=1e-5)
     hard = CategoricalParams(jnp.asarray([[[1.0, 0.0, 0.0]], [[0.0, 0.75, 0.25]]], dtype))
-    mended = family.mend(hard, pooled, jnp.asarray([1.0, 3.0], dtype)).probabilities
+    mended = family.pool(hard, pooled, jnp.asarray([1.0, 3.0], dtype)).probabilities
     assert_allclose(mended[0], (hard.probabilities[0] + pooled.probabilities[0]) / 2, rtol=1e-5)
     assert_allclose(mended[1], (3 * hard.probabilities[1] + pooled.probabilities[1]) / 4, rtol=1e-5)
 

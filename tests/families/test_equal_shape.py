@@ -172,7 +172,7 @@ def test_there_is_no_conjugate_prior():
     model = jaxem.Mixture(jaxem.Gaussian("VEV", prior), K, weights_prior=jaxem.priors.Dirichlet(1.5))
     assert model.rung == 2
     with pytest.raises(jaxem.MissingCapabilityError, match="VEV covariances have no conjugate prior"):
-        model.require_prior()
+        jaxem.models.Variational(model)
 
 
 def test_samples_have_the_covariances(x):

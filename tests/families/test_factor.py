@@ -77,10 +77,10 @@ def report(family, params, x, r):
                 for frozen in FROZEN[: 1 if name == "bound" else 6]
             ],
             "expanded": kernel.decode(kernel.maximize_expanded(stats, encoded)),
-            "again": kernel.decode(kernel.constrain(kernel.unconstrain(encoded))),
+            "again": kernel.decode(kernel.family.constrain(kernel.family.unconstrain(encoded))),
         }
         if name == "anchored":
-            other = kernel.at(encoded)
+            other = kernel.about(encoded)
             moved, direct = other.translate(stats, kernel), e_step(other, encoded, x, r)[1]
             out[name] |= {"moved": moved, "direct": direct}
     out["embedded"] = family.embed(x)

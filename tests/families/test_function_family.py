@@ -57,7 +57,9 @@ def test_constraints_and_starts():
 
 def test_one_set_of_starting_parameters_is_perturbed():
     family = jaxem.families.FunctionFamily(laplace, {"centre": 0.0, "scale": 1.0}, constraints={"scale": "positive"})
-    first, second = (family.seeded(jax.random.key(i)).from_points(X[:3], X, jnp.ones(60))["centre"] for i in range(2))
+    first, second = (
+        family.for_starts(jax.random.key(i)).from_points(X[:3], X, jnp.ones(60))["centre"] for i in range(2)
+    )
     assert len(set(np.concatenate([first, second]).tolist())) == 6
 
 
@@ -90,7 +92,7 @@ def test_a_network_is_what_its_module_says():
     family = jaxem.families.NeuralFamily(make, lambda network, row: -((row[1] - network(row[0])) ** 2) / 2)
     key = jax.random.key(4)
     rows = jnp.stack([jnp.linspace(-1.0, 1.0, 5), jnp.arange(5.0)], 1)
-    params = family.seeded(key).from_points(rows[:2], rows, jnp.ones(5))
+    params = family.for_starts(key).from_points(rows[:2], rows, jnp.ones(5))
     network = make(jax.random.split(key)[1])
     expected = jax.vmap(lambda row: -((row[1] - network(row[0])) ** 2) / 2)(rows)
     np.testing.assert_allclose(family.potentials(params, rows)[1], expected, rtol=1e-9)

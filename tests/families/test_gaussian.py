@@ -34,9 +34,9 @@ def steps(structure, x, r):
     start = params = family.from_points(x[:K], x, jnp.sum(r, 0))
     plain = family.maximize(cases.collect(family, start, x, r), start)
     for _ in range(2):
-        slow = family.accurate().at(params)
+        slow = family.accurate().about(params)
         params = slow.maximize(cases.collect(slow, params, x, r), params)
-    return (family.decode(plain), family.loss(plain)), (family.decode(params), slow.loss(params))
+    return (family.decode(plain), family.rounding_error(plain)), (family.decode(params), slow.rounding_error(params))
 
 
 def in_both_precisions(structure, x, r):
@@ -68,8 +68,8 @@ def test_data_that_single_precision_cannot_hold_are_reported(structure):
     @jax.jit
     def loss(x, r):
         family = Gaussian(structure).bind(x, jnp.sum(r, 0), lambda tree: tree).accurate()
-        params = family.encode(GaussianParams(x[:K], Gaussian(structure)._structure.identity(K, jnp.ones(2, x.dtype))))
-        return family.loss(params)
+        params = family.encode(GaussianParams(x[:K], Gaussian(structure).structure.identity(K, jnp.ones(2, x.dtype))))
+        return family.rounding_error(params)
 
     assert loss(jnp.asarray(x), jnp.asarray(r)) > np.sqrt(np.finfo(np.float32).eps)
 
@@ -87,7 +87,7 @@ def test_covariances_stay_off_the_floor(structure, dtype):
         family = Gaussian(structure, floor=1e-4).bind(x, jnp.sum(r, 0), lambda tree: tree)
         start = family.from_points(x[:2], x, jnp.sum(r, 0))
         params = family.maximize(cases.collect(family, start, x, r), start)
-        mended = family.mend(params, start, jnp.sum(r, 1))
+        mended = family.pool(params, start, jnp.sum(r, 1))
         return family.decode(params), family.degenerate(params), family.degenerate(start), family.degenerate(mended)
 
     params, degenerate, at_start, after_mending = run(x, r)

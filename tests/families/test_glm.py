@@ -110,12 +110,12 @@ def test_common_coefficients_stay_common_in_any_coordinates():
     params = jaxem.families.GLMParams(jnp.asarray(np.stack([B[0], [B[1, 0], B[0, 1], B[1, 2]]])))
     bound = bound_to_counts(family)
     inner = bound.encode(params)
-    again = bound.decode(bound.constrain(bound.unconstrain(inner)))
+    again = bound.decode(family.constrain(family.unconstrain(inner)))
     np.testing.assert_allclose(again.coefficients, params.coefficients, rtol=1e-9)
-    free = bound.unconstrain(inner)
-    blocks, undo = bound.blocks(free)
+    free = family.unconstrain(inner)
+    blocks, undo = family.blocks(free)
     engine.assert_same(undo(blocks), free)
-    moved = bound.decode(bound.constrain(jax.tree.map(lambda a: a + 0.3, free))).coefficients
+    moved = bound.decode(family.constrain(jax.tree.map(lambda a: a + 0.3, free))).coefficients
     assert float(jnp.ptp(moved[:, 1])) < 1e-12 < float(jnp.ptp(moved[:, 0]))
     assert jaxem.Mixture(family, 2).num_parameters(jaxem.models.MixtureParams(START.weights, params)) == 6
 
@@ -265,7 +265,7 @@ def test_what_a_design_determines_is_judged_by_rows_of_positive_weight():
     x[used], y[used], weights[used] = [[1, 0], [1, 1]], [1, 4], 20
     rows = jax.tree.map(jnp.asarray, jaxem.Responses(x, y))
     bound = jaxem.Single(jaxem.families.PoissonRegression()).bind(rows, jnp.asarray(weights))
-    assert float(jnp.sum(bound.family._frame.amount)) == pytest.approx(40)
+    assert float(jnp.sum(bound.kernel.frame.amount)) == pytest.approx(40)
     # The rate of a row may be 1, or so near to 0 that its logarithm is anything.
     assert not bound.degenerate(bound.encode(jaxem.families.GLMParams(jnp.array([0.0, 1.0]))))
     assert bound.degenerate(bound.encode(jaxem.families.GLMParams(jnp.array([0.0, -30.0]))))

@@ -51,7 +51,7 @@ def expect(model, params, x, w, anchored):
     bound = model.bind(x, w)
     bound = bound.accurate() if anchored else bound
     encoded = bound.encode(params)
-    bound = bound.at(encoded)
+    bound = bound.about(encoded)
     stats, value = collect(bound, bound.natural(encoded), x, w, bound.latent.expectation)
     return stats, bound.decode(bound.maximize(stats, encoded)), value + bound.log_base(x)
 
@@ -154,7 +154,7 @@ def test_an_offset_costs_single_precision_nothing():
 
 def test_missing_entries_have_no_say_in_the_frame():
     x = jnp.asarray(rows())
-    frame: Any = jaxem.Incomplete(jaxem.Gaussian()).bind(x, jnp.ones(len(x)), lambda tree: tree).family._frame
+    frame: Any = jaxem.Incomplete(jaxem.Gaussian()).bind(x, jnp.ones(len(x)), lambda tree: tree).base.frame
     np.testing.assert_allclose(frame.shift, np.nanmean(rows(), 0), rtol=1e-12)
     np.testing.assert_allclose(frame.scale, np.nanstd(rows(), 0), rtol=1e-12)
 

@@ -66,9 +66,9 @@ def mixture(family):
 def expect(model, params, x, w, anchored=False):
     bound = model.bind(x, w)
     bound = (bound.accurate() or bound) if anchored else bound
-    bound = bound.at(params)
+    bound = bound.about(params)
     stats, value = collect(bound, bound.natural(params), x, w, bound.latent.expectation)
-    return bound.maximize(stats, params), value + bound.log_base(x), bound.conjugate_posterior(stats)
+    return bound.maximize(stats, params), value + bound.log_base(x), bound.conjugate().posterior(stats)
 
 
 @pytest.mark.parametrize("anchored", [False, True])
@@ -96,7 +96,7 @@ def test_density_and_maximum_are_those_of_the_entries_that_are_there(case, ancho
         np.testing.assert_allclose(found.components[0][:, [column]], expected[0], rtol=1e-9)
         np.testing.assert_allclose(
             jax.tree.leaves(posterior.components)[0][:, [column]],
-            jax.tree.leaves(bound.family.posterior(statistics.components))[0],
+            jax.tree.leaves(bound.kernel.conjugate().posterior(statistics.components))[0],
             rtol=1e-9,
         )
 

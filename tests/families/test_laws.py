@@ -77,15 +77,15 @@ def report(name, params, x, r):
             "estimate": family.decode(family.maximize(stats, encoded)),
             "mode": family.decode(with_prior.maximize(stats, encoded)),
             "log_prior": (family.log_prior(encoded), with_prior.log_prior(encoded)),
-            "there_and_back": family.decode(family.constrain(family.unconstrain(encoded))),
-            "loss": family.loss(encoded),
-            "loss_at_hand": family.loss(encoded, natural),
+            "there_and_back": family.decode(family.family.constrain(family.family.unconstrain(encoded))),
+            "loss": family.rounding_error(encoded),
+            "loss_at_hand": family.rounding_error(encoded, natural),
         }
         if family.product_form:
             _, through = jax.vjp(family.coefficients, natural)
             out[kernel]["transposed"] = through(r @ family.statistics(x).T)[0]
         else:
-            other = family.at(encoded)
+            other = family.about(encoded)
             out[kernel]["moved"] = other.translate(stats, family)
             out[kernel]["direct"] = cases.collect(other, encoded, x, r)
     return out
@@ -223,23 +223,23 @@ def test_maximize_maximises_given_what_is_frozen(name, double):
 
     @jax.jit
     def prepare(params, x, r):
-        family = case.family.bind(x, jnp.sum(r, 0), lambda tree: tree)
-        encoded = family.encode(params)
-        stats = cases.collect(family, encoded, x, r)
-        found = [family.maximize(stats, encoded, frozen) for frozen in choices]
-        return family, stats, family.unconstrain(encoded), [family.unconstrain(one) for one in found]
+        kernel = case.family.bind(x, jnp.sum(r, 0), lambda tree: tree)
+        encoded = kernel.encode(params)
+        stats = cases.collect(kernel, encoded, x, r)
+        found = [cases.maximum(kernel, encoded, x, r, frozen) for frozen in choices]
+        return kernel, stats, case.family.unconstrain(encoded), [case.family.unconstrain(one) for one in found]
 
-    family, stats, held, found = prepare(params, x, jnp.asarray(cases.responsibilities()))
+    kernel, stats, held, found = prepare(params, x, jnp.asarray(cases.responsibilities()))
     flat, unravel = jax.flatten_util.ravel_pytree(held)
 
     @jax.jit
     @jax.value_and_grad
     def negative_q(u, held, free):
-        params = family.constrain(unravel(jnp.where(free, u, held)))
-        paired = jax.tree.map(lambda a, b: jnp.sum(a * b), family.natural(params), stats)
-        return -sum(jax.tree.leaves(paired)) - family.log_prior(params)
+        params = case.family.constrain(unravel(jnp.where(free, u, held)))
+        paired = jax.tree.map(lambda a, b: jnp.sum(a * b), kernel.natural(params), stats)
+        return -sum(jax.tree.leaves(paired)) - kernel.log_prior(params)
 
-    at = jax.jit(lambda u: family.constrain(unravel(u)))
+    at = jax.jit(lambda u: case.family.constrain(unravel(u)))
     for frozen, estimate in zip(choices, found, strict=True):
         mask = jax.tree_util.tree_map_with_path(
             lambda p, a, f=frozen: np.full(a.shape, not any(covers(name, path_of(p)) for name in f)), held
@@ -297,7 +297,7 @@ def test_starts_leave_no_row_impossible(name, double):
     def run(x):
         family = case.family.bind(x, jnp.ones(cases.N), lambda tree: tree)
         pooled = family.from_points(jax.tree.map(lambda a: a[: cases.K], x), x, jnp.ones(cases.N))
-        mended = family.mend(pooled, pooled, jnp.asarray([0.0, 1.0, 20.0]))
+        mended = family.pool(pooled, pooled, jnp.asarray([0.0, 1.0, 20.0]))
         density = family.potentials(family.natural(pooled), x) + family.log_base(x)[None]
         return pooled, family.decode(pooled), mended, density, family.embed(x)
 
@@ -330,6 +330,6 @@ def test_samples_follow_the_density(name, single):
 
 def test_floats_per_row_are_those_shared_and_those_of_each_run(double):
     for case in CASES.values():
-        shared, own = case.family.floats_per_row(cases.cast(case.params, double))
+        shared, own = case.family.kernel().floats_per_row(cases.cast(case.params, double))
         assert shared >= jax.tree.leaves(case.x)[0].shape[1]
         assert own >= cases.K

@@ -58,7 +58,7 @@ def test_density(dtype):
 
     @jax.jit
     def run(params, y):
-        at = family.at(params)
+        at = family.kernel().about(params)
         return family.latent.log_normalizer(at.potentials(at.natural(params), y)) + at.log_base(y)[None]
 
     params = jaxem.families.NegativeBinomialParams(*(jnp.asarray(a[:, None], dtype) for a in (mean, theta)))
@@ -199,8 +199,9 @@ def test_what_is_refused():
         SINGLE.check(np.array([[0.5]]), None)
     with pytest.raises(jaxem.DataError, match=r"data\.size: row 1 .*exposure"):
         REGRESSION.check(ROWS._replace(size=np.arange(1.0, -59.0, -1.0)), None)
+    model = jaxem.Single(jaxem.families.NegativeBinomial(prior=jaxem.priors.Gamma(2.0, 1.0)))
     with pytest.raises(jaxem.MissingCapabilityError, match="no conjugate prior of its theta"):
-        jaxem.families.NegativeBinomial(prior=jaxem.priors.Gamma(2.0, 1.0)).require_prior()
+        jaxem.models.Variational(model)
 
 
 @pytest.mark.slow

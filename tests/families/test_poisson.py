@@ -42,8 +42,10 @@ def test_large_counts_in_single_precision():
     def run(rate, x):
         params = PoissonParams(rate)
         fast = Poisson().bind(x, jnp.ones(x.shape[0], x.dtype), lambda tree: tree)
-        slow = fast.accurate().at(params)
-        return [(f.potentials(f.natural(params), x) + f.log_base(x)[None], f.loss(params)) for f in (fast, slow)]
+        slow = fast.accurate().about(params)
+        return [
+            (f.potentials(f.natural(params), x) + f.log_base(x)[None], f.rounding_error(params)) for f in (fast, slow)
+        ]
 
     with jax.enable_x64(False):
         (_, loss), (accurate, accurate_loss) = run(jnp.asarray(rate), jnp.asarray(x))
@@ -85,7 +87,7 @@ def test_a_rate_of_zero(dtype):
     def run(params, x):
         found = cases.kernels(Poisson(), params, x, jnp.ones(2, dtype)).values()
         density = [f.potentials(f.natural(p), x) + f.log_base(x)[None] for f, p in found]
-        anchored = Poisson().accurate().at(params)
+        anchored = Poisson().kernel().accurate().about(params)
         density.append(anchored.potentials(anchored.natural(params), x) + anchored.log_base(x)[None])
         return density, jax.grad(lambda p: jnp.sum(Poisson().natural(p).constant))(params)
 

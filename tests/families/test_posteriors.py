@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from jaxem import MissingCapabilityError
+from jaxem import MissingCapabilityError, Single
+from jaxem._model import require_conjugate
 from jaxem.families import Bernoulli, Categorical, Gaussian, Poisson, Product
 from tests.families import cases
 
@@ -38,23 +39,24 @@ def report(name, params, x, r):
     case, out = CASES[name], {}
     for kernel, (family, encoded) in cases.kernels(case.family, params, x, jnp.sum(r, 0)).items():
         stats = cases.collect(family, encoded, x, r)
-        posterior = family.posterior(stats)
-        free = family.unconstrain_posterior(posterior)
+        own = family.conjugate()
+        posterior = own.posterior(stats)
+        free = own.unconstrain(posterior)
 
-        def bound(free, family=family, stats=stats):
-            posterior = family.constrain_posterior(free)
-            return pair(family.expected_natural(posterior), stats) - family.kl(posterior)
+        def bound(free, own=own, stats=stats):
+            posterior = own.constrain(free)
+            return pair(own.expected_natural(posterior), stats) - own.kl(posterior)
 
         value, gradient = jax.value_and_grad(bound)(free)
         out[kernel] = {
-            "posterior": family.decode_posterior(posterior),
-            "there_and_back": family.decode_posterior(family.constrain_posterior(free)),
-            "again": family.decode_posterior(family.encode_posterior(family.decode_posterior(posterior))),
-            "expected": family.potentials(family.expected_natural(posterior), x) + family.log_base(x)[None],
-            "kl": family.kl(posterior),
+            "posterior": own.decode(posterior),
+            "there_and_back": own.decode(own.constrain(free)),
+            "again": own.decode(own.encode(own.decode(posterior))),
+            "expected": family.potentials(own.expected_natural(posterior), x) + family.log_base(x)[None],
+            "kl": own.kl(posterior),
             "bound": value + jnp.sum(r * family.log_base(x)[None]),
             "gradient": gradient,
-            "mean": family.decode(family.posterior_mean(posterior)),
+            "mean": family.decode(own.mean(posterior)),
         }
     return out
 
@@ -93,16 +95,23 @@ def test_the_posterior_maximises_the_evidence_bound(name, dtype):
 @lru_cache
 def drawn(name):
     """Draws from the posterior, their natural parameters, what those are expected to be, and joint log densities."""
-    family, posterior = CASES[name].family, reported(name, "float64")["plain"]["posterior"]
+    family, posterior = CASES[name].family.kernel(), reported(name, "float64")["plain"]["posterior"]
+
+    own = family.conjugate()
 
     @jax.jit
     def run(posterior, x, r):
-        params = jax.vmap(lambda key: family.draw(key, posterior))(jax.random.split(jax.random.key(7), DRAWS))
+        params = jax.vmap(lambda key: own.draw(key, posterior))(jax.random.split(jax.random.key(7), DRAWS))
         natural = jax.vmap(family.natural)(params)
         few, few_natural = jax.tree.map(lambda a: a[:3], (params, natural))
-        stats = cases.collect(family, family.posterior_mean(posterior), x, r)
+        stats = cases.collect(family, own.mean(posterior), x, r)
         joint = jax.vmap(lambda p, eta: pair(eta, stats) + family.log_prior(p))(few, few_natural)
-        return few, natural, family.expected_natural(posterior), joint + jnp.sum(r * family.log_base(x)[None])
+        return (
+            few,
+            natural,
+            own.expected_natural(posterior),
+            joint + jnp.sum(r * family.log_base(x)[None]),
+        )
 
     with jax.enable_x64(True):
         r = jnp.asarray(cases.responsibilities()).at[1].set(0)
@@ -164,8 +173,9 @@ def test_without_rows_the_posterior_is_the_prior(name, double):
 
     @jax.jit
     def run(stats):
-        posterior = case.family.posterior(stats)
-        return posterior, case.family.kl(posterior), case.family.expected_natural(posterior)
+        own = case.family.conjugate()
+        posterior = own.posterior(stats)
+        return posterior, own.kl(posterior), own.expected_natural(posterior)
 
     posterior, kl, natural = run(empty)
     assert_allclose(kl, 0, atol=1e-12)
@@ -202,9 +212,9 @@ def test_single_precision_keeps_the_digits_of_large_counts(single):
         def values(dtype, case=case):
             params, x = cases.cast(case.params, dtype), cases.cast(case.x, dtype)
             r = 1e5 * jnp.asarray(cases.responsibilities(), dtype)
-            family = case.family
-            posterior = family.posterior(cases.collect(family, params, x, r))
-            return family.kl(posterior), family.kl(jax.tree.map(lambda a: jnp.asarray(a, dtype), posterior))
+            own = case.family.conjugate()
+            posterior = own.posterior(cases.collect(case.family.kernel(), params, x, r))
+            return own.kl(posterior), own.kl(jax.tree.map(lambda a: jnp.asarray(a, dtype), posterior))
 
         found = jax.jit(values, static_argnums=0)(single)[0]
         with jax.enable_x64(True):
@@ -215,13 +225,12 @@ def test_single_precision_keeps_the_digits_of_large_counts(single):
 def test_what_is_missing_is_named():
     for family, words in (
         (cases.gaussian("VEV", prior=True).family, "VEV covariances have no conjugate prior"),
-        (Gaussian(), r"Gaussian has no prior, .*prior=NormalInverseWishart"),
-        (Poisson(), r"Poisson has no prior, .*prior=Gamma"),
-        (Bernoulli(), r"Bernoulli has no prior, .*prior=Beta"),
-        (Categorical(3), r"Categorical has no prior, .*prior=Dirichlet"),
-        (Product({"visits": Poisson()}), r"Poisson has no prior"),
+        (Gaussian(), r"Gaussian has no prior.*prior=NormalInverseWishart"),
+        (Poisson(), r"Poisson has no prior.*prior=Gamma"),
+        (Bernoulli(), r"Bernoulli has no prior.*prior=Beta"),
+        (Categorical(3), r"Categorical has no prior.*prior=Dirichlet"),
+        (Product({"visits": Poisson()}), r"block 'visits': Poisson has no prior"),
     ):
-        with pytest.raises(MissingCapabilityError, match=words):
-            family.require_prior()
-    with pytest.raises(MissingCapabilityError, match="Poisson has no prior"):
-        Poisson().posterior(Poisson().natural(cases.cast(cases.poisson().params, jnp.result_type(float))))
+        assert family.conjugate() is None
+        with pytest.raises(MissingCapabilityError, match=rf"Single has no conjugate prior .*{words}"):
+            require_conjugate(Single(family), "variational Bayes")

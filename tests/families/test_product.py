@@ -18,9 +18,9 @@ def test_blocks_share_one_matrix_product(double):
     case = cases.product("diagonal")
     params, x = cases.cast(case.params, double), cases.cast(case.x, double)
     assert dot_products(case.family, params, x) == 1
-    assert case.family.product_form
+    assert case.family.kernel().product_form
     tied = cases.product("tied")
-    assert not tied.family.product_form
+    assert not tied.family.kernel().product_form
     params, x = cases.cast(tied.params, double), cases.cast(tied.x, double)
     alone = dot_products(Gaussian("tied"), params["size"], x["size"])
     assert dot_products(tied.family, params, x) == alone + 1
@@ -67,9 +67,8 @@ def test_products_nest(double):
     @jax.jit
     def estimates(params, x):
         frozen = "visits.rate", "rest.visits.rate"
-        one = flat.family.maximize(cases.collect(flat.family, params, x, r), params, frozen[:1])
-        stats = cases.collect(outer, nested(params), nested(x), r)
-        return nested(one), outer.maximize(stats, nested(params), frozen[1:])
+        one = cases.maximum(flat.family.kernel(), params, x, r, frozen[:1])
+        return nested(one), cases.maximum(outer.kernel(), nested(params), nested(x), r, frozen[1:])
 
     one, other = estimates(params, x)
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-10), one, other)

@@ -80,7 +80,7 @@ def test_coefficients_that_nothing_determines_stay():
 
     @jax.jit
     def step(params):
-        here = family.at(params)
+        here = family.kernel().about(params)
         _, pull = jax.vjp(lambda eta: here.potentials(eta, rows), here.natural(params))
         return here.maximize(pull(jnp.ones((1, 3)))[0], params)
 

@@ -7,7 +7,7 @@ from scipy import optimize, stats
 from scipy.special import digamma
 
 import jaxem
-from jaxem.families.gaussian import GaussianNatural
+from jaxem.families.kernels.gaussian import GaussianNatural
 from jaxem.testing import check_model
 from tests.families import heavy
 from tests.helpers import engine
@@ -186,8 +186,8 @@ def test_what_is_refused():
         jaxem.StudentT(degrees_of_freedom=0.0)
     with pytest.raises(jaxem.DataError, match="column 1 is constant"):
         jaxem.StudentT().check(np.array([[0.0, 1.0], [2.0, 1.0], [3.0, 1.0]]))
-    with pytest.raises(jaxem.MissingCapabilityError, match="no conjugate prior"):
-        jaxem.StudentT().require_prior()
+    with pytest.raises(jaxem.MissingCapabilityError, match="no conjugate prior of its degrees of freedom"):
+        jaxem.models.Variational(jaxem.Single(jaxem.StudentT()))
 
 
 @pytest.mark.slow

@@ -23,14 +23,14 @@ def quantities(case, accurate):
     problem = Problem.make(model, algorithm, case.x, case.weights, tol=0.0, max_steps=1, chunk_rows=128)
 
     def value(params):
-        expect = evaluate(problem, model.at(params), algorithm.e_step, params, ())
+        expect = evaluate(problem, model.about(params), algorithm.e_step, params, ())
         return expect(case.x, case.weights, jax.random.key(0))
 
     @jax.jit
     @jax.vmap
     def compute(first, second):
         params = model.constrain(first)
-        here = model.at(params)
+        here = model.about(params)
         stats, _ = value(params)
         q = Surrogate(
             here, stats, params, algorithm.e_step, (), case.x, case.weights, jax.random.key(0), 128, problem.reduce

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import jaxem
-from jaxem.models._pattern import stationary
+from jaxem.structures._pattern import stationary
 from jaxem.testing import check_model
 from tests.helpers import chains, engine
 

@@ -14,7 +14,7 @@ import jaxem
 from jaxem._coordinates import vector
 from jaxem._model import collect, inner
 from jaxem.models._linear_regression import LinearRegression
-from jaxem.models.sequences import Sequences
+from jaxem.structures.sequences import Sequences
 from jaxem.termination import FixedSteps
 from jaxem.testing import check_model
 from tests.helpers import engine
@@ -58,7 +58,7 @@ def e_step(name):
     def run(params, near):
         bound = model.bind(data, weights)
         params, near = bound.encode(params), bound.encode(near)
-        here, there = bound.at(params), bound.at(near)
+        here, there = bound.about(params), bound.about(near)
         own = collect(here, here.natural(params), data, weights, here.latent.expectation)[0]
         other = collect(there, there.natural(params), data, weights, there.latent.expectation)[0]
         return own, other, there.translate(own, here)
@@ -136,7 +136,7 @@ def test_the_m_step_is_the_conditional_maximum(name, frozen):
     def run(params, stats):
         bound = model.bind(data, weights)
         params = bound.encode(params)
-        here = bound.at(params)
+        here = bound.about(params)
 
         def q(u, at):
             return inner(here.natural(at(u)), stats)
@@ -190,7 +190,7 @@ def test_nothing_observed():
     weights = jnp.ones(4)
 
     def run(params, data):
-        here = model.bind(data, weights).at(params)
+        here = model.bind(data, weights).about(params)
         stats, value = collect(here, here.natural(params), data, weights, here.latent.expectation)
         return value, here.maximize(stats, params)
 

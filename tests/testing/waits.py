@@ -1,5 +1,6 @@
 """A family as an author might write it, with a prior, a frame and an anchor; each fault breaks one promise."""
 
+import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -7,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem.families import AbstractFamily
+from jaxem._conjugate import AbstractConjugate
+from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._table import check_table, require
+from jaxem.families.kernels._kernel import AbstractKernel
 from jaxem.kernels.linalg import matmul
+from jaxem.kernels.rows import without_weight
 from jaxem.priors import Gamma
 
 
@@ -27,152 +31,23 @@ class WaitsNatural(NamedTuple):
     anchor: Any
 
 
-class Waits(AbstractFamily):
+class Waits(AbstractKernelFamily):
     """Independent exponential columns."""
 
     fault: str = eqx.field(static=True, default="")
     prior: Any = None
-    scale: Any = None  # of the columns, the frame
-    anchor: Any = None
-    anchored: bool = eqx.field(static=True, default=False)
 
     parameters: ClassVar[tuple[str, ...]] = ("rate",)
 
-    def replaced(self, **changes):
-        fields = {name: getattr(self, name) for name in ("fault", "prior", "scale", "anchor", "anchored")}
-        return Waits(**(fields | changes))
+    def kernel(self):
+        return WaitsKernel(self)
 
-    # The linear map
-
-    def natural(self, params):
-        rate, anchor = params.rate, jnp.zeros_like(params.rate) if self.anchor is None else self.anchor
-        constant = jnp.sum(jnp.log(rate), -1)
-        if self.fault == "normalizer":
-            constant = constant + 0.3
-        if self.fault == "at" and self.anchor is not None:
-            anchor = 1.1 * anchor
-        if self.fault == "derivative":
-            constant = constant + jnp.where(rate[:, 0] > 0, 0.0, jnp.sqrt(-jnp.abs(rate[:, 0] - rate[:, 0])))
-        return WaitsNatural(constant, anchor - rate, jnp.ones_like(constant))
-
-    @property
-    def product_form(self):
-        return self.anchor is None
-
-    def coefficients(self, natural):
-        slope = 1.01 * natural.slope if self.fault == "coefficients" else natural.slope
-        return jnp.concatenate([natural.constant[:, None], slope], -1)
-
-    def statistics(self, x):
-        y = self.framed(x).T
-        return jnp.concatenate([jnp.ones_like(y[:1]), y], 0)
-
-    def prepare(self, natural):
-        if self.fault == "prepare":
-            return natural._replace(constant=natural.constant + 0.01)
-        return natural._replace(slope=natural.slope**2) if self.fault == "prepare not linear" else natural
-
-    def potentials(self, natural, x):
-        y = self.framed(x).T
-        value = natural.constant[:, None] + matmul(natural.slope, y)
-        if self.anchor is not None:
-            value = value - natural.anchor[:, None] * matmul(self.anchor, y)
-        if self.fault == "not linear":
-            value = value + 0.1
-        if self.fault == "rows":
-            value = value * (1 + 0.01 * jnp.mean(y))
-        if self.fault == "cancels":
-            value = jnp.sqrt((value + 1e6) ** 2) - 1e6
-        return value + 0 * natural.anchor[:, None]
-
-    def add_constant(self, natural, constant):
-        if self.anchored:
-            return None
-        return natural._replace(constant=natural.constant + (2 if self.fault == "constant" else 1) * constant)
-
-    def log_base(self, x):
-        base = jnp.zeros_like(x[:, 0])
-        if self.scale is not None and self.fault != "jacobian":
-            base = base - jnp.sum(jnp.log(self.scale))
-        if self.fault == "base":
-            base = base + 0.2 * x[:, 0]
-        possible = jnp.all(x >= 0, -1)
-        return base if self.fault == "no support" else jnp.where(possible, base, -jnp.inf)
-
-    def framed(self, x):
-        return x if self.scale is None else x / self.scale[None]
-
-    # The M-step
-
-    def maximize(self, stats, params, frozen=()):
-        if "rate" in frozen and self.fault != "frozen":
-            return params
-        counts, total = stats.constant[:, None], stats.slope
-        empty = self.empty(stats.constant)[:, None]
-        if self.prior is not None and self.fault != "maximize without prior":
-            shape, rate = self.prior.pseudo_counts(total.shape, total.dtype)
-            counts, total = counts + shape, self.exposure(rate) - total
-            return WaitsParams(counts / total)
-        best = counts / jnp.where(empty, 1, -total)
-        if self.fault == "maximize":
-            best = 0.95 * best + 0.05 * params.rate
-        return WaitsParams(jnp.where(empty, 1.0 if self.fault == "empty" else params.rate, best))
-
-    def exposure(self, rate):
-        return rate if self.scale is None else rate / self.scale[None]
-
-    def empty(self, counts):
-        return jnp.zeros(counts.shape, bool) if self.fault == "never empty" else super().empty(counts)
+    def bind(self, x, weights, reduce):
+        total, sums = reduce((jnp.sum(weights), jnp.sum(weights[:, None] * x, 0)))
+        return WaitsKernel(self, jnp.mean(x, 0) if self.fault == "bind" else sums / total)
 
     def log_prior(self, params):
-        if self.prior is None:
-            return jnp.zeros((), params.rate.dtype)
-        value = self.prior.log_prob(self.decode(params).rate)
-        return value + jnp.sum(params.rate) * 0.5 if self.fault == "log_prior" else value
-
-    # The posterior, in the coordinates of the loop
-
-    def own_prior(self, like):
-        return self.encode_posterior(
-            Gamma(
-                *(jnp.broadcast_to(jnp.asarray(v, like.dtype), like.shape) for v in (self.prior.shape, self.prior.rate))
-            )
-        )
-
-    def posterior(self, stats):
-        self.require_prior()
-        counts = jnp.broadcast_to(stats.constant[:, None], stats.slope.shape)
-        if self.fault == "posterior":
-            counts = 0.95 * counts
-        return self.own_prior(stats.slope).update(counts, -stats.slope)
-
-    def expected_natural(self, posterior):
-        natural = self.natural(WaitsParams(posterior.mean()))
-        excess = 0 if self.fault == "expected" else jnp.sum(posterior.log_excess(), -1)
-        return natural._replace(constant=natural.constant + excess)
-
-    def posterior_mean(self, posterior):
-        return WaitsParams(posterior.mean())
-
-    def draw(self, key, posterior):
-        if self.fault == "draw":
-            return WaitsParams(posterior.mean())
-        shape = posterior.shape * (1.05 if self.fault == "draw shape" else 1)
-        return WaitsParams(Gamma(shape, posterior.rate).draw(key))
-
-    def kl(self, posterior):
-        value = posterior.kl(self.own_prior(posterior.shape))
-        if self.fault == "kl offset":
-            return value + 1
-        return 0.9 * value if self.fault == "kl" else value
-
-    def encode_posterior(self, posterior):
-        return posterior if self.scale is None else Gamma(posterior.shape, posterior.rate / self.scale[None])
-
-    def decode_posterior(self, posterior):
-        return posterior if self.scale is None else Gamma(posterior.shape, posterior.rate * self.scale[None])
-
-    # Coordinates
+        return self.kernel().log_prior(params)
 
     def unconstrain(self, params):
         return WaitsParams(jnp.log(params.rate))
@@ -187,42 +62,6 @@ class Waits(AbstractFamily):
         if self.fault != "blocks":
             return super().blocks(free)
         return [free.rate.T], lambda arrays: WaitsParams(arrays[0].reshape(free.rate.shape))
-
-    def bind(self, x, weights, reduce):
-        total, sums = reduce((jnp.sum(weights), jnp.sum(weights[:, None] * x, 0)))
-        return self.replaced(scale=jnp.mean(x, 0) if self.fault == "bind" else sums / total)
-
-    def encode(self, params):
-        return params if self.scale is None or self.fault == "encode" else WaitsParams(params.rate * self.scale[None])
-
-    def decode(self, params):
-        if self.scale is None or self.fault == "encode":
-            return params
-        return WaitsParams(params.rate / self.scale[None] * (1.01 if self.fault == "decode" else 1))
-
-    def accurate(self):
-        return None if self.anchored else self.replaced(anchored=True)
-
-    def at(self, params):
-        return self.replaced(anchor=params.rate) if self.anchored else self
-
-    def translate(self, stats, source):
-        if self.anchor is None or self.fault == "translate":
-            return stats
-        return stats._replace(anchor=-jnp.sum(self.anchor * stats.slope, -1))
-
-    def degenerate(self, params):
-        return params.rate[0] > 1e6 if self.fault == "degenerate" else jnp.any(params.rate > 1e6)
-
-    # Data
-
-    def from_points(self, points, x, weights):
-        share = (weights / jnp.sum(weights))[:, None]
-        mean = (self.framed(points) + jnp.sum(share * self.framed(x), 0)[None]) / 2
-        return WaitsParams((1 / mean)[0] if self.fault == "from_points" else 1 / mean)
-
-    def embed(self, x):
-        return jnp.log(x[:, 0]) if self.fault == "embed" else jnp.log(x)
 
     def sample(self, key, params, labels):
         if self.fault == "labels":
@@ -239,6 +78,192 @@ class Waits(AbstractFamily):
         require(np.asarray(x) >= least, np.asarray(x), name, "is negative")
 
 
+class WaitsKernel(AbstractKernel):
+    """Columns divided by `scale`; `anchored` ones have statistics about an `anchor`."""
+
+    family: Any
+    scale: Any = None
+    anchor: Any = None
+    anchored: bool = eqx.field(static=True, default=False)
+
+    def replaced(self, **changes):
+        return dataclasses.replace(self, **changes)
+
+    # The linear map
+
+    def natural(self, params):
+        rate, anchor = params.rate, jnp.zeros_like(params.rate) if self.anchor is None else self.anchor
+        constant = jnp.sum(jnp.log(rate), -1)
+        if self.family.fault == "normalizer":
+            constant = constant + 0.3
+        if self.family.fault == "about" and self.anchor is not None:
+            anchor = 1.1 * anchor
+        if self.family.fault == "derivative":
+            constant = constant + jnp.where(rate[:, 0] > 0, 0.0, jnp.sqrt(-jnp.abs(rate[:, 0] - rate[:, 0])))
+        return WaitsNatural(constant, anchor - rate, jnp.ones_like(constant))
+
+    @property
+    def product_form(self):
+        return self.anchor is None
+
+    def coefficients(self, natural):
+        slope = 1.01 * natural.slope if self.family.fault == "coefficients" else natural.slope
+        return jnp.concatenate([natural.constant[:, None], slope], -1)
+
+    def statistics(self, x):
+        y = self.framed(x).T
+        return jnp.concatenate([jnp.ones_like(y[:1]), y], 0)
+
+    def prepare(self, natural):
+        if self.family.fault == "prepare":
+            return natural._replace(constant=natural.constant + 0.01)
+        return natural._replace(slope=natural.slope**2) if self.family.fault == "prepare not linear" else natural
+
+    def potentials(self, natural, x):
+        y = self.framed(x).T
+        value = natural.constant[:, None] + matmul(natural.slope, y)
+        if self.anchor is not None:
+            value = value - natural.anchor[:, None] * matmul(self.anchor, y)
+        if self.family.fault == "not linear":
+            value = value + 0.1
+        if self.family.fault == "rows":
+            value = value * (1 + 0.01 * jnp.mean(y))
+        if self.family.fault == "cancels":
+            value = jnp.sqrt((value + 1e6) ** 2) - 1e6
+        return value + 0 * natural.anchor[:, None]
+
+    def add_constant(self, natural, constant):
+        if self.anchored:
+            return None
+        return natural._replace(constant=natural.constant + (2 if self.family.fault == "constant" else 1) * constant)
+
+    def log_base(self, x):
+        base = jnp.zeros_like(x[:, 0])
+        if self.scale is not None and self.family.fault != "jacobian":
+            base = base - jnp.sum(jnp.log(self.scale))
+        if self.family.fault == "base":
+            base = base + 0.2 * x[:, 0]
+        possible = jnp.all(x >= 0, -1)
+        return base if self.family.fault == "no support" else jnp.where(possible, base, -jnp.inf)
+
+    def framed(self, x):
+        return x if self.scale is None else x / self.scale[None]
+
+    # The M-step
+
+    def maximize(self, stats, params, frozen=()):
+        counts, total = stats.constant[:, None], stats.slope
+        empty = without_weight(stats.constant)[:, None]
+        if self.family.prior is not None and self.family.fault != "maximize without prior":
+            shape, rate = self.family.prior.pseudo_counts(total.shape, total.dtype)
+            counts, total = counts + shape, self.exposure(rate) - total
+            return WaitsParams(counts / total)
+        best = counts / (-total if self.family.fault == "never empty" else jnp.where(empty, 1, -total))
+        if self.family.fault == "maximize":
+            best = 0.95 * best + 0.05 * params.rate
+        return WaitsParams(best)
+
+    def exposure(self, rate):
+        return rate if self.scale is None else rate / self.scale[None]
+
+    def log_prior(self, params):
+        if self.family.prior is None:
+            return jnp.zeros((), params.rate.dtype)
+        value = self.family.prior.log_prob(self.decode(params).rate)
+        return value + jnp.sum(params.rate) * 0.5 if self.family.fault == "log_prior" else value
+
+    def conjugate(self):
+        return None if self.family.prior is None else WaitsConjugate(self)
+
+    # Coordinates
+
+    def encode(self, params):
+        return (
+            params
+            if self.scale is None or self.family.fault == "encode"
+            else WaitsParams(params.rate * self.scale[None])
+        )
+
+    def decode(self, params):
+        if self.scale is None or self.family.fault == "encode":
+            return params
+        return WaitsParams(params.rate / self.scale[None] * (1.01 if self.family.fault == "decode" else 1))
+
+    def accurate(self):
+        return None if self.anchored else self.replaced(anchored=True)
+
+    def about(self, params):
+        return self.replaced(anchor=params.rate) if self.anchored else self
+
+    def translate(self, stats, source):
+        if self.anchor is None or self.family.fault == "translate":
+            return stats
+        return stats._replace(anchor=-jnp.sum(self.anchor * stats.slope, -1))
+
+    def degenerate(self, params):
+        return params.rate[0] > 1e6 if self.family.fault == "degenerate" else jnp.any(params.rate > 1e6)
+
+    # Data
+
+    def from_points(self, points, x, weights):
+        share = (weights / jnp.sum(weights))[:, None]
+        mean = (self.framed(points) + jnp.sum(share * self.framed(x), 0)[None]) / 2
+        return WaitsParams((1 / mean)[0] if self.family.fault == "from_points" else 1 / mean)
+
+    def embed(self, x, weights=None):
+        return jnp.log(x[:, 0]) if self.family.fault == "embed" else jnp.log(x)
+
+
+class WaitsConjugate(AbstractConjugate):
+    """Gamma posteriors, in the coordinates of the kernel."""
+
+    kernel: Any
+
+    def own_prior(self, like):
+        prior = self.kernel.family.prior
+        fields = (jnp.broadcast_to(jnp.asarray(v, like.dtype), like.shape) for v in (prior.shape, prior.rate))
+        return self.encode(Gamma(*fields))
+
+    def posterior(self, stats):
+        counts = jnp.broadcast_to(stats.constant[:, None], stats.slope.shape)
+        if self.kernel.family.fault == "posterior":
+            counts = 0.95 * counts
+        return self.own_prior(stats.slope).update(counts, -stats.slope)
+
+    def expected_natural(self, posterior):
+        natural = self.kernel.natural(WaitsParams(posterior.mean()))
+        excess = 0 if self.kernel.family.fault == "expected" else jnp.sum(posterior.log_excess(), -1)
+        return natural._replace(constant=natural.constant + excess)
+
+    def mean(self, posterior):
+        return WaitsParams(posterior.mean())
+
+    def draw(self, key, posterior):
+        if self.kernel.family.fault == "draw":
+            return WaitsParams(posterior.mean())
+        shape = posterior.shape * (1.05 if self.kernel.family.fault == "draw shape" else 1)
+        return WaitsParams(Gamma(shape, posterior.rate).draw(key))
+
+    def kl(self, posterior):
+        value = posterior.kl(self.own_prior(posterior.shape))
+        if self.kernel.family.fault == "kl offset":
+            return value + 1
+        return 0.9 * value if self.kernel.family.fault == "kl" else value
+
+    def encode(self, posterior):
+        return (
+            posterior if self.kernel.scale is None else Gamma(posterior.shape, posterior.rate / self.kernel.scale[None])
+        )
+
+    def decode(self, posterior):
+        return (
+            posterior if self.kernel.scale is None else Gamma(posterior.shape, posterior.rate * self.kernel.scale[None])
+        )
+
+    def constrain(self, free):
+        return Gamma.constrain(free)
+
+
 ROWS = np.random.default_rng(0).exponential(1.0, (30, 2)) * np.array([1.0, 3.0])
 PARAMS = WaitsParams(np.array([[0.8, 0.3], [1.6, 0.5]]))
 PRIOR = Gamma(2.0, 1.5)
@@ -247,7 +272,7 @@ PRIOR = Gamma(2.0, 1.5)
 FAULTS = {
     "normalizer": ("integral", r"the density of member 0 integrates to 1\.3.*, not to 1, by 0\.3.*log_base"),
     "base": ("integral", "the density of member 0 integrates to"),
-    "at": ("kernels", "the log density accurate, after at is another, by .*`at`"),
+    "about": ("kernels", "the log density accurate, after about is another, by .*`about`"),
     "jacobian": ("kernels", "the log density after bind is another, by .*Jacobian"),
     "encode": ("kernels", "the log density after bind is another"),
     "decode": ("kernels", r"decode\(encode\(params\)\) after bind differs from params, by"),
@@ -259,14 +284,14 @@ FAULTS = {
     "constant": ("constant", "add_constant as it comes adds another constant than it is given, by 2 "),
     "derivative": ("gradients", "the gradient of the log-likelihood as it comes: .* not finite"),
     "cancels": ("precision", "log densities in float32 differ from float64, by"),
-    "frozen": ("frozen", r"maximize\(..., frozen=\('rate',\)\) accurate, after at moves .rate, which is frozen, by"),
-    "empty": ("empty", r"maximize as it comes moves .rate of a member that is empty \(member 0 has no weight\)"),
-    "never empty": ("empty", "maximize as it comes where no member has weight: .* not finite"),
     "maximize": ("maximum", r"Q is not stationary at maximize\(stats, params\) as it comes: its gradient, by"),
     "constrain": ("coordinates", r"constrain\(unconstrain\(params\)\) as it comes differs from params, by"),
     "blocks": ("coordinates", "undoing blocks as it comes changes the coordinates"),
     "redundant": ("parameters", "tells 4 directions apart, but the coordinates less `redundant` are 3"),
-    "translate": ("statistics", "translate accurate, after at gives other statistics than those about the new anchor"),
+    "translate": (
+        "statistics",
+        "translate accurate, after about gives other statistics than those",
+    ),
     "bind": ("starts", "bind sees rows of weight 0, by"),
     "degenerate": ("answers", "degenerate as it comes is no single boolean"),
     "from_points": ("starts", r"from_points.rate is float64\(2,\), not float64\(2, 2\)"),

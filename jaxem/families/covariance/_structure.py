@@ -93,7 +93,7 @@ class AbstractCovariance(eqx.Module):
         """Covariances of this structure near any of this shape."""
         return covariance
 
-    def mend(self, covariance: Array, poor: Array, pooled: Array) -> Array:
+    def pool(self, covariance: Array, poor: Array, pooled: Array) -> Array:
         """With `pooled` in the place of those that are `poor`."""
         return jnp.where(poor if self.shared else trailing(poor, covariance), pooled, covariance)
 

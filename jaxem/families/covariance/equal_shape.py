@@ -43,8 +43,8 @@ class EqualShape(AbstractMatrices):
             return covariance
         return equal_shape(covariance, jnp.ones_like(covariance[:, 0, 0]), 0.0)
 
-    def mend(self, covariance, poor, pooled):
-        return self.conform(super().mend(covariance, poor, pooled))
+    def pool(self, covariance, poor, pooled):
+        return self.conform(super().pool(covariance, poor, pooled))
 
     def unconstrain(self, covariance):
         if _unshared(covariance):

@@ -1,17 +1,19 @@
+"""The model of posteriors: EM on it is variational Bayes."""
+
 from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._errors import MissingCapabilityError
+from jaxem._conjugate import AbstractConjugate
 from jaxem._model import (
-    AbstractConjugateModel,
     AbstractLinearModel,
     AbstractModel,
     Reduce,
     collect,
     for_start,
+    require_conjugate,
     unreduced,
 )
 from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
@@ -28,7 +30,7 @@ class Variational(AbstractLinearModel):
 
     **Arguments:**
 
-    - `model`: an `AbstractConjugateModel`, such as a `Mixture` with priors on its weights and components.
+    - `model`: a model with `conjugate()` posteriors, such as a `Mixture` with priors on its weights and components.
 
     Parameters are posteriors (`fit.posterior`; `fit.params` is their mean): for a mixture
     `MixtureParams(weights, components)` of a `Dirichlet` (or `StickBreaking`) and of the components' prior, with arrays
@@ -47,14 +49,19 @@ class Variational(AbstractLinearModel):
     [0.0, 3.0, 3.0]
     """
 
-    model: AbstractConjugateModel
+    model: AbstractModel
 
     def __check_init__(self):
         require_conjugate(self.model, "variational Bayes")
 
+    @property
+    def posteriors(self) -> AbstractConjugate:
+        """The posteriors of the model's parameters."""
+        return require_conjugate(self.model, "variational Bayes")
+
     def lift(self, params: PyTree, data: PyTree, weights: Array, reduce: Reduce = unreduced) -> PyTree:
         """The posterior after one ordinary E-step at parameters of `model`; `weights` `[n]` are those of the rows."""
-        model: Any = (self.model.accurate() or self.model).at(params)
+        model: Any = (self.model.accurate() or self.model).about(params)
         natural = local(model.natural(params), (data, weights))
 
         def one(chunk, w, index):
@@ -62,34 +69,34 @@ class Variational(AbstractLinearModel):
 
         rows = chunk_rows(num_rows(data), model.floats_per_row(params))
         stats, _ = reduce(sum_chunks(one, data, weights, rows))
-        return model.conjugate_posterior(stats)
+        return require_conjugate(model, "variational Bayes").about(params).posterior(stats)
 
     def lower(self, params: PyTree) -> PyTree:
-        """Parameters of `model` to plug in for the posterior; see its `posterior_mean`."""
-        return self.model.posterior_mean(params)
+        """Parameters of `model` to plug in for the posterior: its mean."""
+        return self.posteriors.mean(params)
 
     def draw(self, key: PRNGKeyArray, params: PyTree) -> PyTree:
         """Parameters of `model` drawn from the posterior."""
-        return self.model.draw(key, params)
+        return self.posteriors.draw(key, params)
 
     def natural(self, params):
-        return self.model.expected_natural(params)
+        return self.posteriors.expected_natural(params)
 
     def maximize(self, stats, params):
-        return self.model.conjugate_posterior(stats)
+        return self.posteriors.about(self.lower(params)).posterior(stats)
 
     def log_prior(self, params):
-        return -self.model.kl(params)
+        return -self.posteriors.kl(params)
 
     def init(self, key, data, weights=None):
         data, weights = for_start(data, weights)
         return self.lift(self.model.init(key, data, weights), data, weights)
 
     def unconstrain(self, params):
-        return self.model.unconstrain_posterior(params)
+        return self.posteriors.unconstrain(params)
 
     def constrain(self, free):
-        return self.model.constrain_posterior(free)
+        return self.posteriors.constrain(free)
 
     # The rest is the model's
 
@@ -110,26 +117,26 @@ class Variational(AbstractLinearModel):
         return self.model.log_base(data)
 
     def bind(self, data, weights, reduce=unreduced):
-        return Variational(self.model.bind(data, weights, reduce))  # pyright: ignore[reportArgumentType]
+        return Variational(self.model.bind(data, weights, reduce))
 
     def encode(self, params):
-        return self.model.encode_posterior(params)
+        return self.posteriors.encode(params)
 
     def decode(self, params):
-        return self.model.decode_posterior(params)
+        return self.posteriors.decode(params)
 
-    def at(self, params):
-        return Variational(self.model.at(self.lower(params)))  # pyright: ignore[reportArgumentType]
+    def about(self, params):
+        return Variational(self.model.about(self.lower(params)))
 
     def translate(self, stats, source: Any):
         return self.model.translate(stats, source.model)
 
-    def loss(self, params, natural=None):
-        return self.model.loss(self.lower(params))
+    def rounding_error(self, params, natural=None):
+        return self.model.rounding_error(self.lower(params))
 
     def accurate(self):
         model = self.model.accurate()
-        return None if model is None else Variational(model)  # pyright: ignore[reportArgumentType]
+        return None if model is None else Variational(model)
 
     def degenerate(self, params):
         return self.model.degenerate(self.lower(params))
@@ -148,12 +155,3 @@ class Variational(AbstractLinearModel):
 
     def unusable(self, data):
         return self.model.unusable(data)
-
-
-def require_conjugate(model: AbstractModel, use: str) -> None:
-    """Raise `MissingCapabilityError` for a model that is not on rung 3, or lacks a prior."""
-    if not isinstance(model, AbstractConjugateModel):
-        raise MissingCapabilityError(
-            f"{type(model).__name__} has no conjugate prior (rung 3: an AbstractConjugateModel), which {use} needs"
-        )
-    model.require_prior()

@@ -1,0 +1,163 @@
+"""What every kernel answers, and the one that works in the coordinates of the data."""
+
+import dataclasses
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from jaxem._conjugate import AbstractConjugate
+from jaxem.kernels.linalg import matmul
+from jaxem.latent import AbstractLatent
+
+
+class Coefficients(NamedTuple):
+    """Natural parameters as the rows of a matrix, whose product with the statistics of the data are the potentials."""
+
+    rows: Float[Array, "k p"]
+
+
+class AbstractKernel(eqx.Module):
+    """A family made ready for rows: the map in coordinates that suit the arithmetic, and what speed and accuracy take.
+
+    `family` is the specification. What a kernel does not say itself is the family's, in the coordinates of the data.
+    """
+
+    family: eqx.AbstractVar[Any]
+
+    # The map
+
+    @property
+    def latent(self) -> AbstractLatent | None:
+        """What is hidden of a row whose member is known; `None` if nothing is."""
+        return self.family.latent
+
+    @property
+    def product_form(self) -> bool:
+        """Whether `potentials` are the matrix product of `coefficients` and `statistics`."""
+        return False
+
+    def natural(self, params: PyTree) -> PyTree:
+        """Natural parameters of `params`, which are in the coordinates of the kernel."""
+        return self.family.natural(params)
+
+    def coefficients(self, natural: PyTree) -> Float[Array, "k p"]:
+        """Natural parameters as rows of coefficients of `statistics`; linear."""
+        return self.family.coefficients(natural)
+
+    def statistics(self, x: PyTree) -> Float[Array, "p n"]:
+        """Sufficient statistics, features first."""
+        return self.family.statistics(x)
+
+    def prepare(self, natural: PyTree) -> PyTree:
+        """What `potentials` takes as well as `natural`, and need not work out for each block of rows; linear."""
+        return Coefficients(self.coefficients(natural)) if self.product_form else natural
+
+    def potentials(self, natural: PyTree, x: PyTree) -> PyTree:
+        """The part of the log density of every row under every member that depends on the parameters, `[k, n]`."""
+        rows = natural.rows if isinstance(natural, Coefficients) else self.coefficients(natural)
+        return matmul(rows, self.statistics(x))
+
+    def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
+        """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1."""
+        return self.family.add_constant(natural, constant)
+
+    def log_base(self, x: PyTree) -> Float[Array, " n"]:
+        """The part of the log density that does not depend on the parameters."""
+        return self.family.log_base(x)
+
+    # The maximum
+
+    def maximize(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
+        """The M-step, in the coordinates of the kernel; see `AbstractFamily.maximize`."""
+        return self.family.maximize(stats, params, frozen)
+
+    def maximize_expanded(self, stats: PyTree, params: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
+        """As `maximize`, in a larger model; see `AbstractFamily.maximize_expanded`."""
+        return self.family.maximize_expanded(stats, params, frozen)
+
+    def log_prior(self, params: PyTree) -> Array:
+        """Log prior density of the parameters, as a density of those in the coordinates of the data."""
+        return self.family.log_prior(params)
+
+    def conjugate(self) -> AbstractConjugate | None:
+        """Posteriors in the coordinates of the kernel; `None` without a conjugate prior."""
+        return self.family.conjugate()
+
+    # Coordinates
+
+    def encode(self, params: PyTree) -> PyTree:
+        """Parameters in the coordinates of the kernel."""
+        return params
+
+    def decode(self, params: PyTree) -> PyTree:
+        """Parameters in the coordinates of the data."""
+        return params
+
+    # Accuracy
+
+    def about(self, params: PyTree) -> "AbstractKernel":
+        """The same map with its statistics taken about `params`."""
+        return self
+
+    def translate(self, stats: PyTree, source: Any) -> PyTree:
+        """Statistics that `source`, this kernel about other parameters, collected, as seen from here."""
+        return stats
+
+    def rounding_error(self, params: PyTree, natural: PyTree = None) -> Array:
+        """Estimated relative error that rounding leaves in the statistics; `natural` is that of `params`."""
+        return jnp.zeros((), dtype=jnp.result_type(float))
+
+    def accurate(self) -> "AbstractKernel | None":
+        """A slower kernel of the same map that loses fewer digits, where there is one."""
+        return None
+
+    def degenerate(self, params: PyTree) -> Array:
+        """Whether the likelihood at `params` is spurious: a collapsed member, or one that runs off to infinity."""
+        return jnp.zeros((), bool)
+
+    def floats_per_row(self, params: PyTree) -> tuple[int, int]:
+        """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
+        return self.family.floats_per_row(params)
+
+    # Starts, and rows with gaps
+
+    def for_starts(self, key: PRNGKeyArray) -> "AbstractKernel":
+        """The kernel of the family's `for_starts(key)`."""
+        return dataclasses.replace(self, family=self.family.for_starts(key))
+
+    def from_points(self, points: PyTree, x: PyTree, weights: Float[Array, " n"]) -> PyTree:
+        """Parameters centred on `points`, as spread out as the whole data."""
+        return self.family.from_points(points, x, weights)
+
+    def embed(self, x: PyTree, weights: Float[Array, " n"] | None = None) -> Float[Array, "n q"]:
+        """Coordinates of rows for seeding; see `AbstractFamily.embed`."""
+        return self.family.embed(x, weights)
+
+    def refine(self, params: PyTree, x: PyTree, weights: Float[Array, "k n"]) -> PyTree:
+        """Starting parameters moved towards the maximum; see `AbstractFamily.refine`."""
+        return self.family.refine(params, x, weights)
+
+    def pool(self, params: PyTree, pooled: PyTree, counts: Array) -> PyTree:
+        """Starting parameters, pooled for members with too few rows; see `AbstractFamily.pool`."""
+        return self.family.pool(params, pooled, counts)
+
+    def impute(self, params: PyTree, x: PyTree, key: PRNGKeyArray | None = None) -> PyTree:
+        """Rows completed under each member, in the coordinates of the data; see `AbstractFamily.impute`."""
+        return self.family.impute(params, x, key)
+
+
+@final
+class PlainKernel(AbstractKernel):
+    """A family in the coordinates of the data: the kernel of one that asks for no other."""
+
+    family: Any
+    multiplies: bool = eqx.field(static=True)  # the family has coefficients and statistics, and no potentials
+
+    @property
+    def product_form(self) -> bool:
+        return self.multiplies
+
+    def potentials(self, natural, x):
+        return super().potentials(natural, x) if self.product_form else self.family.potentials(natural, x)

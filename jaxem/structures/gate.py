@@ -1,0 +1,120 @@
+"""A gate: each row chooses its member with probabilities that depend on covariates."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from jaxem.families._frame import Frame
+from jaxem.kernels.linalg import matmul
+from jaxem.structures._structure import AbstractStructure, over
+from jaxem.structures.gated import Gated
+from jaxem.structures.labelled import Labelled
+from jaxem.structures.weights import allowed
+
+
+class MixtureOfExpertsParams(NamedTuple):
+    """Coefficients of the `gate` `[k - 1, q]`, and the parameters of the `experts` with a leading axis `k`.
+
+    The log weight of expert `j` exceeds that of the last one by `covariates @ gate[j]`.
+    """
+
+    gate: Float[Array, "m q"]
+    experts: Any
+
+
+@final
+class Gate(AbstractStructure):
+    """A softmax of linear functions of covariates, the last of which is 0, with a normal prior of this `deviation`.
+
+    `frame` are coordinates in which the covariates are orthonormal.
+    """
+
+    size: int = eqx.field(static=True)
+    deviation: float | None = eqx.field(static=True, default=None)
+    frame: Frame | None = None
+
+    params_type: ClassVar[Any] = MixtureOfExpertsParams
+    natural_type: ClassVar[Any] = MixtureOfExpertsParams
+    members: ClassVar[str] = "experts"
+    names: ClassVar[tuple[str, ...]] = ("gate",)
+    linear: ClassVar[bool] = False
+    prior_hint: ClassVar[str] = "the gate has no conjugate prior; gate_deviation serves its posterior mode"
+
+    @property
+    def num_members(self) -> int:
+        return self.size
+
+    def covariates(self, data: PyTree) -> Float[Array, "n q"]:
+        """What the gate sees."""
+        x = covariates_of(data)
+        return x if self.frame is None else self.frame.covariates(x)
+
+    def log_weights(self, gate: Float[Array, "m q"], data: PyTree) -> Float[Array, "k n"]:
+        """Log weights of the members in each row."""
+        return jax.nn.log_softmax(_with_last(matmul(gate, self.covariates(data).T)), 0)
+
+    def natural(self, own):
+        return own
+
+    def joint(self, natural, members, hidden, data):
+        assert natural is not None
+        log_weights = self.log_weights(natural[0], data)
+        if hidden is None:
+            return allowed(log_weights + members, data)
+        return over(allowed(log_weights, data), members, hidden)
+
+    def log_prior(self, own):
+        if self.deviation is None:
+            return 0
+        (gate,) = self.decode(own)
+        k, q = self.num_members, gate.shape[1]
+        gate = _with_last(gate)
+        squares = jnp.sum((gate - jnp.mean(gate, 0, keepdims=True)) ** 2) / self.deviation**2
+        constant = q * ((k - 1) * np.log(2 * np.pi * self.deviation**2) + np.log(k)) / 2
+        return -squares / 2 - jnp.asarray(constant, gate.dtype)
+
+    def unconstrain(self, own):
+        return own
+
+    def constrain(self, free):
+        return free
+
+    def start(self, key, weights, data):
+        return (jnp.zeros((self.num_members - 1, covariates_of(data).shape[1]), weights.dtype),)
+
+    def bind(self, data, weights, reduce):
+        return dataclasses.replace(self, frame=Frame.of(covariates_of(data), weights, reduce))
+
+    def encode(self, own):
+        return own if self.frame is None else (self.frame.encode(own[0]),)
+
+    def decode(self, own):
+        return own if self.frame is None else (self.frame.decode(own[0]),)
+
+    def degenerate(self, own):
+        if self.frame is None or self.num_members == 1 or self.deviation is not None:
+            return False
+        share = jax.nn.softmax(_with_last(matmul(own[0], self.frame.sample.T)), 0)
+        return self.frame.undetermined(self.frame.amount[None] * share * (1 - share))
+
+    def rows(self, data):
+        data = data.rows if isinstance(data, Labelled) else data
+        return data.rows if isinstance(data, Gated) else data
+
+    def floats_per_row(self, own, shared, each, lanes):
+        return shared + own[0].shape[1] + lanes * (3 * self.num_members + each)
+
+
+def covariates_of(data: PyTree) -> Float[Array, "n q"]:
+    """What a gate sees of the data, in their coordinates."""
+    data = data.rows if isinstance(data, Labelled) else data
+    return data.gate if isinstance(data, Gated) else data.x
+
+
+def _with_last(logits: Float[Array, "m n"]) -> Float[Array, "k n"]:
+    return jnp.concatenate([logits, jnp.zeros((1, logits.shape[1]), logits.dtype)])
