@@ -29,10 +29,10 @@ def _all(problem: Problem) -> dict[str, Callable[[], Variant]]:
         "squarem": lambda: Variant(jaxem.squarem()),
         "squarem, constrained": lambda: Variant(jaxem.squarem(unconstrained=False)),
         "anderson": lambda: Variant(jaxem.anderson()),
-        "quasi_newton_em": lambda: Variant(jaxem.quasi_newton_em()),
-        "parabolic_em": lambda: Variant(jaxem.parabolic_em()),
+        "quasi_newton_em": lambda: Variant(jaxem.algorithms.quasi_newton_em()),
+        "parabolic_em": lambda: Variant(jaxem.algorithms.parabolic_em()),
         "alpha_em": lambda: Variant(jaxem.alpha_em(), 2),  # potentials of the last two iterates
-        "conjugate_gradient_em": lambda: Variant(jaxem.conjugate_gradient_em(), 1 + 9),
+        "conjugate_gradient_em": lambda: Variant(jaxem.algorithms.conjugate_gradient_em(), 1 + 9),
         "ecm": lambda: Variant(jaxem.ecm(head, *rest)),
         # Three Newton steps on the weights: gradient, Hessian by columns, eleven lengths.
         "ecme": lambda: Variant(jaxem.ecme(tuple(rest), head), 1 + 3 * (1 + (k - 1) + 11), limit=100),
@@ -48,8 +48,8 @@ def _all(problem: Problem) -> dict[str, Callable[[], Variant]]:
         "annealed_em": lambda: Variant(jaxem.annealed_em(), 1, "draws"),
         "hard_em": lambda: Variant(jaxem.hard_em(), 1, "draws", 200),
         # Gradient, Hessian by columns, 21 lengths.
-        "newton": lambda: Variant(jaxem.newton(), 1 + (1 + p + 21), limit=30),
-        "gradient_ascent(adam)": lambda: Variant(jaxem.gradient_ascent(optax.adam(0.05))),
+        "newton": lambda: Variant(jaxem.algorithms.newton(), 1 + (1 + p + 21), limit=30),
+        "gradient_ascent(adam)": lambda: Variant(jaxem.algorithms.gradient_ascent(optax.adam(0.05))),
     }
 
 

@@ -20,7 +20,7 @@ class Problem:
     title: str
     model: jaxem.Mixture
     data: jax.Array  # [n, d]
-    start: jaxem.MixtureParams
+    start: jaxem.models.MixtureParams
     blocks: tuple[str, ...]  # of parameters, for conditional maximisation
     budget: int  # passes over the data that a variant may take
     rows: int  # in a block of stepwise EM
@@ -37,7 +37,7 @@ class Problem:
 def london(quick: bool) -> Problem:
     deaths, days = LONDON_TIMES
     rows = np.random.default_rng(0).permutation(np.repeat(deaths, days))[:, None]
-    start = jaxem.MixtureParams(jnp.array([0.5, 0.5]), jaxem.PoissonParams(jnp.array([[1.0], [3.0]])))
+    start = jaxem.models.MixtureParams(jnp.array([0.5, 0.5]), jaxem.families.PoissonParams(jnp.array([[1.0], [3.0]])))
     return Problem(
         "London Times: two Poisson components on 1,096 days, 3 parameters",
         jaxem.Mixture(jaxem.Poisson(), num_components=2),
@@ -53,9 +53,9 @@ def overlapping(quick: bool) -> Problem:
     n, d, k = (400, 2, 2) if quick else (20_000, 4, 4)
     x = _data.overlapping(n, d, k, "float64")
     weights, means, covariances = _data.starts(x, k, 1)
-    components = jaxem.GaussianParams(jnp.asarray(means[0]), jnp.asarray(covariances[0]))
+    components = jaxem.families.GaussianParams(jnp.asarray(means[0]), jnp.asarray(covariances[0]))
     model = jaxem.GaussianMixture(k)
-    start = jaxem.MixtureParams(jnp.asarray(weights[0]), components)
+    start = jaxem.models.MixtureParams(jnp.asarray(weights[0]), components)
     return Problem(
         f"Overlapping Gaussians: {k} components on {n:,} rows of {d} columns, {model.num_parameters(start)} parameters",
         model,

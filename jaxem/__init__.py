@@ -1,7 +1,11 @@
 """Expectation-maximization on JAX.
 
-The names are those that `jaxem._public` imports: add new ones there. It is imported, and JAX with it, when the first
-of them is asked for, so that `jaxem --help` need not wait.
+The names are those that `jaxem._public` imports: what most users type. It is imported, and JAX with it, when the first
+of them is asked for, so that `jaxem --help` need not wait. All else is in the modules below, each of which is imported
+when it is asked for: parameters and the other families in `jaxem.families`, priors in `jaxem.priors`, the other models
+and the contracts of models in `jaxem.models`, the other algorithms in `jaxem.algorithms`.
+
+`jaxem.plot` and `jaxem.sklearn` need packages that are extras; `from jaxem import *` leaves these two out.
 """
 
 from typing import TYPE_CHECKING
@@ -9,8 +13,46 @@ from typing import TYPE_CHECKING
 from jaxem import _fork as _fork  # listens from here on
 
 if TYPE_CHECKING:
+    from jaxem import accelerate as accelerate
+    from jaxem import adjoint as adjoint
+    from jaxem import algorithms as algorithms
+    from jaxem import cli as cli
+    from jaxem import datasets as datasets
+    from jaxem import e_step as e_step
+    from jaxem import families as families
+    from jaxem import information as information
+    from jaxem import init as init
+    from jaxem import latent as latent
+    from jaxem import m_step as m_step
+    from jaxem import models as models
+    from jaxem import plot as plot
+    from jaxem import priors as priors
+    from jaxem import record as record
+    from jaxem import selection as selection
+    from jaxem import sklearn as sklearn
+    from jaxem import structures as structures
+    from jaxem import termination as termination
+    from jaxem import testing as testing
+    from jaxem import update as update
     from jaxem._public import *  # noqa: F403
 else:
+    _WITH_EXTRAS = ("plot", "sklearn")
+    _MODULES = (
+        *("accelerate", "adjoint", "algorithms", "cli", "datasets", "e_step", "families", "information", "init"),
+        *(
+            "latent",
+            "m_step",
+            "models",
+            "priors",
+            "record",
+            "selection",
+            "structures",
+            "termination",
+            "testing",
+            "update",
+        ),
+        *_WITH_EXTRAS,
+    )
 
     def _names():
         from importlib import import_module
@@ -18,14 +60,18 @@ else:
         return {name: value for name, value in vars(import_module("jaxem._public")).items() if name[0] != "_"}
 
     def __getattr__(name):
+        from importlib import import_module
+
+        from jaxem._moved import moved
+
         if name == "__all__":
-            return sorted(_names())
+            return sorted({*_names(), *_MODULES} - {*_WITH_EXTRAS})
+        if name in _MODULES:
+            return import_module(f"jaxem.{name}")
         # Submodules with a leading underscore are imported by their importers, some while the names are on their way.
         names = {} if name.startswith("_") else _names()
-        if name not in names:
-            raise AttributeError(f"module 'jaxem' has no attribute {name!r}")
         globals().update(names)
-        return names[name]
+        return names[name] if name in names else moved(name, "jaxem")
 
     def __dir__():
-        return sorted({*globals(), *_names()})
+        return sorted({*_names(), *_MODULES})

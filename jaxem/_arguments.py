@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from jaxem._door import check_params
 from jaxem._errors import DataError
+from jaxem._moved import MOVED
 from jaxem._paths import leaf_name
 from jaxem._shapes import require_structure
 
@@ -64,7 +65,10 @@ def require_kind(name: str, value: Any, kind: type, example: str, *, optional: b
 
 
 def _public(value: Any) -> str:
-    return f"jaxem.{value.__name__}" if str(getattr(value, "__module__", "")).startswith("jaxem") else value.__name__
+    name = value.__name__
+    if not str(getattr(value, "__module__", "")).startswith("jaxem"):
+        return name
+    return f"{MOVED['jaxem'].get(name, 'jaxem')}.{name}"
 
 
 def _shown(value: Any) -> str:

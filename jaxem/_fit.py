@@ -17,7 +17,8 @@ from jaxem._door import for_fit
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem._programs import program
-from jaxem._restarts import Progress, Racing, fresh_blocks
+from jaxem._renamed import renamed
+from jaxem._restarts import fresh_blocks
 from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
@@ -26,14 +27,16 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
+from jaxem.record import Progress
 from jaxem.structures.labelled import with_labels
-from jaxem.termination import AbstractTermination, default_tolerance
+from jaxem.termination import AbstractTermination, Racing, default_tolerance
 
 _CPU_LANES = 32
 _DEVICE_LANES = 1024
 _LANE_FLOATS = 2**26  # numbers that the starts of one block may take while they are drawn
 
 
+@renamed(batch_size="lanes")
 def fit(
     model: AbstractModel,
     data: Any,
@@ -48,7 +51,7 @@ def fit(
     max_steps: int = 1000,
     termination: AbstractTermination | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
-    batch_size: int | None = None,
+    lanes: int | None = None,
     racing: Racing | None = None,
     throw: bool = True,
 ) -> Fit:
@@ -65,7 +68,7 @@ def fit(
         Integers are converted to floats, entries that are masked are missing ones; float64 is computed in only if
         `jax_enable_x64` is set (a `PrecisionWarning` says so).
         NumPy arrays are copied, except, on a CPU, those aligned to 64 bytes, as of `numpy.load(..., mmap_mode="r")`.
-    - `key`: a JAX random key. The same key gives the same answer, at any batch size.
+    - `key`: a JAX random key. The same key gives the same answer, at any number of lanes.
     - `restarts`: how many starts.
     - `init`: parameters (one set, or a stack of them along a leading axis), an `AbstractInit`, or the name of a
         method: `"kmeans++"` (the default for mixtures), `"points"`, `"random"`, `"short_runs"`.
@@ -78,9 +81,9 @@ def fit(
     - `max_steps`: the most iterations of a run.
     - `termination`: see `jaxem.termination`; by default `Aitken()`, which extrapolates the gains to their limit, or
         `FixedSteps()` for an algorithm whose objective may fall.
-    - `progress`: called with a `jaxem.Progress` after every round; `True` prints a line to standard error.
-    - `batch_size`: lanes that run at once; chosen by device and size.
-    - `racing`: a `jaxem.Racing`, to stop starts early that are behind.
+    - `progress`: called with a `jaxem.record.Progress` after every round; `True` prints a line to standard error.
+    - `lanes`: how many starts run side by side; chosen by device and size.
+    - `racing`: a `jaxem.termination.Racing`, to stop starts early that are behind.
     - `throw`: raise `FitError` if every start failed; otherwise the result says so in its status.
 
     **Returns:** a `Fit`. Among starts with the same outcome the highest objective wins (the earlier start, within
@@ -102,7 +105,7 @@ def fit(
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
-    require_kind("racing", racing, Racing, "jaxem.Racing()")
+    require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
     admitted = for_fit(model, data if labels is None else with_labels(data, labels), weights)
     n, dtype = num_rows(admitted.data), float_dtype(admitted.data)
     device_data = jax.tree.map(_on_device, admitted.data)
@@ -134,8 +137,8 @@ def fit(
         restarts = count
 
     shapes = _shapes(problem.model, key, device_data, w)
-    size = _lanes(model, shapes, n, restarts, batch_size)
-    problem = dataclasses.replace(problem, rows=rows_per_chunk(model, shapes, n, size))
+    size = _lanes(model, shapes, n, restarts, lanes)
+    problem = dataclasses.replace(problem, chunk_rows=rows_per_chunk(model, shapes, n, size))
     require_modes(
         model, algorithm, lambda: step(problem, begin(problem, _init(problem.model, key, device_data, w), key))
     )
@@ -248,9 +251,9 @@ def _keys(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray
     return both[: numbers.shape[0]], both[numbers.shape[0] :]
 
 
-def _lanes(model: AbstractModel, shapes: PyTree, n: int, restarts: int, batch_size: int | None) -> int:
-    if batch_size is not None:
-        return min(as_count("batch_size", batch_size), restarts)
+def _lanes(model: AbstractModel, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> int:
+    if lanes is not None:
+        return min(as_count("lanes", lanes), restarts)
     most = _CPU_LANES if jax.default_backend() == "cpu" else _DEVICE_LANES
     each = model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
     return max(min(most, restarts, _LANE_FLOATS // each), 1)

@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, final
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,44 +18,6 @@ from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing
 
 _COMPILATION_FLOPS = 2e11  # what a few seconds of compiling would have bought
-
-
-class Progress(NamedTuple):
-    """What `fit(progress=...)` is told after each round.
-
-    Starts finished and in all, lanes running, rounds and iterations so far (over all lanes), and the best objective of
-    a finished start (minus infinity before there is one).
-    """
-
-    done: int
-    total: int
-    running: int
-    rounds: int
-    steps: int
-    best: float
-
-
-@final
-class Racing(eqx.Module):
-    """Successive halving: all starts run `steps` iterations, the best fraction `keep` goes on for `growth` times as
-    many, and so on until `finalists` or fewer are left; those run to the end.
-
-    Jamieson and Talwalkar (2016). A start that is dropped has status `eliminated` and the objective it had then.
-
-    **Example**
-
-    >>> import jaxem
-    >>> racing = jaxem.Racing(steps=10, keep=0.25)
-    """
-
-    steps: int = eqx.field(static=True, default=10)
-    keep: float = eqx.field(static=True, default=0.25)
-    growth: int = eqx.field(static=True, default=3)
-    finalists: int = eqx.field(static=True, default=8)
-
-    def __check_init__(self):
-        if self.steps < 1 or not 0 < self.keep < 1 or self.growth < 1 or self.finalists < 1:
-            raise ValueError(f"racing needs steps >= 1, 0 < keep < 1, growth >= 1 and finalists >= 1, got {self}")
 
 
 @dataclasses.dataclass

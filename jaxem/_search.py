@@ -14,12 +14,14 @@ from jaxtyping import PRNGKeyArray, PyTree
 from jaxem._errors import FitError
 from jaxem._model import AbstractModel
 from jaxem._programs import Program, worth_preparing
-from jaxem._restarts import Outcome, Pool, Progress, Racing, prepare, saved_blocks
-from jaxem._solve import Fit, Restarts, finish
+from jaxem._restarts import Outcome, Pool, prepare, saved_blocks
+from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.state import State
 from jaxem.kernels.chunks import chunk_rows, num_rows
+from jaxem.record import Progress, Restarts
+from jaxem.termination import Racing
 
 ROUND_STEPS = 8
 
@@ -62,7 +64,7 @@ class Search:
             accurate: Any = _on_accurate_kernel(problem)
             size = min(self.size, len(aside))
             rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, num_rows(problem.data), size)
-            accurate = dataclasses.replace(accurate, rows=rows)
+            accurate = dataclasses.replace(accurate, chunk_rows=rows)
             blocks = saved_blocks(accurate, aside, size)
             for outcome in self.pool(accurate, size).run(blocks, self.histories):
                 self.record(outcome, accurate)

@@ -6,14 +6,15 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_tolerance, require_key, require_kind
+from jaxem._described import describe
 from jaxem._door import for_question, without_unusable
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel, unreduced
-from jaxem._status import Status
+from jaxem._status import Status, status_code
 from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem.e_step import Expectation
 from jaxem.engine.em import score
@@ -21,16 +22,8 @@ from jaxem.engine.loop import enter, require_modes, resume, step
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
+from jaxem.record import Restarts
 from jaxem.termination import AbstractTermination, default_tolerance
-
-
-@final
-class Restarts(eqx.Module):
-    """What became of every start, failed ones included: arrays of length `restarts`."""
-
-    objective: Array
-    status: Any
-    num_steps: Array
 
 
 @final
@@ -50,6 +43,18 @@ class Fit(eqx.Module):
     - `standard_error`: Monte Carlo standard errors of `params`, under `jaxem.record.Average`.
     - `draws`: the iterates kept by `jaxem.record.Draws`, along a leading axis.
     - `posterior`: the posterior of the parameters, under variational Bayes; `params` is then its mean.
+    - `converged`: whether `status` is `converged`, a boolean array; elementwise for a batch of fits.
+
+    `repr` names status, steps, objective and log-likelihood. Of a batch, which `jax.vmap` makes, it says how many fits
+    ended how, and the best objective. Under a trace it shows kinds and shapes.
+
+    **Example**
+
+    >>> import jax, jaxem
+    >>> x = jaxem.datasets.old_faithful().data.astype("float32")
+    >>> fit = jaxem.fit(jaxem.GaussianMixture(2), x, key=jax.random.key(0), restarts=4)
+    >>> bool(fit.converged), repr(fit)[:21]
+    (True, 'Fit(status=converged,')
     """
 
     params: Any
@@ -62,6 +67,14 @@ class Fit(eqx.Module):
     standard_error: Any = None
     draws: Any = None
     posterior: Any = None
+
+    @property
+    def converged(self) -> Bool[Array, "..."]:
+        """True where `status` is `converged`."""
+        return jnp.equal(status_code(self.status), status_code(Status.converged))
+
+    def __repr__(self) -> str:
+        return describe(self)
 
 
 def solve(
@@ -118,7 +131,8 @@ def solve(
     >>> import jax, jax.numpy as jnp, jaxem
     >>> x = jnp.array([[0.0], [0.2], [0.1], [4.9], [5.0], [5.3]])
     >>> model = jaxem.GaussianMixture(2, "spherical")
-    >>> start = jaxem.MixtureParams(jnp.array([0.5, 0.5]), jaxem.GaussianParams(x[:4:3], jnp.array([1.0, 1.0])))
+    >>> components = jaxem.families.GaussianParams(x[:4:3], jnp.array([1.0, 1.0]))
+    >>> start = jaxem.models.MixtureParams(jnp.array([0.5, 0.5]), components)
     >>> fit = jax.jit(jaxem.solve, static_argnums=0)(model, start, x)
     >>> fit.params.weights.round(3).tolist()
     [0.5, 0.5]
@@ -142,7 +156,7 @@ def solve(
         tol=default_tolerance(dtype) if tol is None else tol,
         max_steps=max_steps,
         termination=termination,
-        rows=chunk_rows,
+        chunk_rows=chunk_rows,
         reduce=reduce,
         moves_on=kernel == "auto",
     )

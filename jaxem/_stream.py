@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,14 +17,16 @@ from jaxem._batches import Reader
 from jaxem._errors import DataError, FitError, MissingCapabilityError
 from jaxem._fit import _shapes, fit
 from jaxem._model import AbstractModel
+from jaxem._renamed import renamed
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_name
 from jaxem._traced import require_concrete
-from jaxem._variants import stepwise_em
+from jaxem.algorithms import stepwise_em
 from jaxem.engine.loop import enter, require_modes, resume, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import State, begin
-from jaxem.record import Average
+from jaxem.init import AbstractInit
+from jaxem.record import Average, StreamProgress
 from jaxem.termination import FixedSteps
 from jaxem.update import Stepwise
 
@@ -32,24 +34,13 @@ _START_STEPS = 10  # EM iterations on the first batch before its starts are comp
 _UNKNOWN = 2**31 - 2
 
 
-class StreamProgress(NamedTuple):
-    """What `fit_stream(progress=...)` is told after each batch.
-
-    The pass, batches and rows so far (over all passes), and the batch's estimate of the objective of the whole.
-    """
-
-    pass_number: int
-    batches: int
-    rows: int
-    objective: float
-
-
+@renamed(params="init")
 def fit_stream(
     model: AbstractModel,
     batches: Any,
     *,
     key: PRNGKeyArray,
-    params: PyTree | None = None,
+    init: Any = None,
     restarts: int = 8,
     algorithm: Algorithm | None = None,
     passes: int = 1,
@@ -72,7 +63,8 @@ def fit_stream(
         padded to the longest so far, so that equal batches with a short last one compile one program. The coordinates
         that the model works in (shift, scale, covariance floor) are those of the first batch: it should be typical.
     - `key`: a JAX random key.
-    - `params`: where to start; by default the best of `restarts` starts on the first batch after a few iterations.
+    - `init`: where to start: one set of parameters, or a way to draw `restarts` starts as in `jaxem.fit`, the best of
+        which after a few iterations on the first batch is taken.
     - `algorithm`: one whose update is `Stepwise` (`jaxem.stepwise_em()` by default); its `rows` is not used.
     - `passes`: how many times to go through the batches.
     - `total_weight`: the weight of all rows together, which a prior is set against. Known to `jaxem.batches`; needed
@@ -95,7 +87,7 @@ def fit_stream(
     >>> jaxem.status_name(fit.status), int(fit.num_steps), fit.params.components.mean.shape
     ('completed', 20, (2, 2))
     """
-    require_concrete("jaxem.fit_stream", "jaxem.solve", model=model, params=params)
+    require_concrete("jaxem.fit_stream", "jaxem.solve", model=model, init=init)
     require_key(key)
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.stepwise_em()")
@@ -117,7 +109,7 @@ def fit_stream(
         for *batch, count in reader.read(number):
             x, w = jax.tree.map(jnp.array, batch)  # copies: a reader may fill one buffer again and again
             if run is None:
-                start = _start(model, params, x, w, start_key, restarts)
+                start = _start(model, init, x, w, start_key, restarts)
                 steps = passes * len(reader) if isinstance(algorithm.record, Average) else _UNKNOWN
                 run = _Run(model, algorithm, start, x, w, total, steps, run_key)
             elif not run.going():
@@ -233,13 +225,13 @@ def _finish(model: AbstractModel, algorithm: Algorithm, state: State, x: PyTree,
     return finish(Problem.make(model, algorithm, x, w, tol=0.0, max_steps=0, termination=FixedSteps()), state)
 
 
-def _start(model: AbstractModel, params: PyTree, x: PyTree, w: Any, key: PRNGKeyArray, restarts: int) -> PyTree:
-    if params is None:
-        return fit(model, x, key=key, weights=w, restarts=restarts, max_steps=_START_STEPS).params
+def _start(model: AbstractModel, init: Any, x: PyTree, w: Any, key: PRNGKeyArray, restarts: int) -> PyTree:
+    if init is None or isinstance(init, str | AbstractInit):
+        return fit(model, x, key=key, weights=w, restarts=restarts, init=init, max_steps=_START_STEPS).params
     data, weights = jax.tree.map(jnp.asarray, (x, w))
-    starts, count = as_starts(params, _shapes(model, key, data, weights), model, w.dtype, "params")
+    starts, count = as_starts(init, _shapes(model, key, data, weights), model, w.dtype)
     if count != 1:
-        raise DataError(f"params holds {count} sets of parameters; a stream is fitted from one")
+        raise DataError(f"init holds {count} sets of parameters; a stream is fitted from one")
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), starts)
 
 

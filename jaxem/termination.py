@@ -138,3 +138,26 @@ class When(AbstractTermination):
 
     def __call__(self, step, tol, state):
         return jnp.asarray(self.condition(step, tol), bool), state
+
+
+@final
+class Racing(eqx.Module):
+    """Successive halving: all starts run `steps` iterations, the best fraction `keep` goes on for `growth` times as
+    many, and so on until `finalists` or fewer are left; those run to the end.
+
+    Jamieson and Talwalkar (2016). A start that is dropped has status `eliminated` and the objective it had then.
+
+    **Example**
+
+    >>> import jaxem
+    >>> racing = jaxem.termination.Racing(steps=10, keep=0.25)
+    """
+
+    steps: int = eqx.field(static=True, default=10)
+    keep: float = eqx.field(static=True, default=0.25)
+    growth: int = eqx.field(static=True, default=3)
+    finalists: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self):
+        if self.steps < 1 or not 0 < self.keep < 1 or self.growth < 1 or self.finalists < 1:
+            raise ValueError(f"racing needs steps >= 1, 0 < keep < 1, growth >= 1 and finalists >= 1, got {self}")

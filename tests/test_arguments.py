@@ -16,13 +16,15 @@ EYES = np.stack([np.eye(2)] * 2)
 
 
 def start(weights=(0.5, 0.5), covariance=EYES, mean=((0.0, 0.0), (1.0, 1.0))):
-    return jaxem.MixtureParams(np.array(weights), jaxem.GaussianParams(np.array(mean), np.array(covariance, float)))
+    return jaxem.models.MixtureParams(
+        np.array(weights), jaxem.families.GaussianParams(np.array(mean), np.array(covariance, float))
+    )
 
 
 REFUSED = {
     "an algorithm by name": ({"algorithm": "squarem"}, "algorithm is 'squarem'"),
     "an algorithm not called": ({"algorithm": jaxem.squarem}, "algorithm=jaxem.squarem()"),
-    "racing as a flag": ({"racing": True}, "jaxem.Racing()"),
+    "racing as a flag": ({"racing": True}, "jaxem.termination.Racing()"),
     "a termination by name": ({"termination": "gain"}, "termination is 'gain'"),
     "no key": ({"key": None}, "jax.random.key(0)"),
     "a seed for a key": ({"key": 7}, "jax.random.key(7)"),
@@ -91,12 +93,12 @@ def test_what_a_run_refuses(name):
 def test_parameters_that_are_none_are_refused_everywhere(wrong):
     for ask in (
         lambda: jaxem.solve(MODEL, wrong, X, max_steps=1),
-        lambda: jaxem.fit_stream(MODEL, [X], params=wrong, key=KEY),
+        lambda: jaxem.fit_stream(MODEL, [X], init=wrong, key=KEY),
         lambda: MODEL.log_prob(wrong, X),
         lambda: MODEL.predict(wrong, X),
         lambda: jaxem.bic(MODEL, wrong, X),
     ):
-        with pytest.raises(jaxem.DataError, match="params"):
+        with pytest.raises(jaxem.DataError, match=r"params|init"):
             ask()
 
 
@@ -143,11 +145,15 @@ def test_converged_is_where_the_maximum_is():
     times = np.random.default_rng(0).exponential(40.0, 200)
     rows = jaxem.Interval.right(np.minimum(times, 10.0), times > 10)
     best = np.minimum(times, 10).sum() / (times <= 10).sum()
-    fit = jaxem.fit(jaxem.Single(jaxem.CensoredExponential()), rows, key=KEY)
+    fit = jaxem.fit(jaxem.Single(jaxem.families.CensoredExponential()), rows, key=KEY)
     assert jaxem.status_name(fit.status) == "converged"
     np.testing.assert_allclose(1 / fit.params.rate, best, rtol=5e-4)
     gains = jaxem.fit(
-        jaxem.Single(jaxem.CensoredExponential()), rows, key=KEY, termination=jaxem.termination.Gain(), tol=1e-6
+        jaxem.Single(jaxem.families.CensoredExponential()),
+        rows,
+        key=KEY,
+        termination=jaxem.termination.Gain(),
+        tol=1e-6,
     )
     assert abs(float(1 / gains.params.rate[0]) / best - 1) > 1e-3  # what the gain of a step says
 

@@ -21,34 +21,34 @@ HALF = np.array([0.5, 0.5])
 
 def _gaussian(family=None):
     family = family or jaxem.Gaussian()
-    components = jaxem.GaussianParams(np.array([[1.0, 2.0], [4.0, 1.0]]), COVARIANCE)
-    return jaxem.Mixture(family, 2), jaxem.MixtureParams(HALF, components)
+    components = jaxem.families.GaussianParams(np.array([[1.0, 2.0], [4.0, 1.0]]), COVARIANCE)
+    return jaxem.Mixture(family, 2), jaxem.models.MixtureParams(HALF, components)
 
 
 def _student():
     model = jaxem.Mixture(jaxem.StudentT(), 2)
-    components = jaxem.StudentTParams(np.array([[1.0, 2.0], [4.0, 1.0]]), COVARIANCE, np.array([3.0, 9.0]))
-    return model, jaxem.MixtureParams(HALF, components)
+    components = jaxem.families.StudentTParams(np.array([[1.0, 2.0], [4.0, 1.0]]), COVARIANCE, np.array([3.0, 9.0]))
+    return model, jaxem.models.MixtureParams(HALF, components)
 
 
 def _poisson(family=None):
-    rate = jaxem.PoissonParams(np.array([[1.0, 3.0], [5.0, 0.5]]))
-    return jaxem.Mixture(family or jaxem.Poisson(), 2), jaxem.MixtureParams(HALF, rate)
+    rate = jaxem.families.PoissonParams(np.array([[1.0, 3.0], [5.0, 0.5]]))
+    return jaxem.Mixture(family or jaxem.Poisson(), 2), jaxem.models.MixtureParams(HALF, rate)
 
 
 def _factor():
-    params = jaxem.FactorParams(np.array([2.0, 1.5]), np.array([[1.0], [0.5]]), np.array([1.0, 2.0]))
+    params = jaxem.families.FactorParams(np.array([2.0, 1.5]), np.array([[1.0], [0.5]]), np.array([1.0, 2.0]))
     return jaxem.FactorAnalysis(1), params
 
 
 def _negative_binomial():
-    own = jaxem.NegativeBinomialParams(np.array([[1.0, 3.0], [5.0, 0.5]]), np.full((2, 2), 3.0))
-    return jaxem.Mixture(jaxem.NegativeBinomial(), 2), jaxem.MixtureParams(HALF, own)
+    own = jaxem.families.NegativeBinomialParams(np.array([[1.0, 3.0], [5.0, 0.5]]), np.full((2, 2), 3.0))
+    return jaxem.Mixture(jaxem.families.NegativeBinomial(), 2), jaxem.models.MixtureParams(HALF, own)
 
 
 def _categorical():
     p = np.stack([np.full((2, 8), 1 / 8), np.tile(np.arange(1.0, 9.0) / 36, (2, 1))])
-    return jaxem.Mixture(jaxem.Categorical(8), 2), jaxem.MixtureParams(HALF, jaxem.CategoricalParams(p))
+    return jaxem.Mixture(jaxem.Categorical(8), 2), jaxem.models.MixtureParams(HALF, jaxem.families.CategoricalParams(p))
 
 
 TABLES = {
@@ -56,7 +56,7 @@ TABLES = {
     "student": _student,
     "incomplete": lambda: _gaussian(jaxem.Incomplete(jaxem.Gaussian())),
     "poisson": _poisson,
-    "incomplete columns": lambda: _poisson(jaxem.IncompleteColumns(jaxem.Poisson())),
+    "incomplete columns": lambda: _poisson(jaxem.families.IncompleteColumns(jaxem.Poisson())),
     "negative binomial": _negative_binomial,
     "categorical": _categorical,
     "factor": _factor,
@@ -113,8 +113,8 @@ def questions(model, params):
         if hasattr(model, name):
             asked[name] = getattr(model, name)
     if isinstance(model, jaxem.Single):
-        asked["scores"] = lambda p, x: jaxem.factor_analysis.scores(p, x).mean
-    if isinstance(getattr(model, "family", None), jaxem.Incomplete | jaxem.IncompleteColumns | jaxem.Factor):
+        asked["scores"] = lambda p, x: jaxem.models.factor_analysis.scores(p, x).mean
+    if isinstance(getattr(model, "family", None), jaxem.Incomplete | jaxem.families.IncompleteColumns | jaxem.Factor):
         asked["impute"] = model.impute
     return asked
 
@@ -137,7 +137,7 @@ def test_runs_take_what_a_fit_takes(kind):
     params, given = jax.tree.map(jnp.asarray, params), SAME[kind](COUNTS)
     want = jaxem.solve(model, params, jnp.asarray(COUNTS, float), max_steps=3)
     fit = jaxem.fit(model, given, init=params, max_steps=3, key=jax.random.key(0))
-    stream = jaxem.fit_stream(model, [given, given], params=params, key=jax.random.key(0))
+    stream = jaxem.fit_stream(model, [given, given], init=params, key=jax.random.key(0))
     assert jnp.isfinite(stream.params.components.rate).all()
     for got in (jaxem.solve(model, params, given, max_steps=3), fit):
         np.testing.assert_allclose(got.log_likelihood, want.log_likelihood, rtol=1e-12)
@@ -150,7 +150,7 @@ def test_runs_refuse_what_a_fit_refuses(kind):
     for run in (
         lambda: jaxem.solve(model, params, given, max_steps=3),
         lambda: jaxem.fit(model, given, init=params, key=jax.random.key(0)),
-        lambda: jaxem.fit_stream(model, [given], params=params, key=jax.random.key(0)),
+        lambda: jaxem.fit_stream(model, [given], init=params, key=jax.random.key(0)),
     ):
         with pytest.raises(jaxem.DataError):
             run()
@@ -232,15 +232,15 @@ def test_a_fit_is_no_parameters():
 
 def test_two_columns_are_no_single_one():
     model = jaxem.GaussianMixture(1, "diagonal")
-    params = jaxem.MixtureParams(jnp.ones(1), jaxem.GaussianParams(jnp.zeros((1, 2)), jnp.ones((1, 2))))
+    params = jaxem.models.MixtureParams(jnp.ones(1), jaxem.families.GaussianParams(jnp.zeros((1, 2)), jnp.ones((1, 2))))
     with pytest.raises(jaxem.DataError, match="has 1 columns, but the parameters are for 2"):
         model.log_prob(params, jnp.zeros((5, 1)))
 
 
 def test_sequences_are_told_from_one_sequence():
     model = jaxem.HMM(jaxem.Gaussian("diagonal"), 2)
-    own = jaxem.GaussianParams(jnp.array([[0.0, 0.0], [3.0, 3.0]]), jnp.ones((2, 2)))
-    params = jaxem.HMMParams(jnp.asarray(HALF), jnp.full((2, 2), 0.5), own)
+    own = jaxem.families.GaussianParams(jnp.array([[0.0, 0.0], [3.0, 3.0]]), jnp.ones((2, 2)))
+    params = jaxem.models.HMMParams(jnp.asarray(HALF), jnp.full((2, 2), 0.5), own)
     want = model.log_prob(params, jnp.asarray(COUNTS, float)[None])
     for name in ("log_prob", "predict", "posterior", "filter", "forecast", "log_predictive"):
         question = getattr(model, name)
@@ -257,7 +257,7 @@ def test_sequences_are_told_from_one_sequence():
 
 def test_regressions():
     model = jaxem.Single(jaxem.LinearRegression())
-    params = jaxem.RegressionParams(jnp.array([1.0, 0.5]), jnp.array(2.0))
+    params = jaxem.families.RegressionParams(jnp.array([1.0, 0.5]), jnp.array(2.0))
     x, y = np.stack([np.ones(8), np.arange(8)], 1), np.array([1, 2, 2, 3, 2, 4, 5, 4])
     want = model.log_prob(params, jaxem.Responses(jnp.asarray(x), jnp.asarray(y, float)))
     for rows in (
@@ -277,7 +277,7 @@ def test_regressions():
 
 def test_no_infinite_response_is_censored_by_a_limit():
     x, y = np.stack([np.ones(6), np.arange(6)], 1), np.array([0.0, -np.inf, 0.3, 1.4, 2.2, 3.3])
-    for model in (jaxem.Tobit(), jaxem.Tobit(upper=3.0)):
+    for model in (jaxem.models.Tobit(), jaxem.models.Tobit(upper=3.0)):
         with pytest.raises(jaxem.DataError, match="row 1"):
             jaxem.fit(model, jaxem.Responses(x, y), key=jax.random.key(0))
     for made in (jaxem.Interval.exact, lambda y: jaxem.Interval.right(y, y < 1), jaxem.Interval.limited):
@@ -296,12 +296,12 @@ def _zero_cases():
         "constant columns": (jaxem.GaussianMixture(2), constant),
         "constant columns of factors": (jaxem.FactorAnalysis(1), constant),
         "constant columns of t": (jaxem.StudentTMixture(2), constant),
-        "a column without entries": (jaxem.MultivariateNormal(missing=True), absent),
+        "a column without entries": (jaxem.models.MultivariateNormal(missing=True), absent),
         "a column of factors without entries": (jaxem.FactorAnalysis(1), absent),
         "too few rows": (jaxem.GaussianMixture(31), normal[:30].repeat(2, 0)),
         "outside the support": (jaxem.Mixture(jaxem.Poisson(), 2), np.abs(normal.round()).repeat(2, 0) - 1),
-        "wholly censored": (jaxem.Single(jaxem.CensoredExponential()), None),
-        "censored alike": (jaxem.Single(jaxem.CensoredNormal()), None),
+        "wholly censored": (jaxem.Single(jaxem.families.CensoredExponential()), None),
+        "censored alike": (jaxem.Single(jaxem.families.CensoredNormal()), None),
     }
 
 
@@ -409,7 +409,7 @@ def test_parameters_of_another_shape_are_refused_by_the_name_of_the_leaf(name, a
 
 
 @pytest.mark.parametrize(
-    "params", [None, {"weights": HALF}, (HALF, COUNTS), _poisson()[1], jaxem.MixtureParams([0.5, 0.5], None)]
+    "params", [None, {"weights": HALF}, (HALF, COUNTS), _poisson()[1], jaxem.models.MixtureParams([0.5, 0.5], None)]
 )
 def test_parameters_of_another_kind_are_refused(params):
     with pytest.raises(jaxem.DataError, match=r"params has structure .*, but the model's parameters are MixtureParams"):
@@ -418,7 +418,7 @@ def test_parameters_of_another_kind_are_refused(params):
 
 def test_members_of_another_number_are_refused():
     model = jaxem.HMM(jaxem.Poisson(), 3)
-    params = jaxem.HMMParams(HALF, np.full((2, 2), 0.5), _poisson()[1].components)
+    params = jaxem.models.HMMParams(HALF, np.full((2, 2), 0.5), _poisson()[1].components)
     with pytest.raises(jaxem.DataError, match=r"params.initial has shape \(2,\), expected \(3,\)"):
         model.log_prob(params, COUNTS[None])
 

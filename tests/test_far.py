@@ -27,20 +27,20 @@ def cells(dtype):
     big = far(dtype)
     x = np.array([[big, -big], [0.2, 0.1]])
     found = {
-        name: (jaxem.GaussianMixture(2, name), jaxem.GaussianParams(MEAN, covariance), x, 1)
+        name: (jaxem.GaussianMixture(2, name), jaxem.families.GaussianParams(MEAN, covariance), x, 1)
         for name, covariance in NARROW_AND_WIDE.items()
     }
     found["missing"] = (jaxem.GaussianMixture(2, missing=True), found["full"][1], np.array([[big, np.nan], x[1]]), 1)
     found["Student t"] = (
         jaxem.Mixture(jaxem.StudentT(), 2),
-        jaxem.StudentTParams(MEAN, NARROW_AND_WIDE["full"], np.array([5.0, 2.0])),
+        jaxem.families.StudentTParams(MEAN, NARROW_AND_WIDE["full"], np.array([5.0, 2.0])),
         x,
         1,
     )
     loading = np.full((2, 2, 1), 0.5)
     found["factors"] = (
         jaxem.Mixture(jaxem.Factor(1), 2),
-        jaxem.FactorParams(MEAN, loading, np.array([[1.0, 1.0], [2.0, 2.0]])),
+        jaxem.families.FactorParams(MEAN, loading, np.array([[1.0, 1.0], [2.0, 2.0]])),
         x,
         1,
     )
@@ -49,13 +49,13 @@ def cells(dtype):
     rows = jaxem.Responses(covariates, np.array([big, 1.0]))
     found["regression"] = (
         jaxem.Mixture(jaxem.LinearRegression(), 2),
-        jaxem.RegressionParams(lines, np.array([1.0, 2.0])),
+        jaxem.families.RegressionParams(lines, np.array([1.0, 2.0])),
         rows,
         1,
     )
     found["t regression"] = (
-        jaxem.Mixture(jaxem.TRegression(), 2),
-        jaxem.TRegressionParams(lines, np.array([1.0, 1.0]), np.array([2.0, 5.0])),
+        jaxem.Mixture(jaxem.families.TRegression(), 2),
+        jaxem.families.TRegressionParams(lines, np.array([1.0, 1.0]), np.array([2.0, 5.0])),
         rows,
         0,
     )
@@ -67,7 +67,7 @@ def cells(dtype):
 def test_the_component_that_a_far_row_tends_to(name, dtype):
     model, components, x, winner = cells(dtype)[name]
     as_type = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)  # noqa: E731
-    params, x = as_type((jaxem.MixtureParams(HALF, components), x))
+    params, x = as_type((jaxem.models.MixtureParams(HALF, components), x))
     near = jax.tree.map(lambda leaf: leaf[1:], x)
     posterior = np.asarray(model.posterior(params, x))
     assert_allclose(posterior[0], np.eye(2)[winner], atol=1e-6)
@@ -83,17 +83,17 @@ def test_the_component_that_a_far_row_tends_to(name, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_components_that_are_not_told_apart_share_a_far_row(dtype):
     x = jnp.full((1, 2), far(dtype), dtype)
-    components = jaxem.GaussianParams(jnp.asarray(MEAN, dtype), jnp.eye(2, dtype=dtype))
-    params = jaxem.MixtureParams(jnp.asarray(HALF, dtype), components)
+    components = jaxem.families.GaussianParams(jnp.asarray(MEAN, dtype), jnp.eye(2, dtype=dtype))
+    params = jaxem.models.MixtureParams(jnp.asarray(HALF, dtype), components)
     assert_allclose(jaxem.GaussianMixture(2, "tied").posterior(params, x)[0], HALF)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_step_of_a_chain_that_is_far_away(dtype):
     model = jaxem.HMM(jaxem.Gaussian(), 2)
-    emission = jaxem.GaussianParams(jnp.asarray(MEAN, dtype), jnp.asarray(NARROW_AND_WIDE["full"], dtype))
+    emission = jaxem.families.GaussianParams(jnp.asarray(MEAN, dtype), jnp.asarray(NARROW_AND_WIDE["full"], dtype))
     moves = jnp.asarray([[0.9, 0.1], [0.1, 0.9]], dtype)
-    params = jaxem.HMMParams(jnp.asarray(HALF, dtype), moves, emission)
+    params = jaxem.models.HMMParams(jnp.asarray(HALF, dtype), moves, emission)
     big = far(dtype)
     x = jnp.asarray([[[0.0, 0.0], [big, -big], [1.0, 1.0]]], dtype)
     states = np.asarray(model.posterior(params, x))
@@ -105,9 +105,9 @@ def test_a_step_of_a_chain_that_is_far_away(dtype):
 
 def test_distances_whose_squares_are_held_are_as_they_were():
     """A Student t has a finite log density at 1e15 in single precision."""
-    params = jaxem.StudentTParams(jnp.zeros((1, 1)), jnp.ones((1, 1, 1)), jnp.full(1, 3.0))
+    params = jaxem.families.StudentTParams(jnp.zeros((1, 1)), jnp.ones((1, 1, 1)), jnp.full(1, 3.0))
     model = jaxem.Mixture(jaxem.StudentT(), 1)
-    full = jaxem.MixtureParams(jnp.ones(1), params)
+    full = jaxem.models.MixtureParams(jnp.ones(1), params)
     single = jax.tree.map(lambda leaf: leaf.astype("float32"), full)
     x = np.array([[1e15]])
     found = model.log_prob(single, jnp.asarray(x, "float32"))

@@ -44,9 +44,9 @@ def test_the_result_belongs_together(reference, x):
     np.testing.assert_allclose(fit.params.weights.sum(), 1.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 7])
-def test_same_key_same_answer_at_any_batch_size(reference, x, batch_size):
-    fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8, batch_size=batch_size)
+@pytest.mark.parametrize("lanes", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_same_key_same_answer_at_any_number_of_lanes(reference, x, lanes):
+    fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8, lanes=lanes)
     chex.assert_trees_all_close(fit.params, reference.params, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(fit.restarts.objective, reference.restarts.objective, rtol=1e-9)
     np.testing.assert_array_equal(names(fit.restarts.status), names(reference.restarts.status))
@@ -63,7 +63,7 @@ def test_every_start_is_what_solve_makes_of_it(reference, x):
 
 def test_given_starts_run_in_their_order(reference, x):
     starts, _ = _starts(x, 20)
-    fit = jaxem.fit(MODEL, x, key=jax.random.key(9), init=starts, tol=1e-8, batch_size=20)
+    fit = jaxem.fit(MODEL, x, key=jax.random.key(9), init=starts, tol=1e-8, lanes=20)
     np.testing.assert_allclose(fit.restarts.objective, reference.restarts.objective, rtol=1e-9)
 
 
@@ -96,7 +96,7 @@ def test_packing_the_last_lanes_changes_nothing(reference, x, monkeypatch):
 
 
 def test_racing_finds_the_best_with_less_work(reference, x):
-    racing = jaxem.Racing(steps=5, keep=0.4, growth=2, finalists=3)
+    racing = jaxem.termination.Racing(steps=5, keep=0.4, growth=2, finalists=3)
     fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8, racing=racing)
     status = names(fit.restarts.status)
     assert set(status) == {"converged", "eliminated"}
@@ -184,7 +184,7 @@ def test_collapsed_starts_are_reported_and_never_win():
 def test_failing_lanes_touch_no_other(x, reference):
     starts, _ = _starts(x, 20)
     bad = starts._replace(components=starts.components._replace(mean=starts.components.mean.at[4].set(1e300)))
-    fit = jaxem.fit(MODEL, x, key=KEY, init=bad, tol=1e-8, batch_size=20)
+    fit = jaxem.fit(MODEL, x, key=KEY, init=bad, tol=1e-8, lanes=20)
     status = names(fit.restarts.status)
     assert status[4] == "not_finite"
     others = np.arange(20) != 4
@@ -220,7 +220,7 @@ def _refusals():
     yield "parameters of another model", {"init": (1.0, 2.0)}, "init has structure"
     yield "restarts", {"restarts": 0}, "restarts must be at least 1, got 0"
     yield "fractional restarts", {"restarts": 2.5}, "restarts must be an integer"
-    yield "batch", {"batch_size": 0}, "batch_size must be at least 1"
+    yield "lanes", {"lanes": 0}, "lanes must be at least 1"
     yield "tol", {"tol": float("nan")}, "tol is not a number"
 
 
@@ -241,7 +241,7 @@ def test_starts_of_the_wrong_shape_are_refused(reference, x):
 @pytest.mark.slow
 def test_a_constant_column_is_fine_with_a_prior():
     x = np.c_[old_faithful().x, np.full(272, 5.0)]
-    prior = jaxem.NormalInverseWishart(x.mean(0), 0.01, 0.1 * np.eye(3), 5.0)
+    prior = jaxem.priors.NormalInverseWishart(x.mean(0), 0.01, 0.1 * np.eye(3), 5.0)
     fit = jaxem.fit(jaxem.GaussianMixture(2, prior=prior), x, key=KEY)
     assert jaxem.status_name(fit.status) == "converged"
     np.testing.assert_allclose(fit.params.components.mean[:, 2], 5.0, rtol=1e-9)

@@ -14,7 +14,7 @@ from tests.helpers import engine
 from tests.helpers.engine import name, solve
 
 
-class Experts(jaxem.AbstractModel):
+class Experts(jaxem.models.AbstractModel):
     """Two lines, and a logistic gate between them (Jacobs, Jordan, Nowlan and Hinton 1991)."""
 
     @property

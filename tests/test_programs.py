@@ -53,7 +53,7 @@ def test_programs_are_prepared_once_and_not_for_arrays_bound_to_a_device():
 
 def test_a_fit_compiles_each_of_its_programs_once(compiled):
     x = np.random.default_rng(0).normal(size=(83, 2))
-    jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=5, batch_size=3)
+    jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=5, lanes=3)
     names = "_bind", "_draw", "_begin", "_refill", "_advance", "_take", "finish"
     assert {name: compiled(name) for name in names} == dict.fromkeys(names, 1)
 
@@ -62,7 +62,7 @@ def test_starts_that_all_have_a_lane_need_no_refilling(compiled):
     x = np.random.default_rng(0).normal(size=(84, 2))
     fit = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3)
     assert compiled("_refill") == 0
-    few = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3, batch_size=2)
+    few = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3, lanes=2)
     np.testing.assert_allclose(fit.restarts.objective, few.restarts.objective, rtol=1e-9)
 
 

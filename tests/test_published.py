@@ -55,7 +55,7 @@ def test_a_published_maximum_of_galaxies_is_a_local_one():
 
 
 def london_start(problem):
-    return jaxem.MixtureParams(problem.start.weights, jaxem.PoissonParams(problem.start.components[0]))
+    return jaxem.models.MixtureParams(problem.start.weights, jaxem.families.PoissonParams(problem.start.components[0]))
 
 
 def test_london_times_from_random_starts():
@@ -125,7 +125,9 @@ def test_london_times_information():
 
     def log_likelihood(theta):
         share = jnp.stack([theta[0], 1 - theta[0]])
-        return model.log_likelihood(jaxem.MixtureParams(share, jaxem.PoissonParams(theta[1:, None])), x, w)
+        return model.log_likelihood(
+            jaxem.models.MixtureParams(share, jaxem.families.PoissonParams(theta[1:, None])), x, w
+        )
 
     theta = jnp.array([LONDON_TIMES_WEIGHT, *LONDON_TIMES_RATES])
     np.testing.assert_allclose(log_likelihood(theta), -1989.9458598829642, rtol=1e-13)
@@ -134,7 +136,9 @@ def test_london_times_information():
     np.testing.assert_allclose(information[np.triu_indices(3)], LONDON_TIMES_INFORMATION, rtol=0, atol=6e-6)
     errors = np.sqrt(np.diag(np.linalg.inv(information)))
     np.testing.assert_allclose(errors, LONDON_TIMES_ERRORS, rtol=0, atol=1e-10)
-    single = jaxem.Single(jaxem.Poisson()).log_likelihood(jaxem.PoissonParams(jnp.array([2.156934306569343])), x, w)
+    single = jaxem.Single(jaxem.Poisson()).log_likelihood(
+        jaxem.families.PoissonParams(jnp.array([2.156934306569343])), x, w
+    )
     np.testing.assert_allclose(single, -2001.397847371757, rtol=1e-13)
 
 
@@ -144,7 +148,7 @@ def test_estimates_of_old_faithful(case):
     problem, (share, means, deviations) = case.problem(), OLD_FAITHFUL[case.name]
     model, x = jaxem.GaussianMixture(2, problem.family.covariance), np.asarray(problem.x)
     near = jaxem.solve(model, engine.params(problem.start), x, tol=1e-8).params
-    fit = jaxem.solve(model, near, x, algorithm=jaxem.newton(), tol=1e-14)
+    fit = jaxem.solve(model, near, x, algorithm=jaxem.algorithms.newton(), tol=1e-14)
     assert jaxem.status_name(fit.status) == "converged"
     np.testing.assert_allclose(fit.log_likelihood, case.log_likelihood, atol=case.accuracy)
     np.testing.assert_allclose(fit.params.weights[0], share, atol=1e-8)
@@ -186,7 +190,7 @@ def test_latent_classes_of_carcinoma_from_random_starts(k):
 @pytest.mark.slow
 def test_local_maxima_of_four_latent_classes():
     probability = np.random.default_rng(0).uniform(size=(300, 4, 7))
-    starts = jaxem.MixtureParams(np.full((300, 4), 0.25), jaxem.BernoulliParams(probability))
+    starts = jaxem.models.MixtureParams(np.full((300, 4), 0.25), jaxem.families.BernoulliParams(probability))
     *_, fit = classes(4, 1e-12, init=starts)
     found = np.asarray(fit.restarts.objective)
     assert (np.asarray(jaxem.status_name(fit.restarts.status)) == "converged").all()

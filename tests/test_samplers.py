@@ -12,12 +12,12 @@ SHAPE, RATE = 3.0, 0.5
 
 
 def model(k):
-    return jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(SHAPE, RATE)), k, weights_prior=jaxem.Dirichlet(2.0))
+    return jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(SHAPE, RATE)), k, weights_prior=jaxem.priors.Dirichlet(2.0))
 
 
 def test_draws_of_a_single_component_are_from_the_exact_posterior():
     x = jnp.asarray(np.random.default_rng(0).poisson(4.0, (15, 1)).astype(float))
-    start = jaxem.MixtureParams(jnp.ones(1), jaxem.PoissonParams(jnp.ones((1, 1))))
+    start = jaxem.models.MixtureParams(jnp.ones(1), jaxem.families.PoissonParams(jnp.ones((1, 1))))
     algorithm = jaxem.gibbs(2000, burn_in=1)
     fit = jax.jit(
         lambda key: jaxem.solve(model(1), start, x, algorithm=algorithm, max_steps=2001, key=key, history_size=1)
@@ -44,7 +44,9 @@ def test_ranks_among_the_draws_are_uniform():
     def ranks(key):
         keys = jax.random.split(key, 5)
         weights = jax.random.dirichlet(keys[0], jnp.full(2, 2.0))
-        truth = jaxem.MixtureParams(weights, jaxem.PoissonParams(jax.random.gamma(keys[1], SHAPE, (2, 1)) / RATE))
+        truth = jaxem.models.MixtureParams(
+            weights, jaxem.families.PoissonParams(jax.random.gamma(keys[1], SHAPE, (2, 1)) / RATE)
+        )
         labels = jax.random.categorical(keys[2], jnp.log(weights), shape=(n,))
         x = jax.random.poisson(keys[3], truth.components.rate[labels]).astype(float)
         fit = jaxem.solve(

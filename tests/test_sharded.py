@@ -45,7 +45,7 @@ def same(a, b, tol):
 if CASE == "em":
     case = engine.case("spherical")
     # A prior, without which twice the statistics would go unnoticed; unequal weights; chunks that overlap.
-    model = jaxem.GaussianMixture(3, "spherical", weights_prior=jaxem.Dirichlet(20.0))
+    model = jaxem.GaussianMixture(3, "spherical", weights_prior=jaxem.priors.Dirichlet(20.0))
     weights = jnp.linspace(0.0, 2.0, len(case.x))
     for check in (True, False):
         a, b, spread, run = both(model, case.start, case.x, weights, check, tol=1e-9, chunk_rows=64)

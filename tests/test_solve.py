@@ -122,7 +122,7 @@ def test_a_component_that_collapses():
 
 def test_a_component_without_rows():
     start = START._replace(
-        components=jaxem.GaussianParams(
+        components=jaxem.families.GaussianParams(
             START.components.mean.at[2].set(1e3), START.components.covariance.at[2].set(1e-2)
         )
     )
@@ -139,7 +139,7 @@ def test_a_component_without_rows():
     )
 
 
-class Sabotaged(jaxem.AbstractLinearModel):
+class Sabotaged(jaxem.models.AbstractLinearModel):
     """A Poisson mixture whose M-step goes wrong by `amount` once it changes the rates by less than `near`."""
 
     inner: jaxem.Mixture
@@ -166,7 +166,7 @@ class Sabotaged(jaxem.AbstractLinearModel):
         new = self.inner.maximize(stats, params)
         change = jnp.max(jnp.abs(new.components.rate - params.components.rate))
         wrong = jnp.where(change < self.near, self.amount, 0.0)
-        return new._replace(components=jaxem.PoissonParams(new.components.rate + wrong))
+        return new._replace(components=jaxem.families.PoissonParams(new.components.rate + wrong))
 
 
 @pytest.mark.parametrize(("amount", "status"), [(2.0, "objective_decreased"), (np.nan, "not_finite")])
@@ -269,7 +269,9 @@ def test_shift_and_scale(fit):
 
     def change(params):
         mean, variance = params.components
-        return params._replace(components=jaxem.GaussianParams(mean * scale + shift[None], variance * scale**2))
+        return params._replace(
+            components=jaxem.families.GaussianParams(mean * scale + shift[None], variance * scale**2)
+        )
 
     other = solve(MODEL, change(START), X * scale + shift[None])
     assert_same(other.params, change(fit.params), rtol=1e-8)
@@ -326,13 +328,13 @@ def test_mixed_precision_is_refused():
 
 def test_one_row_and_one_component():
     one = jaxem.Mixture(jaxem.Poisson(), 1)
-    start = jaxem.MixtureParams(jnp.ones(1), jaxem.PoissonParams(jnp.ones((1, 2))))
+    start = jaxem.models.MixtureParams(jnp.ones(1), jaxem.families.PoissonParams(jnp.ones((1, 2))))
     fit = solve(one, start, jnp.asarray([[3.0, 7.0]]))
     assert name(fit) == "converged"
     assert int(fit.num_steps) == 2
     np.testing.assert_allclose(fit.params.components.rate, [[3.0, 7.0]], rtol=1e-12)
     single = jaxem.GaussianMixture(1, "spherical")
-    start = jaxem.MixtureParams(jnp.ones(1), jaxem.GaussianParams(jnp.zeros((1, 2)), jnp.ones(1)))
+    start = jaxem.models.MixtureParams(jnp.ones(1), jaxem.families.GaussianParams(jnp.zeros((1, 2)), jnp.ones(1)))
     assert name(solve(single, start, jnp.asarray([[3.0, 7.0]]))) == "degenerate_component"
 
 
@@ -345,10 +347,12 @@ PRIOR = NIW(np.array([1.0, -1.0]), 0.5, 6.0, np.array([[2.0, 0.5], [0.5, 1.0]]))
 @pytest.mark.parametrize("kind", ["full", pytest.param("tied", marks=pytest.mark.slow)])
 def test_the_posterior_mode(kind):
     case = engine.case(kind)
-    prior = jaxem.NormalInverseWishart(
+    prior = jaxem.priors.NormalInverseWishart(
         *(jnp.asarray(v) for v in (PRIOR.location, PRIOR.strength, PRIOR.scale, PRIOR.dof))
     )
-    model = jaxem.GaussianMixture(3, kind, prior=prior, weights_prior=jaxem.Dirichlet(jnp.asarray([3.0, 1.5, 2.0])))
+    model = jaxem.GaussianMixture(
+        3, kind, prior=prior, weights_prior=jaxem.priors.Dirichlet(jnp.asarray([3.0, 1.5, 2.0]))
+    )
     fit = solve(model, case.start, case.x, tol=1e-13)
     assert name(fit) == "converged"
     np.testing.assert_allclose(fit.log_likelihood, model.log_likelihood(fit.params, case.x), rtol=1e-12)

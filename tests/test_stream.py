@@ -25,7 +25,7 @@ def counts(n=60):
 
 
 def poisson_start():
-    return jaxem.MixtureParams(jnp.full(2, 0.5), jaxem.PoissonParams(jnp.asarray(RATES)))
+    return jaxem.models.MixtureParams(jnp.full(2, 0.5), jaxem.families.PoissonParams(jnp.asarray(RATES)))
 
 
 def recursion(stream, power=0.7, delay=2.0):
@@ -45,7 +45,7 @@ def test_the_recursion_with_weights_and_a_short_batch():
     x, rng = counts(57), np.random.default_rng(1)
     w = rng.uniform(0.2, 3.0, 57)
     stream = [(x[i : i + 10], w[i : i + 10]) for i in range(0, 57, 10)]
-    fit = jaxem.fit_stream(POISSON, stream, key=KEY, params=poisson_start(), passes=3, total_weight=w.sum())
+    fit = jaxem.fit_stream(POISSON, stream, key=KEY, init=poisson_start(), passes=3, total_weight=w.sum())
     pi, rates = recursion(stream * 3)
     np.testing.assert_allclose(fit.params.weights, pi, rtol=1e-10)
     np.testing.assert_allclose(fit.params.components.rate, rates, rtol=1e-10)
@@ -72,7 +72,7 @@ def test_it_is_solve_on_the_same_blocks(covariance):
     def read():
         return (x[i * rows : (i + 1) * rows] for i in np.asarray(next(order)))
 
-    fit = jaxem.fit_stream(model, read, key=KEY, params=start, algorithm=algorithm, passes=passes, total_weight=len(x))
+    fit = jaxem.fit_stream(model, read, key=KEY, init=start, algorithm=algorithm, passes=passes, total_weight=len(x))
     chex.assert_trees_all_close(fit.params, whole.params, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(fit.history[:-1], whole.history[: blocks * passes], rtol=1e-9)
 
@@ -80,10 +80,12 @@ def test_it_is_solve_on_the_same_blocks(covariance):
 @pytest.mark.slow
 def test_a_prior_is_set_against_all_rows():
     x = counts()
-    model = jaxem.Mixture(jaxem.Poisson(prior=jaxem.Gamma(5.0, 2.0)), 2, weights_prior=jaxem.Dirichlet(4.0))
+    model = jaxem.Mixture(
+        jaxem.Poisson(prior=jaxem.priors.Gamma(5.0, 2.0)), 2, weights_prior=jaxem.priors.Dirichlet(4.0)
+    )
     with pytest.raises(jaxem.DataError, match="pass total_weight"):
-        jaxem.fit_stream(model, [x], key=KEY, params=poisson_start())
-    options = {"key": KEY, "params": poisson_start(), "score": True}
+        jaxem.fit_stream(model, [x], key=KEY, init=poisson_start())
+    options = {"key": KEY, "init": poisson_start(), "score": True}
     one = jaxem.fit_stream(model, [x], total_weight=60, **options)
     step = jaxem.solve(model, poisson_start(), jnp.asarray(x, float), max_steps=1)
     chex.assert_trees_all_close(one.params, step.params, rtol=1e-12)
@@ -93,7 +95,7 @@ def test_a_prior_is_set_against_all_rows():
 def test_the_score_is_that_of_all_rows():
     x, w = counts(57), np.arange(57) % 4
     stream = [(x[i : i + 10], w[i : i + 10]) for i in range(0, 57, 10)]
-    fit = jaxem.fit_stream(POISSON, stream, key=KEY, params=poisson_start(), score=True)
+    fit = jaxem.fit_stream(POISSON, stream, key=KEY, init=poisson_start(), score=True)
     expected = POISSON.log_likelihood(fit.params, jnp.asarray(x, float), jnp.asarray(w, float))
     np.testing.assert_allclose([fit.log_likelihood, fit.objective], expected, rtol=1e-12)
 
@@ -101,11 +103,11 @@ def test_the_score_is_that_of_all_rows():
 @pytest.mark.slow
 def test_variational_bayes_streams_too():
     x = counts()
-    model = jaxem.Mixture(jaxem.Poisson(prior=jaxem.Gamma(5.0, 2.0)), 2, weights_prior=jaxem.Dirichlet(4.0))
-    algorithm = dataclasses.replace(jaxem.vbem(), update=jaxem.update.Stepwise())
-    fit = jaxem.fit_stream(
-        model, [x], key=KEY, params=poisson_start(), algorithm=algorithm, total_weight=60, score=True
+    model = jaxem.Mixture(
+        jaxem.Poisson(prior=jaxem.priors.Gamma(5.0, 2.0)), 2, weights_prior=jaxem.priors.Dirichlet(4.0)
     )
+    algorithm = dataclasses.replace(jaxem.vbem(), update=jaxem.update.Stepwise())
+    fit = jaxem.fit_stream(model, [x], key=KEY, init=poisson_start(), algorithm=algorithm, total_weight=60, score=True)
     step = jaxem.solve(model, poisson_start(), jnp.asarray(x, float), algorithm=jaxem.vbem(), max_steps=1)
     chex.assert_trees_all_close(fit.posterior, step.posterior, rtol=1e-10)
     np.testing.assert_allclose(fit.objective, step.objective, rtol=1e-10)
@@ -147,7 +149,7 @@ def test_all_batches_are_one_program(monkeypatch):
     monkeypatch.setattr(_stream, "step", lambda *args: (traced.append(1), step(*args))[1])
     x = counts(77)
     stream = [x[i : i + 11] for i in range(0, 66, 11)] + [x[66:70], (x[70:74], np.ones(4)), x[74:74], x[74:]]
-    fit = jaxem.fit_stream(POISSON, stream, key=KEY, params=poisson_start(), passes=2)
+    fit = jaxem.fit_stream(POISSON, stream, key=KEY, init=poisson_start(), passes=2)
     assert int(fit.num_steps) == 18
     assert len(traced) == 1
 
@@ -160,7 +162,7 @@ def test_a_buffer_may_be_filled_again():
             buffer[:] = x[i : i + 10]
             yield buffer
 
-    options = {"key": KEY, "params": poisson_start(), "passes": 4}
+    options = {"key": KEY, "init": poisson_start(), "passes": 4}
     fit = jaxem.fit_stream(POISSON, reused, **options)
     other = jaxem.fit_stream(POISSON, [x[i : i + 10] for i in range(0, 60, 10)], **options)
     chex.assert_trees_all_equal(fit.params, other.params)
@@ -170,7 +172,7 @@ def test_a_batch_without_weight_or_with_a_constant_column_is_fine():
     x = old_faithful().x
     nothing, level = (x[:50], np.zeros(50)), np.c_[x[200:, 0], np.full(72, 70.0)]
     start = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY).params
-    fit = jaxem.fit_stream(jaxem.GaussianMixture(2), [x[:200], nothing, level], key=KEY, params=start)
+    fit = jaxem.fit_stream(jaxem.GaussianMixture(2), [x[:200], nothing, level], key=KEY, init=start)
     assert jaxem.status_name(fit.status) == "completed"
     assert np.isfinite(fit.params.components.covariance).all()
 
@@ -197,7 +199,7 @@ def test_progress_and_averaging():
     x, seen = counts(), []
     stream = [x[i : i + 10] for i in range(0, 60, 10)]
     algorithm = jaxem.stepwise_em(average=True)
-    options = {"key": KEY, "params": poisson_start(), "algorithm": algorithm, "passes": 3}
+    options = {"key": KEY, "init": poisson_start(), "algorithm": algorithm, "passes": 3}
     fit = jaxem.fit_stream(POISSON, stream, progress=seen.append, **options)
     assert [(p.pass_number, p.batches, p.rows) for p in seen[5:7]] == [(0, 6, 60), (1, 7, 70)]
     assert len(seen) == 18
@@ -224,11 +226,12 @@ def _refusals():
 
 @pytest.mark.parametrize(("options", "message"), [pytest.param(o, m, id=n) for n, o, m in _refusals()])
 def test_what_is_refused(options, message):
-    start = jaxem.MixtureParams(
-        jnp.full(2, 0.5), jaxem.GaussianParams(jnp.array([[2.0, 50.0], [4.0, 80.0]]), jnp.stack([jnp.eye(2)] * 2))
+    start = jaxem.models.MixtureParams(
+        jnp.full(2, 0.5),
+        jaxem.families.GaussianParams(jnp.array([[2.0, 50.0], [4.0, 80.0]]), jnp.stack([jnp.eye(2)] * 2)),
     )
     with pytest.raises(jaxem.DataError, match=message):
-        jaxem.fit_stream(jaxem.GaussianMixture(2), key=KEY, params=start, **options)
+        jaxem.fit_stream(jaxem.GaussianMixture(2), key=KEY, init=start, **options)
 
 
 def test_algorithms_and_models_that_cannot_stream():
@@ -252,3 +255,16 @@ def test_algorithms_and_models_that_cannot_stream():
 def test_blocks_that_cannot_be_cut_are_refused(data, rows, message):
     with pytest.raises(jaxem.DataError, match=message):
         jaxem.batches(data, rows)
+
+
+def test_starts_are_drawn_as_in_fit():
+    x = old_faithful().x
+    by_name, by_value = (
+        jaxem.fit_stream(jaxem.GaussianMixture(2), [x], key=KEY, init=init, restarts=2)
+        for init in ("points", jaxem.init.Points())
+    )
+    chex.assert_trees_all_equal(by_name.params, by_value.params)
+    other = jaxem.fit_stream(jaxem.GaussianMixture(2), [x], key=KEY, restarts=2)
+    assert not np.array_equal(by_name.params.components.mean, other.params.components.mean)
+    with pytest.raises(jaxem.DataError, match="no method 'magic'"):
+        jaxem.fit_stream(jaxem.GaussianMixture(2), [x], key=KEY, init="magic")

@@ -78,7 +78,9 @@ def test_tiny_weights_are_not_lost():
     assert_allclose(got.log_likelihood / 2.0**100, want.log_likelihood, rtol=1e-5)
     assert_allclose(got.restarts.objective / 2.0**100, want.restarts.objective, rtol=1e-5)
     with pytest.raises(jaxem.DataError, match="not rescaled here"):
-        jaxem.fit(jaxem.GaussianMixture(2, weights_prior=jaxem.Dirichlet(2.0)), x, key=key, weights=1e-50 * weights)
+        jaxem.fit(
+            jaxem.GaussianMixture(2, weights_prior=jaxem.priors.Dirichlet(2.0)), x, key=key, weights=1e-50 * weights
+        )
     with pytest.raises(jaxem.DataError, match="float32 cannot hold"):
         model.log_likelihood(want.params, x, 1e-50 * weights)
 
@@ -135,7 +137,7 @@ def test_frames_do_not_depend_on_the_unit_of_the_weights(name, unit):
         "gaussian": (jaxem.Gaussian(), x),
         "Student t": (jaxem.StudentT(), x),
         "regression": (jaxem.LinearRegression(), lines),
-        "t regression": (jaxem.TRegression(), lines),
+        "t regression": (jaxem.families.TRegression(), lines),
     }[name]
 
     def frame(weights):

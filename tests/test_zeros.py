@@ -20,13 +20,13 @@ ALGORITHMS = {
     "em": jaxem.em(),
     "squarem": jaxem.squarem(),
     "anderson": jaxem.anderson(),
-    "parabolic_em": jaxem.parabolic_em(),
-    "quasi_newton_em": jaxem.quasi_newton_em(),
+    "parabolic_em": jaxem.algorithms.parabolic_em(),
+    "quasi_newton_em": jaxem.algorithms.quasi_newton_em(),
     "hard_em": jaxem.hard_em(),
     "alpha_em": jaxem.alpha_em(),
     "annealed_em": jaxem.annealed_em(),
     "em_gradient": jaxem.em_gradient(),
-    "conjugate_gradient_em": jaxem.conjugate_gradient_em(),
+    "conjugate_gradient_em": jaxem.algorithms.conjugate_gradient_em(),
     "stochastic_em": jaxem.stochastic_em(),
     "incremental_em": jaxem.incremental_em(4),
 }
@@ -50,7 +50,7 @@ def mixture(family, weights, components, x, each):
     k = len(weights)
     joint = np.stack([log(weights[j]) + each(j) for j in range(k)], 1)
     model = jaxem.Mixture(family, k)
-    return Cell(model, jaxem.MixtureParams(np.array(weights), components), x, joint, np.eye(k))
+    return Cell(model, jaxem.models.MixtureParams(np.array(weights), components), x, joint, np.eye(k))
 
 
 @lru_cache
@@ -64,7 +64,7 @@ def cells():
     found["gaussian"] = mixture(
         jaxem.Gaussian("diagonal"),
         weights,
-        jaxem.GaussianParams(mean, variance),
+        jaxem.families.GaussianParams(mean, variance),
         x,
         lambda j: stats.norm.logpdf(x, mean[j], np.sqrt(variance[j])).sum(1),
     )
@@ -74,7 +74,7 @@ def cells():
     found["bernoulli"] = mixture(
         jaxem.Bernoulli(),
         weights,
-        jaxem.BernoulliParams(p),
+        jaxem.families.BernoulliParams(p),
         bits,
         lambda j: np.where(bits == 1, log(p[j]), log(1 - p[j])).sum(1),
     )
@@ -88,7 +88,7 @@ def cells():
     found["categorical"] = mixture(
         jaxem.Categorical(3),
         weights,
-        jaxem.CategoricalParams(q),
+        jaxem.families.CategoricalParams(q),
         codes,
         lambda j: sum(log(q[j, c])[codes[:, c].astype(int)] for c in range(2)),
     )
@@ -98,15 +98,15 @@ def cells():
     found["poisson"] = mixture(
         jaxem.Poisson(),
         weights,
-        jaxem.PoissonParams(rate),
+        jaxem.families.PoissonParams(rate),
         counts,
         lambda j: stats.poisson.logpmf(counts, rate[j]).sum(1),
     )
     theta = np.array([[1.0, 2.0]] * 4)
     found["negative binomial"] = mixture(
-        jaxem.NegativeBinomial(),
+        jaxem.families.NegativeBinomial(),
         weights,
-        jaxem.NegativeBinomialParams(rate, theta),
+        jaxem.families.NegativeBinomialParams(rate, theta),
         counts,
         lambda j: stats.nbinom.logpmf(counts, theta[j], theta[j] / (theta[j] + rate[j])).sum(1),
     )
@@ -114,7 +114,7 @@ def cells():
     found["product"] = mixture(
         jaxem.Product({"a": jaxem.Gaussian("diagonal"), "b": jaxem.Bernoulli()}),
         weights,
-        {"a": jaxem.GaussianParams(mean[:, :1], variance[:, :1]), "b": jaxem.BernoulliParams(p)},
+        {"a": jaxem.families.GaussianParams(mean[:, :1], variance[:, :1]), "b": jaxem.families.BernoulliParams(p)},
         blocks,
         lambda j: (
             stats.norm.logpdf(x[:, 0], mean[j, 0], np.sqrt(variance[j, 0]))
@@ -122,9 +122,9 @@ def cells():
         ),
     )
     found["point mass"] = mixture(
-        jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson()),
+        jaxem.families.OneOf(zero=jaxem.families.PointMass(0.0), count=jaxem.Poisson()),
         [0.0, 1.0],
-        {"zero": (), "count": jaxem.PoissonParams(np.array([[2.0]]))},
+        {"zero": (), "count": jaxem.families.PoissonParams(np.array([[2.0]]))},
         counts[:, :1],
         lambda j: [log((counts[:, 0] == 0) * 1.0), stats.poisson.logpmf(counts[:, 0], 2.0)][j],
     )
@@ -143,7 +143,7 @@ def chain():
     paths = np.array(list(itertools.product(range(3), repeat=4)))
     prior = log(initial)[paths[:, 0]] + sum(log(moves)[paths[:, t], paths[:, t + 1]] for t in range(3))
     joint = prior[None] + sum(log(emission)[paths[:, t]][:, x[:, t].astype(int)].T for t in range(4))
-    params = jaxem.HMMParams(initial, moves, jaxem.CategoricalParams(emission[:, None]))
+    params = jaxem.models.HMMParams(initial, moves, jaxem.families.CategoricalParams(emission[:, None]))
     return Cell(jaxem.HMM(jaxem.Categorical(3), 3), params, x[..., None], joint, np.eye(3)[paths])
 
 
@@ -249,7 +249,7 @@ def stays(name, algorithm, dtype):
 def test_an_observation_that_nothing_can_produce_is_no_success(dtype):
     cell = cells()["bernoulli"]
     params, x = cast((cell.params, cell.x), dtype)
-    params = params._replace(components=jaxem.BernoulliParams(params.components.probability.at[:, 0].set(0)))
+    params = params._replace(components=jaxem.families.BernoulliParams(params.components.probability.at[:, 0].set(0)))
     fit = jax.jit(lambda p: jaxem.solve(cell.model, p, x, max_steps=5))(params)
     assert jaxem.status_name(fit.status) == "not_finite"
     assert np.isneginf(fit.log_likelihood)
@@ -267,7 +267,7 @@ def test_states_that_are_excluded_are_neither_drawn_nor_forecast(dtype):
     assert_array_equal(filtered[:, 0, 2], 0)
     moves = cell.params.transition
     assert (moves[drawn[:, :-1], drawn[:, 1:]] > 0).all()
-    _, states = model.sample(jax.random.key(1), params, 50, length=6)
+    _, states = model.sample(jax.random.key(1), params, 50, num_steps=6)
     states = np.asarray(states)
     assert (moves[states[:, :-1], states[:, 1:]] > 0).all()
     ahead = np.asarray(model.forecast(params, x, 3))[possible]
@@ -279,7 +279,7 @@ def test_topics_without_a_word(dtype):
     """A word that one topic lacks is another's; what no topic has makes a document impossible."""
     topics = np.array([[0.5, 0.5, 0.0, 0.0], [0.0, 0.4, 0.6, 0.0]])
     model = jaxem.LDA(2, 4, concentration=0.5)
-    params = jaxem.LDAParams(jnp.asarray(0.5, dtype), jnp.asarray(topics, dtype))
+    params = jaxem.models.LDAParams(jnp.asarray(0.5, dtype), jnp.asarray(topics, dtype))
     words, counts = np.array([[0, 2], [1, 2], [0, 3]]), np.array([[2.0, 3.0], [1.0, 1.0], [1.0, 1.0]])
     documents = jaxem.Documents(jnp.asarray(words), jnp.asarray(counts, dtype))
     moments, value = model.expectation(params, documents)

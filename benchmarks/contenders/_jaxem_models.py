@@ -15,7 +15,7 @@ class HiddenMarkov(Solve):
         spec = self.spec
         x = _chains.sequences(spec["n"], spec["length"], spec["d"], spec["k"], spec["dtype"])
         initial, transition, means, covariances = map(jnp.asarray, _chains.start(x, spec["k"]))
-        start = jaxem.HMMParams(initial, transition, jaxem.GaussianParams(means, covariances))
+        start = jaxem.models.HMMParams(initial, transition, jaxem.families.GaussianParams(means, covariances))
         return jaxem.HMM(jaxem.Gaussian(), num_states=spec["k"]), start, jnp.asarray(x)
 
     def parameters(self, params):
@@ -27,7 +27,7 @@ class Factors(Solve):
     def problem(self):
         spec = self.spec
         x = _factors.table(spec["n"], spec["d"], spec["factors"], spec["missing"], spec["dtype"])
-        start = jaxem.FactorParams(*map(jnp.asarray, _factors.start(x, spec["factors"])))
+        start = jaxem.families.FactorParams(*map(jnp.asarray, _factors.start(x, spec["factors"])))
         return jaxem.FactorAnalysis(spec["factors"]), start, jnp.asarray(x)
 
     def parameters(self, params):
@@ -45,14 +45,14 @@ class MixtureOf(Solve):
             scale = np.sqrt(spec["tails"] / rng.chisquare(spec["tails"], size=(len(x), 1)))
             x = (x * scale).astype(x.dtype)
         weights, means, covariances = (jnp.asarray(leaf[0]) for leaf in _data.starts(x, k, 1))
-        components = jaxem.GaussianParams(means, covariances)
+        components = jaxem.families.GaussianParams(means, covariances)
         model = jaxem.GaussianMixture(k, missing="missing" in spec)
         if "missing" in spec:
             x[rng.random(x.shape) < spec["missing"]] = np.nan
         if spec["family"] == "student_t":
             model = jaxem.StudentTMixture(k)
-            components = jaxem.StudentTParams(means, covariances, jnp.full(k, 10, x.dtype))
-        return model, jaxem.MixtureParams(weights, components), jnp.asarray(x)
+            components = jaxem.families.StudentTParams(means, covariances, jnp.full(k, 10, x.dtype))
+        return model, jaxem.models.MixtureParams(weights, components), jnp.asarray(x)
 
 
 class Documents(Passes, Solve):
@@ -68,7 +68,7 @@ class Documents(Passes, Solve):
         else:
             self.updates, update = 1, jaxem.update.Full()
         self.algorithm = jaxem.Algorithm(update=update, m_step=jaxem.m_step.Posterior())
-        topics = jaxem.Dirichlet(prior)
+        topics = jaxem.priors.Dirichlet(prior)
         document = jaxem.latent.MeanField(**spec.get("document", {}))
         self.model = jaxem.LDA(spec["k"], spec["words"], concentration=prior, topics_prior=topics, document=document)
         self.data = jax.tree.map(jnp.asarray, data)

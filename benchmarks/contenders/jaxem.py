@@ -14,7 +14,9 @@ from benchmarks.contenders._solve import Solve
 
 
 def parameters(weights, means, covariances):
-    return jaxem.MixtureParams(jnp.asarray(weights), jaxem.GaussianParams(jnp.asarray(means), jnp.asarray(covariances)))
+    return jaxem.models.MixtureParams(
+        jnp.asarray(weights), jaxem.families.GaussianParams(jnp.asarray(means), jnp.asarray(covariances))
+    )
 
 
 def described(params, seconds: float) -> dict:

@@ -26,7 +26,7 @@ class AlleleParams(NamedTuple):
     frequency: jax.Array  # of A, B and O
 
 
-class BloodGroups(jaxem.AbstractLinearModel):
+class BloodGroups(jaxem.models.AbstractLinearModel):
     """Rung 2: the expected statistics are counts of genotypes, and the M-step counts their genes."""
 
     @property

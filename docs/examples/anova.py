@@ -40,7 +40,7 @@ class CellNatural(NamedTuple):
     quadratic: jax.Array
 
 
-class RandomisedBlocks(jaxem.AbstractLinearModel):
+class RandomisedBlocks(jaxem.models.AbstractLinearModel):
     """Rung 2: a normal yield in each cell, with one variance. The latent of a lost cell is its yield."""
 
     blocks_by_treatments = (5, 4)

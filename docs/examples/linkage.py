@@ -19,7 +19,7 @@ class LinkageParams(NamedTuple):
     t: jax.Array
 
 
-class Linkage(jaxem.AbstractLinearModel):
+class Linkage(jaxem.models.AbstractLinearModel):
     """Rung 2: natural parameters are the log probabilities of the five complete cells.
 
     Rows are numbers of observed cells, 0 to 3; as weights they take counts.

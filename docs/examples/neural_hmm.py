@@ -41,9 +41,9 @@ def linear(params, row):
 
 def model(kind: str) -> jaxem.HMM:
     if kind == "neural":
-        return jaxem.HMM(jaxem.NeuralFamily(make, neural), num_states=2)
+        return jaxem.HMM(jaxem.families.NeuralFamily(make, neural), num_states=2)
     start = {"intercept": 0.0, "slope": 0.0, "deviation": 1.0}
-    return jaxem.HMM(jaxem.FunctionFamily(linear, start, constraints={"deviation": "positive"}), num_states=2)
+    return jaxem.HMM(jaxem.families.FunctionFamily(linear, start, constraints={"deviation": "positive"}), num_states=2)
 
 
 def fit(kind: str, rows: np.ndarray, restarts: int = 8) -> jaxem.Fit:

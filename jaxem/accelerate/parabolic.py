@@ -30,7 +30,7 @@ class Parabolic(AbstractAccelerator):
     **Example**
 
     >>> import jaxem
-    >>> algorithm = jaxem.parabolic_em()
+    >>> algorithm = jaxem.algorithms.parabolic_em()
     """
 
     step: float = 0.1

@@ -34,7 +34,7 @@ class QuasiNewton(AbstractAccelerator):
     **Example**
 
     >>> import jaxem
-    >>> algorithm = jaxem.quasi_newton_em()
+    >>> algorithm = jaxem.algorithms.quasi_newton_em()
     """
 
     pairs: int = eqx.field(static=True, default=3)

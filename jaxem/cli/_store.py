@@ -134,7 +134,7 @@ def _restore(document: dict[str, Any]) -> Stored:
         status=_status(document["status"]),
         num_steps=array("num_steps", document["num_steps"], (), integer),
         history=array("history", document["history"], (None,), dtype, spelled=True),
-        restarts=jaxem.Restarts(
+        restarts=jaxem.record.Restarts(
             objective=array("restarts.objective", restarts["objective"], (None,), dtype, spelled=True),
             status=_status(restarts["status"]),
             num_steps=array("restarts.num_steps", restarts["num_steps"], (None,), integer),

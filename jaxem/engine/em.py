@@ -43,7 +43,7 @@ def evaluate(
             stats, value = collect(model, shared, chunk, w, posterior)
             return stats, weighted_sum(w, value)
 
-        rows = problem.chunk(params) if num_rows(data) == num_rows(problem.data) else problem.rows
+        rows = problem.chunk(params) if num_rows(data) == num_rows(problem.data) else problem.chunk_rows
         stats, value = problem.reduce(sum_chunks(one, data, weights, rows))
         return pull(stats)[0], value
 

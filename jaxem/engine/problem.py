@@ -25,7 +25,7 @@ class Problem(eqx.Module):
     base: Array
     tol: Array
     max_steps: Array
-    rows: int | None = eqx.field(static=True)
+    chunk_rows: int | None = eqx.field(static=True)
     reduce: Reduce = eqx.field(static=True)
     moves_on: bool = eqx.field(static=True)  # a run that loses too many digits stops, to go on on the accurate kernel
 
@@ -39,7 +39,7 @@ class Problem(eqx.Module):
         tol: Any,
         max_steps: Any,
         termination: AbstractTermination | None = None,
-        rows: int | None = None,
+        chunk_rows: int | None = None,
         reduce: Reduce = unreduced,
         moves_on: bool = True,
     ) -> "Problem":
@@ -56,14 +56,14 @@ class Problem(eqx.Module):
             base,
             jnp.asarray(tol, dtype),
             jnp.asarray(max_steps, jnp.int32),
-            rows,
+            chunk_rows,
             reduce,
             moves_on and model.accurate() is not None,
         )
 
     def chunk(self, params: PyTree) -> int:
         """Rows in a chunk."""
-        return self.rows or chunk_rows(num_rows(self.data), self.model.floats_per_row(params))
+        return self.chunk_rows or chunk_rows(num_rows(self.data), self.model.floats_per_row(params))
 
 
 def on_accurate_kernel(problem: Problem) -> Problem | None:

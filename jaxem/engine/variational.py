@@ -39,9 +39,10 @@ class Variational(AbstractLinearModel):
     **Example**
 
     >>> import jax, jax.numpy as jnp, jaxem
-    >>> model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(0.5, 0.1)), 3, weights_prior=jaxem.Dirichlet(1e-3))
+    >>> from jaxem.priors import Dirichlet, Gamma
+    >>> model = jaxem.Mixture(jaxem.Poisson(Gamma(0.5, 0.1)), 3, weights_prior=Dirichlet(1e-3))
     >>> counts = jnp.array([[0.0], [1.0], [0.0], [9.0], [11.0], [10.0]])
-    >>> variational = jaxem.Variational(model)
+    >>> variational = jaxem.models.Variational(model)
     >>> start = variational.init(jax.random.key(0), counts, jnp.ones(6))
     >>> fit = jaxem.solve(variational, start, counts)
     >>> sorted(fit.posterior.weights.concentration.round(1).tolist())

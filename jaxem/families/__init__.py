@@ -1,4 +1,6 @@
-"""Exponential families for the rows of a table, and their conjugate priors."""
+"""Families of distributions for the rows of a table, and their parameters."""
+
+from typing import TYPE_CHECKING
 
 from jaxem._conjugate import AbstractConjugate as AbstractConjugate
 from jaxem._conjugate import AbstractPriorConjugate as AbstractPriorConjugate
@@ -38,11 +40,6 @@ from jaxem.families.one_of import OneOf as OneOf
 from jaxem.families.point_mass import PointMass as PointMass
 from jaxem.families.poisson import Poisson as Poisson
 from jaxem.families.poisson import PoissonParams as PoissonParams
-from jaxem.families.priors import Beta as Beta
-from jaxem.families.priors import Dirichlet as Dirichlet
-from jaxem.families.priors import Gamma as Gamma
-from jaxem.families.priors import NormalInverseWishart as NormalInverseWishart
-from jaxem.families.priors import StickBreaking as StickBreaking
 from jaxem.families.product import Product as Product
 from jaxem.families.regression import LinearRegression as LinearRegression
 from jaxem.families.regression import RegressionParams as RegressionParams
@@ -51,3 +48,10 @@ from jaxem.families.student_t import StudentT as StudentT
 from jaxem.families.student_t import StudentTParams as StudentTParams
 from jaxem.families.t_regression import TRegression as TRegression
 from jaxem.families.t_regression import TRegressionParams as TRegressionParams
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        from jaxem._moved import moved
+
+        return moved(name, "jaxem.families")

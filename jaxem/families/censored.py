@@ -76,7 +76,7 @@ class CensoredNormal(AbstractCensoredNormal):
 
     >>> import jax, jax.numpy as jnp, jaxem
     >>> y = jaxem.Interval.right(jnp.array([1.0, 2.0, 3.0, 4.0]), censored=[0, 0, 0, 1])
-    >>> fit = jaxem.fit(jaxem.Single(jaxem.CensoredNormal()), y, key=jax.random.key(0), tol=1e-9)
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.families.CensoredNormal()), y, key=jax.random.key(0), tol=1e-9)
     >>> round(float(fit.params.mean[0]), 2), round(float(fit.params.covariance[0]), 2)
     (2.69, 2.06)
     """
@@ -113,7 +113,7 @@ class CensoredLogNormal(AbstractCensoredNormal):
 
     >>> import jax, jax.numpy as jnp, jaxem
     >>> y = jaxem.Interval.left(jnp.array([0.5, 1.0, 2.0, 4.0]), censored=[1, 0, 0, 0])
-    >>> fit = jaxem.fit(jaxem.Single(jaxem.CensoredLogNormal()), y, key=jax.random.key(0), tol=1e-9)
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.families.CensoredLogNormal()), y, key=jax.random.key(0), tol=1e-9)
     >>> round(float(jnp.exp(fit.params.mean[0])), 2)
     1.24
     """

@@ -47,7 +47,7 @@ class CensoredExponential(AbstractFamily):
 
     >>> import jax, jax.numpy as jnp, jaxem
     >>> y = jaxem.Interval.right(jnp.array([1.0, 2.0, 3.0, 4.0]), censored=[0, 0, 1, 1])
-    >>> fit = jaxem.fit(jaxem.Single(jaxem.CensoredExponential()), y, key=jax.random.key(0), tol=1e-9)
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.families.CensoredExponential()), y, key=jax.random.key(0), tol=1e-9)
     >>> round(float(fit.params.rate[0]), 2)
     0.2
     """
@@ -180,14 +180,14 @@ class CensoredWeibull(AbstractFamily):
     """Independent Weibull columns of which some values are known only to lie in an interval.
 
     Rows are a `jaxem.Interval` of positive values, `[n]` or `[n, d]`. The shape has no closed-form M-step:
-    use `jaxem.em_gradient()`, which `fit` takes by default, `jaxem.newton()` or another rule with gradients. Censored
-    values are integrated out rather than hidden, so that they slow nothing down.
+    use `jaxem.em_gradient()`, which `fit` takes by default, `jaxem.algorithms.newton()` or another rule with gradients.
+    Censored values are integrated out rather than hidden, so that they slow nothing down.
 
     **Example**
 
     >>> import jax, jax.numpy as jnp, jaxem
     >>> y = jaxem.Interval.right(jnp.array([1.0, 2.0, 3.0, 4.0, 4.0]), censored=[0, 0, 0, 1, 1])
-    >>> fit = jaxem.fit(jaxem.Single(jaxem.CensoredWeibull()), y, key=jax.random.key(0), tol=1e-9)
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.families.CensoredWeibull()), y, key=jax.random.key(0), tol=1e-9)
     >>> round(float(fit.params.shape[0]), 1), round(float(fit.params.scale[0]), 1)
     (1.6, 4.0)
     """

@@ -38,7 +38,7 @@ class CensoredRegression(AbstractWrapped):
     >>> import jax, jax.numpy as jnp, jaxem
     >>> x = jnp.stack([jnp.ones(6), jnp.arange(6.0)], 1)
     >>> y = jnp.array([0.0, 0.0, 0.3, 1.4, 2.2, 3.3])
-    >>> model = jaxem.Single(jaxem.CensoredRegression(lower=0.0))
+    >>> model = jaxem.Single(jaxem.families.CensoredRegression(lower=0.0))
     >>> fit = jaxem.fit(model, jaxem.Responses(x, y), key=jax.random.key(0), tol=1e-9)
     >>> [round(float(value), 1) for value in fit.params.coefficients]
     [-1.6, 1.0]

@@ -38,8 +38,8 @@ class Factor(AbstractKernelFamily):
         that the factors explain wholly are an artefact (Heywood 1931), and 1e-8 if isotropic. A fit that ends at the
         floor has status `degenerate_component`.
 
-    The likelihood determines the loadings up to a rotation of the factors: see `jaxem.factor_analysis.canonical` and
-    `varimax`. The number of parameters does not count rotations.
+    The likelihood determines the loadings up to a rotation of the factors: see `canonical` and `varimax`
+    in `jaxem.models.factor_analysis`. The number of parameters does not count rotations.
 
     Rubin and Thayer (1982); Tipping and Bishop (1999).
 

@@ -47,7 +47,7 @@ class FunctionFamily(AbstractFamily):
     ...     return -jnp.abs(row[0] - params["centre"]) / params["scale"] - jnp.log(2 * params["scale"])
     >>> def start(key, point, rows, weights):
     ...     return {"centre": point[0], "scale": jnp.std(rows)}
-    >>> family = jaxem.FunctionFamily(log_density, start, constraints={"scale": "positive"})
+    >>> family = jaxem.families.FunctionFamily(log_density, start, constraints={"scale": "positive"})
     >>> x = jnp.array([[-2.0], [-1.9], [-2.2], [3.0], [3.1], [2.8]])
     >>> fit = jaxem.fit(jaxem.Mixture(family, 2), x, key=jax.random.key(0), algorithm=jaxem.gem(), max_steps=50)
     >>> fit.params.components["centre"].shape
@@ -197,6 +197,8 @@ def NeuralFamily(
 ) -> FunctionFamily:
     """A family whose members are neural networks: Equinox modules, or other trees with arrays among their leaves.
 
+    It is a function that makes a `FunctionFamily`, which is what `isinstance` tells.
+
     **Arguments:**
 
     - `make`: `make(key)`, a module with random starting weights.
@@ -214,7 +216,7 @@ def NeuralFamily(
     ...     return eqx.nn.MLP("scalar", "scalar", 8, 1, activation=jnp.tanh, key=key)
     >>> def log_density(network, row):
     ...     return -((row[1] - network(row[0])) ** 2) / 2
-    >>> family = jaxem.NeuralFamily(make, log_density)
+    >>> family = jaxem.families.NeuralFamily(make, log_density)
     >>> model = jaxem.Mixture(family, num_components=2)
     """
     static = eqx.filter(eqx.filter_eval_shape(make, jax.random.key(0)), _is_weight, inverse=True)

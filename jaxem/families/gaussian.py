@@ -48,7 +48,8 @@ class Gaussian(AbstractKernelFamily):
 
     >>> import jax.numpy as jnp, jaxem
     >>> covariance = jnp.stack([jnp.diag(jnp.array([4.0, 1.0])), jnp.diag(jnp.array([0.5, 2.0]))])
-    >>> params = jaxem.MixtureParams(jnp.array([0.4, 0.6]), jaxem.GaussianParams(jnp.zeros((2, 2)), covariance))
+    >>> components = jaxem.families.GaussianParams(jnp.zeros((2, 2)), covariance)
+    >>> params = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), components)
     >>> [jaxem.Mixture(jaxem.Gaussian(name), 2).num_parameters(params) for name in ("full", "VEV")]
     [11, 10]
     """

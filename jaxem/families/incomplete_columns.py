@@ -32,7 +32,7 @@ class IncompleteColumns(AbstractWrapped):
     **Example**
 
     >>> import jax, jax.numpy as jnp, jaxem
-    >>> model = jaxem.Single(jaxem.IncompleteColumns(jaxem.Poisson()))
+    >>> model = jaxem.Single(jaxem.families.IncompleteColumns(jaxem.Poisson()))
     >>> x = jnp.array([[1.0, 4.0], [3.0, jnp.nan], [jnp.nan, 8.0]])
     >>> fit = jaxem.fit(model, x, key=jax.random.key(0))
     >>> fit.params.rate.round(3).tolist()

@@ -37,7 +37,7 @@ class NegativeBinomial(AbstractScaledCounts):
 
     >>> import jax, jax.numpy as jnp, jaxem
     >>> counts = jnp.array([[0.0], [0.0], [1.0], [2.0], [3.0], [12.0]])
-    >>> fit = jaxem.fit(jaxem.Single(jaxem.NegativeBinomial()), counts, key=jax.random.key(0))
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.families.NegativeBinomial()), counts, key=jax.random.key(0))
     >>> [round(float(value[0]), 1) for value in fit.params]
     [3.0, 0.6]
     """

@@ -26,14 +26,14 @@ class NegativeBinomialRegression(AbstractScaledCounts):
 
     Rows are `jaxem.Responses(x, y, size)`, as for `PoissonRegression`; where an observation has several counts each has
     a scale of its own. Parameters are `NegativeBinomialRegressionParams`. There is no closed-form M-step (rung 1):
-    fitted by EM gradient (the default), `jaxem.newton()` and the like. Lawless (1987); Hilbe (2011).
+    fitted by EM gradient (the default), `jaxem.algorithms.newton()` and the like. Lawless (1987); Hilbe (2011).
 
     **Example**
 
     >>> import jax, jax.numpy as jnp, jaxem
     >>> dose = jnp.array([0.0, 0.0, 1.0, 1.0, 2.0, 2.0])
     >>> rows = jaxem.Responses(jnp.stack([jnp.ones(6), dose], 1), jnp.array([0.0, 3.0, 1.0, 6.0, 2.0, 21.0]))
-    >>> fit = jaxem.fit(jaxem.Single(jaxem.NegativeBinomialRegression()), rows, key=jax.random.key(0))
+    >>> fit = jaxem.fit(jaxem.Single(jaxem.families.NegativeBinomialRegression()), rows, key=jax.random.key(0))
     >>> [round(float(value), 1) for value in (*fit.params.coefficients, fit.params.theta)]
     [0.3, 1.0, 1.4]
     """

@@ -26,7 +26,8 @@ class OneOf(AbstractParts):
     Counts, some of which are zero whatever the rate:
 
     >>> import jax, jax.numpy as jnp, jaxem
-    >>> model = jaxem.Mixture(jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson()), num_components=2)
+    >>> family = jaxem.families.OneOf(zero=jaxem.families.PointMass(0.0), count=jaxem.Poisson())
+    >>> model = jaxem.Mixture(family, num_components=2)
     >>> counts = jnp.array([[0.0], [0.0], [0.0], [0.0], [3.0], [5.0], [4.0]])
     >>> fit = jaxem.fit(model, counts, key=jax.random.key(0))
     >>> fit.params.components["count"].rate.round(2).tolist()

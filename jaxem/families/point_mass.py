@@ -23,7 +23,7 @@ class PointMass(AbstractFamily):
     **Example**
 
     >>> import jaxem
-    >>> family = jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson())
+    >>> family = jaxem.families.OneOf(zero=jaxem.families.PointMass(0.0), count=jaxem.Poisson())
     """
 
     value: float = eqx.field(static=True, default=0.0)

@@ -38,7 +38,7 @@ class TRegression(AbstractScaleMixture):
     >>> import jax, jax.numpy as jnp, jaxem
     >>> x = jnp.stack([jnp.ones(7), jnp.arange(7.0)], 1)
     >>> y = jnp.array([0.1, 0.9, 2.1, 2.9, 4.1, 4.9, 60.0])
-    >>> model = jaxem.Single(jaxem.TRegression(degrees_of_freedom=2.0))
+    >>> model = jaxem.Single(jaxem.families.TRegression(degrees_of_freedom=2.0))
     >>> fit = jaxem.fit(model, jaxem.Responses(x, y), key=jax.random.key(0))
     >>> round(float(fit.params.coefficients[1]), 1)
     1.0

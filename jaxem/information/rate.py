@@ -52,7 +52,7 @@ def rate_matrix(
 
     >>> import jax, jax.numpy as jnp, jaxem
     >>> x, w = jnp.arange(4.0)[:, None], jnp.array([2.0, 5.0, 3.0, 1.0])
-    >>> model, params = jaxem.Single(jaxem.Poisson()), jaxem.PoissonParams(jnp.array([14 / 11]))
+    >>> model, params = jaxem.Single(jaxem.Poisson()), jaxem.families.PoissonParams(jnp.array([14 / 11]))
     >>> jaxem.information.rate_matrix(model, params, x, weights=w).tolist()  # nothing is hidden
     [[0.0]]
     """
@@ -118,7 +118,7 @@ def rate_eigenvalues(
     **Example**
 
     >>> import jax, jax.numpy as jnp, jaxem
-    >>> model = jaxem.MultivariateNormal("diagonal", missing=True)
+    >>> model = jaxem.models.MultivariateNormal("diagonal", missing=True)
     >>> x = jnp.array([[1.0, 5.0], [2.0, 7.0], [4.0, jnp.nan], [6.0, jnp.nan]])
     >>> fit = jaxem.fit(model, x, key=jax.random.key(0), tol=0.0, max_steps=100)
     >>> abs(jaxem.information.rate_eigenvalues(model, fit.params, x)).round(3).tolist()
@@ -145,7 +145,7 @@ def fraction_missing(
     **Example**
 
     >>> import jax, jax.numpy as jnp, jaxem
-    >>> model = jaxem.MultivariateNormal("diagonal", missing=True)
+    >>> model = jaxem.models.MultivariateNormal("diagonal", missing=True)
     >>> x = jnp.array([[1.0, 5.0], [2.0, 7.0], [4.0, jnp.nan], [6.0, jnp.nan]])
     >>> fit = jaxem.fit(model, x, key=jax.random.key(0), tol=0.0, max_steps=100)
     >>> round(jaxem.information.fraction_missing(model, fit.params, x), 3)

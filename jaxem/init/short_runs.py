@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem._variants import em
+from jaxem.algorithms import em
 from jaxem.engine.loop import run
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import begin

@@ -28,7 +28,7 @@ class Surrogate(eqx.Module):
     data: PyTree
     weights: Array
     key: PRNGKeyArray
-    rows: int | None = eqx.field(static=True)
+    chunk_rows: int | None = eqx.field(static=True)
     reduce: Reduce = eqx.field(static=True)
 
     def __call__(self, params: PyTree) -> Array:
@@ -43,7 +43,7 @@ class Surrogate(eqx.Module):
             moments, _ = self.e_step.posterior(model, model.potentials(reference, chunk), extras, chunk, key)
             return (), weighted_sum(w, model.latent.pair(model.potentials(natural, chunk), moments))
 
-        value = self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1])
+        value = self.reduce(sum_chunks(one, self.data, self.weights, self.chunk_rows)[1])
         return self._with_prior(value, params)
 
     def log_likelihood(self, params: PyTree) -> Array:
@@ -63,7 +63,7 @@ class Surrogate(eqx.Module):
             value = model.latent.log_normalizer(model.potentials(natural, chunk))
             return (), weighted_sum(w, value)
 
-        return self._with_prior(self.reduce(sum_chunks(one, self.data, self.weights, self.rows)[1]), params)
+        return self._with_prior(self.reduce(sum_chunks(one, self.data, self.weights, self.chunk_rows)[1]), params)
 
     @property
     def total_weight(self) -> Array:

@@ -9,7 +9,7 @@ from jaxem.m_step._m_step import AbstractMStep
 class Posterior(AbstractMStep):
     """The conjugate posterior of the parameters takes the place of an estimate: variational Bayes.
 
-    A run is one of EM on `jaxem.Variational(model)`, and its parameters are posteriors. Attias (1999); Beal and
+    A run is one of EM on `jaxem.models.Variational(model)`, and its parameters are posteriors. Attias (1999); Beal and
     Ghahramani (2003).
 
     Needs rung 3: a model with conjugate priors.
@@ -30,7 +30,7 @@ class Posterior(AbstractMStep):
         if not isinstance(model, Variational):
             self.lift(model)
             raise MissingCapabilityError(
-                f"the parameters of {type(model).__name__} are not posteriors: run on jaxem.Variational(model)"
+                f"the parameters of {type(model).__name__} are not posteriors: run on jaxem.models.Variational(model)"
             )
         return ()
 

@@ -1,6 +1,12 @@
-"""Models: short, because latents, families and rules do the work."""
+"""Models, their parameters and data, and the contracts that a model of your own keeps.
 
+Models are short, because latents, families and rules do the work.
+"""
+
+from jaxem._model import AbstractLinearModel as AbstractLinearModel
+from jaxem._model import AbstractModel as AbstractModel
 from jaxem.engine.variational import Variational as Variational
+from jaxem.models import factor_analysis as factor_analysis
 from jaxem.models.censored import Tobit as Tobit
 from jaxem.models.documents import Documents as Documents
 from jaxem.models.factor_analysis import PPCA as PPCA

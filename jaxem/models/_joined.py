@@ -285,9 +285,9 @@ class AbstractJoined(AbstractLinearModel):
         """The data with their missing entries filled in, by posterior means or, with a `key`, by draws.
 
         Of the shape of the data, which may be a tree of arrays; draws have a leading axis `num_draws`. For models whose
-        family is `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, or a `jaxem.Product` with blocks of
-        these, whose other blocks stay as they are. Means are the expected entries given those that are there, averaged
-        over the members; they understate the spread of what is missing, which draws show (Rubin 1987).
+        family is `jaxem.Incomplete`, `jaxem.families.IncompleteColumns`, `jaxem.Factor`, or a `jaxem.Product` with
+        blocks of these, whose other blocks stay as they are. Means are the expected entries given those that are there,
+        averaged over the members; they understate the spread of what is missing, which draws show (Rubin 1987).
 
         **Arguments:**
 

@@ -13,6 +13,9 @@ def Tobit(
 ) -> Single:
     """Regression of responses that are censored at known limits: `Single(CensoredRegression(...))`.
 
+    It is a function that makes a `Single`. What tells such a model is
+    `isinstance(model, jaxem.Single) and isinstance(model.family, jaxem.families.CensoredRegression)`.
+
     **Arguments:**
 
     - `lower`, `upper`: responses at a limit, or beyond, are only known to be there; `None` is no limit.
@@ -27,7 +30,7 @@ def Tobit(
     >>> import jax, jax.numpy as jnp, jaxem
     >>> x = jnp.stack([jnp.ones(6), jnp.arange(6.0)], 1)
     >>> rows = jaxem.Responses(x, jnp.array([0.0, 0.0, 0.3, 1.4, 2.2, 3.3]))
-    >>> fit = jaxem.fit(jaxem.Tobit(), rows, key=jax.random.key(0), tol=1e-9)
+    >>> fit = jaxem.fit(jaxem.models.Tobit(), rows, key=jax.random.key(0), tol=1e-9)
     >>> [round(float(value), 1) for value in fit.params.coefficients]
     [-1.6, 1.0]
     """

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem._door import for_question
-from jaxem.families import Dirichlet, StickBreaking
 from jaxem.families.factor import Factor, FactorParams
+from jaxem.families.priors import Dirichlet, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels import linalg
 from jaxem.models.mixture import Mixture
@@ -30,6 +30,9 @@ def FactorAnalysis(
 ) -> Single:
     """Maximum-likelihood factor analysis: `Single(Factor(num_factors))`.
 
+    It is a function that makes a `Single`. What tells such a model is
+    `isinstance(model, jaxem.Single) and isinstance(model.family, jaxem.Factor)`.
+
     **Arguments:** see `Factor` and `Single`. Parameters are `mean` `[d]`, `loading` `[d, q]` and `noise_variance`
     `[d]`. NaN in the data is a missing entry.
 
@@ -39,7 +42,7 @@ def FactorAnalysis(
     >>> z, noise = (jax.random.normal(jax.random.key(i), (500, d)) for i, d in ((0, 1), (1, 4)))
     >>> x = z * jnp.array([[1.0, 0.9, -0.8, 0.7]]) + 0.5 * noise
     >>> fit = jaxem.fit(jaxem.FactorAnalysis(1), x, key=jax.random.key(2))
-    >>> loading = jaxem.factor_analysis.canonical(fit.params).loading[:, 0]
+    >>> loading = jaxem.models.factor_analysis.canonical(fit.params).loading[:, 0]
     >>> jnp.sign(loading).tolist()
     [1.0, 1.0, -1.0, 1.0]
     """
@@ -54,6 +57,9 @@ def PPCA(
     start: AbstractInit | None = None,
 ) -> Single:
     """Probabilistic principal components: `Single(Factor(num_factors, "isotropic"))`.
+
+    It is a function that makes a `Single`. What tells such a model is
+    `isinstance(model, jaxem.Single) and isinstance(model.family, jaxem.Factor)`.
 
     The loadings span the leading principal components. Tipping and Bishop (1999).
 
@@ -80,6 +86,9 @@ def MixtureOfFactorAnalyzers(
     start: AbstractInit | None = None,
 ) -> Mixture:
     """A mixture of factor analysers: `Mixture(Factor(num_factors, noise), num_components)`.
+
+    It is a function that makes a `Mixture`. What tells such a model is
+    `isinstance(model, jaxem.Mixture) and isinstance(model.family, jaxem.Factor)`.
 
     Clusters with full covariances of few parameters. Ghahramani and Hinton (1996); McLachlan and Peel (2000), ch. 8.
 
@@ -110,8 +119,8 @@ def scores(params: FactorParams, x: Float[Array, "n d"]) -> FactorScores:
     **Example**
 
     >>> import jax.numpy as jnp, jaxem
-    >>> params = jaxem.FactorParams(jnp.zeros(2), jnp.ones((2, 1)), jnp.ones(2))
-    >>> found = jaxem.factor_analysis.scores(params, jnp.array([[3.0, 3.0], [3.0, jnp.nan]]))
+    >>> params = jaxem.families.FactorParams(jnp.zeros(2), jnp.ones((2, 1)), jnp.ones(2))
+    >>> found = jaxem.models.factor_analysis.scores(params, jnp.array([[3.0, 3.0], [3.0, jnp.nan]]))
     >>> [round(value, 3) for value in found.mean[:, 0].tolist()]
     [2.0, 1.5]
     """
@@ -129,8 +138,8 @@ def communalities(params: FactorParams) -> Float[Array, " d"]:
     **Example**
 
     >>> import jax.numpy as jnp, jaxem
-    >>> params = jaxem.FactorParams(jnp.zeros(2), jnp.array([[3.0], [1.0]]), jnp.ones(2))
-    >>> [round(share, 2) for share in jaxem.factor_analysis.communalities(params).tolist()]
+    >>> params = jaxem.families.FactorParams(jnp.zeros(2), jnp.array([[3.0], [1.0]]), jnp.ones(2))
+    >>> [round(share, 2) for share in jaxem.models.factor_analysis.communalities(params).tolist()]
     [0.9, 0.5]
     """
     many, back = _members(params)
@@ -168,8 +177,8 @@ def varimax(params: FactorParams, *, normalize: bool = True, sweeps: int = 50) -
 
     >>> import jax.numpy as jnp, jaxem
     >>> loading = jnp.array([[0.6, 0.6], [0.5, 0.5], [0.6, -0.6], [0.5, -0.5]])
-    >>> params = jaxem.FactorParams(jnp.zeros(4), loading, jnp.ones(4))
-    >>> found = abs(jaxem.factor_analysis.varimax(params).loading[0]).tolist()
+    >>> params = jaxem.families.FactorParams(jnp.zeros(4), loading, jnp.ones(4))
+    >>> found = abs(jaxem.models.factor_analysis.varimax(params).loading[0]).tolist()
     >>> sorted(round(value, 2) for value in found)
     [0.0, 0.85]
     """

@@ -8,7 +8,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem.families import AbstractFamily, Dirichlet
+from jaxem._renamed import renamed
+from jaxem.families import AbstractFamily
+from jaxem.families.priors import Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.forward_backward import filter_log, forward_backward
@@ -41,10 +43,10 @@ class HMM(AbstractJoined):
     Data are `[n, T, d]`, or `Sequences` where lengths differ or steps were not observed; weights are those of
     sequences. A regression takes `jaxem.Responses` with covariates `[n, T, p]` and responses `[n, T]`, as they are or
     in `Sequences`. Steps whose row (or response) is NaN throughout count as not observed, single missing entries are
-    for families that take them: `jaxem.Incomplete`, `jaxem.IncompleteColumns`, `jaxem.Factor`, and a `jaxem.Product`
-    of these, whose other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that of whole
-    sequences, and the tolerance of a fit is a gain for each sequence. A state that no step comes from any more cannot
-    be reached: the fit has status `degenerate_component`.
+    for families that take them: `jaxem.Incomplete`, `jaxem.families.IncompleteColumns`, `jaxem.Factor`, and a
+    `jaxem.Product` of these, whose other blocks `impute` leaves NaN at steps that were not observed. `log_prob` is that
+    of whole sequences, and the tolerance of a fit is a gain for each sequence. A state that no step comes from any more
+    cannot be reached: the fit has status `degenerate_component`.
 
     Baum, Petrie, Soules and Weiss (1970); Zucchini, MacDonald and Langrock (2016).
 
@@ -140,9 +142,10 @@ class HMM(AbstractJoined):
         states = states if ended is None else jnp.where(ended[:, None], 0, states)
         return jnp.transpose(states, (2, 0, 1))
 
+    @renamed(steps="num_steps")
     @question
-    def forecast(self, params: HMMParams, data: PyTree, steps: int = 1) -> Float[Array, "n steps k"]:
-        """Probabilities of the states of the next `steps` steps of each sequence, the first one step ahead."""
+    def forecast(self, params: HMMParams, data: PyTree, num_steps: int = 1) -> Float[Array, "n steps k"]:
+        """Probabilities of the states of the next `num_steps` steps of each sequence, the first one step ahead."""
         factors, ended = self._states(params, data)
         last = jnp.exp(filter_log(*factors, ended)[0][-1]).T
 
@@ -150,7 +153,7 @@ class HMM(AbstractJoined):
             state = matmul(state, params.transition)
             return state, state
 
-        return jnp.swapaxes(jax.lax.scan(step, last, length=steps)[1], 0, 1)
+        return jnp.swapaxes(jax.lax.scan(step, last, length=num_steps)[1], 0, 1)
 
     @question
     def log_predictive(self, params: HMMParams, data: PyTree) -> Float[Array, "n T"]:
@@ -174,11 +177,14 @@ class HMM(AbstractJoined):
         path = draw_path(key, *factors, ended)[0]
         return (path if ended is None else jnp.where(ended, -1, path)).T
 
-    def sample(self, key, params, n, length=None):
-        """Draw `n` sequences of `length` steps, `[n, length, d]`, and their states `[n, length]`."""
-        if length is None:
-            raise MissingCapabilityError("an HMM does not say how long a sequence is: sample(key, params, n, length)")
-        return self._sampled(key, params, n, length)
+    @renamed(length="num_steps")
+    def sample(self, key, params, n, num_steps=None):
+        """Draw `n` sequences of `num_steps` steps, `[n, num_steps, d]`, and their states `[n, num_steps]`."""
+        if num_steps is None:
+            raise MissingCapabilityError(
+                "an HMM does not say how long a sequence is: sample(key, params, n, num_steps)"
+            )
+        return self._sampled(key, params, n, num_steps)
 
     @eqx.filter_jit
     def _sampled(self, key, params, n, length):

@@ -83,7 +83,7 @@ class LDA(AbstractLinearModel):
     >>> documents, vocabulary = jaxem.Documents.from_tokens(
     ...     [["red", "blue", "red", "red"], ["cat", "dog", "dog"], ["blue", "red"], ["dog", "cat", "dog"]]
     ... )
-    >>> model = jaxem.LDA(2, len(vocabulary), concentration=0.2, topics_prior=jaxem.Dirichlet(0.1))
+    >>> model = jaxem.LDA(2, len(vocabulary), concentration=0.2, topics_prior=jaxem.priors.Dirichlet(0.1))
     >>> fit = jaxem.fit(model, documents, key=jax.random.key(0), restarts=4, algorithm=jaxem.vbem())
     >>> sorted(model.top_words(fit.params, 2, vocabulary))
     [('dog', 'cat'), ('red', 'blue')]

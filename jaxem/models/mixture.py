@@ -4,7 +4,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem.families import AbstractFamily, Dirichlet, Gaussian, Incomplete, NormalInverseWishart, StickBreaking
+from jaxem.families import AbstractFamily, Gaussian, Incomplete
+from jaxem.families.priors import Dirichlet, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.models._mixture import AbstractMixture
 from jaxem.structures.weights import MixtureParams as MixtureParams
@@ -75,6 +76,9 @@ def GaussianMixture(
     missing: bool = False,
 ) -> Mixture:
     """A mixture of Gaussians: `Mixture(Gaussian(covariance, prior, covariance_floor), num_components)`.
+
+    It is a function that makes a `Mixture`. What tells such a model is
+    `isinstance(model, jaxem.Mixture) and isinstance(model.family, jaxem.Gaussian)`.
 
     **Arguments:** see `Mixture` and `Gaussian`. With `missing`, NaN in the data is a missing entry (the family is
     `Incomplete(Gaussian(...))`), and `impute` fills it in.

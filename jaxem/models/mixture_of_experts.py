@@ -23,17 +23,17 @@ class MixtureOfExperts(AbstractMixture):
 
     **Arguments:**
 
-    - `family`: the distribution of a row under an expert: a regression such as `jaxem.PoissonRegression()`, or any
-        other family (a mixture with concomitant variables; with `OneOf`, experts of different kinds).
+    - `family`: the distribution of a row under an expert: a regression such as `jaxem.families.PoissonRegression()`, or
+        any other family (a mixture with concomitant variables; with `OneOf`, experts of different kinds).
     - `num_components`: how many experts, `k`.
     - `gate_deviation`: standard deviation of a normal prior of each coefficient of the gate about its mean over the
         experts (of whom the last has coefficients 0). It keeps the gate finite where covariates separate the experts.
     - `frozen`: names of parameters kept at their starting value, such as `("gate",)`.
     - `start`: how a start is drawn when `fit` is not told: an `AbstractInit`.
 
-    Data are `jaxem.Responses(x, y)`, whose `x` both the gate and the experts see, or `jaxem.Gated(rows, gate)` with
-    covariates of the gate's own. Parameters are `MixtureOfExpertsParams`. The gate has no closed-form M-step (rung 1):
-    fitted by EM gradient (the default), `jaxem.gem(...)` and the like. A gate that runs off to infinity, since
+    Data are `jaxem.Responses(x, y)`, whose `x` both the gate and the experts see, or `jaxem.models.Gated(rows, gate)`
+    with covariates of the gate's own. Parameters are `MixtureOfExpertsParams`. The gate has no closed-form M-step (rung
+    1): fitted by EM gradient (the default), `jaxem.gem(...)` and the like. A gate that runs off to infinity, since
     covariates separate the experts or one of them is shut out, makes the fit `degenerate_component` (see
     `PoissonRegression` for when). Jacobs, Jordan, Nowlan and Hinton (1991); Jordan and Jacobs (1994).
 

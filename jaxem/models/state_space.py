@@ -54,7 +54,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     >>> import jax.numpy as jnp, jaxem
     >>> model = jaxem.LinearGaussianStateSpace(1, frozen=("transition", "observation"))
     >>> one = jnp.ones((1, 1))
-    >>> start = jaxem.StateSpaceParams(jnp.zeros(1), one, one, one, one, one)
+    >>> start = jaxem.models.StateSpaceParams(jnp.zeros(1), one, one, one, one, one)
     >>> y = jnp.array([0.1, 0.3, jnp.nan, 0.6, 0.5, 0.9])[None, :, None]
     >>> fit = jaxem.solve(model, start, y, max_steps=20)
     >>> model.smoother(fit.params, y).mean.shape

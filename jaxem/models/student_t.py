@@ -1,5 +1,5 @@
-from jaxem.families import NormalInverseWishart, StudentT
-from jaxem.families.priors import Dirichlet, StickBreaking
+from jaxem.families import StudentT
+from jaxem.families.priors import Dirichlet, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.models.mixture import Mixture
 from jaxem.models.single import Single
@@ -15,6 +15,9 @@ def MultivariateT(
 ) -> Single:
     """One multivariate t distribution: `Single(StudentT(covariance, degrees_of_freedom))`.
 
+    It is a function that makes a `Single`. What tells such a model is
+    `isinstance(model, jaxem.Single) and isinstance(model.family, jaxem.StudentT)`.
+
     **Arguments:** see `StudentT`. Parameters are `params.mean` `[d]`, `params.covariance` (the scale matrix: `[d, d]`
     full, `[d]` diagonal, `[]` spherical) and `params.degrees_of_freedom` `[]`.
 
@@ -22,7 +25,7 @@ def MultivariateT(
 
     >>> import jax, jaxem
     >>> x = jaxem.datasets.old_faithful().data
-    >>> model = jaxem.MultivariateT(degrees_of_freedom=5.0)
+    >>> model = jaxem.models.MultivariateT(degrees_of_freedom=5.0)
     >>> fit = jaxem.fit(model, x.astype("float32"), key=jax.random.key(0), algorithm=jaxem.px_em())
     >>> fit.params.covariance.shape
     (2, 2)
@@ -43,6 +46,9 @@ def StudentTMixture(
     start: AbstractInit | None = None,
 ) -> Mixture:
     """A mixture of multivariate t distributions: `Mixture(StudentT(...), num_components)`.
+
+    It is a function that makes a `Mixture`. What tells such a model is
+    `isinstance(model, jaxem.Mixture) and isinstance(model.family, jaxem.StudentT)`.
 
     **Arguments:** see `Mixture` and `StudentT`. Parameters are `params.weights` `[k]`, `params.components.mean`
     `[k, d]`, `params.components.covariance` and `params.components.degrees_of_freedom` `[k]` (`[]` if shared).

@@ -7,6 +7,9 @@ from jaxem.models.mixture_of_experts import MixtureOfExperts
 def ZeroInflatedPoisson(*, gate_deviation: float | None = None, frozen: tuple[str, ...] = ()) -> MixtureOfExperts:
     """Counts that are zero with a probability that depends on covariates, and otherwise a Poisson regression.
 
+    It is a function that makes a `MixtureOfExperts`. What tells such a model is
+    `isinstance(model, jaxem.MixtureOfExperts) and isinstance(model.family, jaxem.families.OneOf)`.
+
     Two experts of different kinds: `MixtureOfExperts(OneOf(zero=PointMass(0.0), count=PoissonRegression()), 2)`. The
     hidden variable of a row says whether it is a zero whatever its rate. Data are as for `MixtureOfExperts`; in the
     result `params.gate` `[1, q]` are the coefficients of the log odds of such a zero, and
@@ -17,7 +20,7 @@ def ZeroInflatedPoisson(*, gate_deviation: float | None = None, frozen: tuple[st
     >>> import jax, jax.numpy as jnp, jaxem
     >>> y = jnp.array([0.0, 0.0, 0.0, 0.0, 3.0, 5.0, 4.0])
     >>> rows = jaxem.Responses(jnp.ones((7, 1)), y)
-    >>> fit = jaxem.fit(jaxem.ZeroInflatedPoisson(), rows, key=jax.random.key(0))
+    >>> fit = jaxem.fit(jaxem.models.ZeroInflatedPoisson(), rows, key=jax.random.key(0))
     >>> jnp.exp(fit.params.experts["count"].coefficients).round(2).tolist()
     [[3.92]]
     """
@@ -33,9 +36,12 @@ def ZeroInflatedNegativeBinomial(
 ) -> MixtureOfExperts:
     """`ZeroInflatedPoisson` with overdispersed counts, `NegativeBinomialRegression`, in the place of Poisson ones.
 
+    It is a function that makes a `MixtureOfExperts`. What tells such a model is
+    `isinstance(model, jaxem.MixtureOfExperts) and isinstance(model.family, jaxem.families.OneOf)`.
+
     In the result `params.experts["count"]` has `coefficients` `[1, p]` and `theta` `[1]`. With covariates in both parts
-    the likelihood tends to be flat; `jaxem.newton()` climbs it in few iterations. Greene (1994); Zeileis, Kleiber and
-    Jackman (2008).
+    the likelihood tends to be flat; `jaxem.algorithms.newton()` climbs it in few iterations. Greene (1994); Zeileis,
+    Kleiber and Jackman (2008).
 
     **Arguments:**
 
@@ -47,7 +53,7 @@ def ZeroInflatedNegativeBinomial(
     >>> import jax, jax.numpy as jnp, jaxem
     >>> y = jnp.array([0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 9.0, 4.0, 3.0, 17.0])
     >>> rows = jaxem.Responses(jnp.ones((10, 1)), y)
-    >>> fit = jaxem.fit(jaxem.ZeroInflatedNegativeBinomial(), rows, key=jax.random.key(0))
+    >>> fit = jaxem.fit(jaxem.models.ZeroInflatedNegativeBinomial(), rows, key=jax.random.key(0))
     >>> round(float(jnp.exp(fit.params.experts["count"].coefficients[0, 0])), 1)
     6.5
     """

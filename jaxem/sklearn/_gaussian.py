@@ -3,7 +3,8 @@ from typing import Any
 import numpy as np
 
 from jaxem._fit import fit as fit_model
-from jaxem.families import Gaussian, NormalInverseWishart
+from jaxem.families import Gaussian
+from jaxem.families.priors import NormalInverseWishart
 from jaxem.models import Mixture
 from jaxem.sklearn._base import AbstractMixtureEstimator
 
@@ -30,7 +31,7 @@ class GaussianMixture(AbstractMixtureEstimator):
     - `weights_init`, `means_init`, `precisions_init`: the start, `[k]`, `[k, d]` and shaped like `precisions_`; what is
         missing is as `init_params` draws it. There is one start then.
     - `covariance_floor`: no eigenvalue of a covariance falls below this fraction of the variance of the data.
-    - `prior`: a `jaxem.NormalInverseWishart`, for the posterior mode instead of the maximum of the likelihood.
+    - `prior`: a `jaxem.priors.NormalInverseWishart`, for the posterior mode instead of the maximum of the likelihood.
     - `random_state`: a seed, a `RandomState`, or `None`.
 
     **Attributes** after `fit`: `weights_` `[k]`; `means_` `[k, d]`; `covariances_` and `precisions_`, full and VEV

@@ -15,7 +15,7 @@ class Mixture(AbstractMixtureEstimator):
     - `family`: `"gaussian"`, `"poisson"`, `"bernoulli"`, or a family such as `jaxem.Categorical(3)` or a
         `jaxem.Product` of several, each for some columns.
     - `n_components`: how many components, `k`.
-    - `weights_prior`: a `jaxem.Dirichlet` prior of the weights.
+    - `weights_prior`: a `jaxem.priors.Dirichlet` prior of the weights.
     - `tol`, `max_iter`, `n_init`, `init_params`, `random_state`: as for `GaussianMixture`.
 
     **Attributes** after `fit`: `weights_` `[k]`; `params_`, the parameters as from `jaxem.fit`, of NumPy arrays;

@@ -16,7 +16,7 @@ class Gated(NamedTuple):
     **Example**
 
     >>> import numpy as np, jaxem
-    >>> data = jaxem.Gated(np.array([[0.1], [2.3], [2.5]]), np.array([[1.0, 20.0], [1.0, 31.0], [1.0, 28.0]]))
+    >>> data = jaxem.models.Gated(np.array([[0.1], [2.3], [2.5]]), np.array([[1.0, 20.0], [1.0, 31.0], [1.0, 28.0]]))
     """
 
     rows: PyTree
@@ -35,4 +35,6 @@ def check_gate(data: PyTree) -> None:
         return
     x = getattr(data, "x", None)
     if x is None or np.ndim(x) != 2:
-        raise DataError("the gate has no covariates: pass jaxem.Gated(rows, gate), or jaxem.Responses with x [n, p]")
+        raise DataError(
+            "the gate has no covariates: pass jaxem.models.Gated(rows, gate), or jaxem.Responses with x [n, p]"
+        )

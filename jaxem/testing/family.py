@@ -95,7 +95,7 @@ def check_family(
     >>> import jax.numpy as jnp, jaxem
     >>> from jaxem.testing import check_family
     >>> counts = jnp.array([[0.0], [1.0], [3.0], [0.0], [5.0], [3.0], [7.0], [2.0], [1.0], [4.0], [6.0], [2.0]])
-    >>> check_family(jaxem.Poisson(), counts, params=jaxem.PoissonParams(jnp.array([[1.0], [4.0]])))
+    >>> check_family(jaxem.Poisson(), counts, params=jaxem.families.PoissonParams(jnp.array([[1.0], [4.0]])))
     """
     key = jax.random.key(0) if key is None else key
     rows = jax.tree.map(jnp.asarray, rows)

@@ -63,7 +63,8 @@ def check_model(
     >>> import jax.numpy as jnp, jaxem
     >>> from jaxem.testing import check_model
     >>> model = jaxem.Mixture(jaxem.Poisson(), num_components=2)
-    >>> params = jaxem.MixtureParams(jnp.array([0.3, 0.7]), jaxem.PoissonParams(jnp.array([[1.0], [4.0]])))
+    >>> components = jaxem.families.PoissonParams(jnp.array([[1.0], [4.0]]))
+    >>> params = jaxem.models.MixtureParams(jnp.array([0.3, 0.7]), components)
     >>> check_model(model, params, jnp.array([[0.0], [1.0], [0.0], [5.0], [3.0], [7.0]]))
     """
     key = jax.random.key(0) if key is None else key

@@ -18,8 +18,8 @@ ALGORITHMS = {
     "squarem": jaxem.squarem(),
     "squarem-parameters": jaxem.squarem(unconstrained=False),
     "anderson": jaxem.anderson(),
-    "quasi-newton": jaxem.quasi_newton_em(pairs=2),
-    "parabolic": jaxem.parabolic_em(),
+    "quasi-newton": jaxem.algorithms.quasi_newton_em(pairs=2),
+    "parabolic": jaxem.algorithms.parabolic_em(),
     "alpha": jaxem.alpha_em(),
 }
 # Evaluations of the map to a parameter change of 1e-7; EM takes 2113.

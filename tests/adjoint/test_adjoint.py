@@ -20,7 +20,7 @@ def inputs():
     """Two sets of data, weights and hyperparameters, stacked."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, N, 1)) + 1.5 * (np.arange(N) % 2)[:, None]
-    prior = jaxem.NormalInverseWishart(
+    prior = jaxem.priors.NormalInverseWishart(
         np.array([[0.7], [0.9]]), np.array([0.5, 0.3]), np.array([1.0, 1.5]), np.array([4.0, 5.0])
     )
     concentration = np.array([[2.0, 3.0], [4.0, 2.0]])
@@ -31,14 +31,14 @@ def inputs():
 def build(frozen=()):
     def model(prior, concentration):
         return jaxem.GaussianMixture(
-            2, "spherical", prior=prior, weights_prior=jaxem.Dirichlet(concentration), frozen=frozen
+            2, "spherical", prior=prior, weights_prior=jaxem.priors.Dirichlet(concentration), frozen=frozen
         )
 
     return model
 
 
-START = jaxem.MixtureParams(
-    jnp.asarray([0.4, 0.6]), jaxem.GaussianParams(jnp.asarray([[0.0], [1.5]]), jnp.asarray([0.8, 1.2]))
+START = jaxem.models.MixtureParams(
+    jnp.asarray([0.4, 0.6]), jaxem.families.GaussianParams(jnp.asarray([[0.0], [1.5]]), jnp.asarray([0.8, 1.2]))
 )
 
 

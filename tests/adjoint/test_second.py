@@ -13,8 +13,8 @@ N = 12
 def mixture():
     rng = np.random.default_rng(0)
     x = jnp.asarray(np.concatenate([rng.standard_normal(N // 2), rng.standard_normal(N // 2) + 3]))[:, None]
-    start = jaxem.MixtureParams(
-        jnp.array([0.5, 0.5]), jaxem.GaussianParams(jnp.array([[0.0], [3.0]]), jnp.ones((2, 1)))
+    start = jaxem.models.MixtureParams(
+        jnp.array([0.5, 0.5]), jaxem.families.GaussianParams(jnp.array([[0.0], [3.0]]), jnp.ones((2, 1)))
     )
 
     def mean(weights):

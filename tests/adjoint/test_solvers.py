@@ -19,7 +19,9 @@ def rows(dtype, lanes=2):
 
 def mean(x, adjoint):
     one = jnp.ones((2, 1), x.dtype)
-    start = jaxem.MixtureParams(one[:, 0] / 2, jaxem.GaussianParams(jnp.asarray([[0.0], [3.0]], x.dtype), one))
+    start = jaxem.models.MixtureParams(
+        one[:, 0] / 2, jaxem.families.GaussianParams(jnp.asarray([[0.0], [3.0]], x.dtype), one)
+    )
     tol = 1e-7 if x.dtype == jnp.float32 else 1e-12
     fit = jaxem.solve(jaxem.GaussianMixture(2, "diagonal"), start, x, tol=tol, adjoint=adjoint, history_size=1)
     return fit.params.components.mean[0, 0]
@@ -61,7 +63,9 @@ def test_the_matrix_takes_no_more_memory_than_a_few_fits():
     """300 parameters: all products with the matrix at once would take 280 times what the fit takes."""
     k, d, n = 7, 21, 4000
     model = jaxem.GaussianMixture(k, "diagonal")
-    start = jaxem.MixtureParams(jnp.full(k, 1 / k), jaxem.GaussianParams(jnp.zeros((k, d)), jnp.ones((k, d))))
+    start = jaxem.models.MixtureParams(
+        jnp.full(k, 1 / k), jaxem.families.GaussianParams(jnp.zeros((k, d)), jnp.ones((k, d)))
+    )
 
     def one(x):
         return jaxem.solve(model, start, x).params.components.mean[0, 0]

@@ -19,8 +19,8 @@ def rows(dtype):
 
 
 def start(weights, means, dtype):
-    components = jaxem.GaussianParams(jnp.asarray(means, dtype)[:, None], jnp.ones((2, 1), dtype))
-    return jaxem.MixtureParams(jnp.asarray(weights, dtype), components)
+    components = jaxem.families.GaussianParams(jnp.asarray(means, dtype)[:, None], jnp.ones((2, 1), dtype))
+    return jaxem.models.MixtureParams(jnp.asarray(weights, dtype), components)
 
 
 def solved(begin, x, tol=None, model=None, **options):

@@ -61,7 +61,7 @@ def test_progress_counts_starts(capsys):
 
     from rich.console import Console
 
-    from jaxem._restarts import Progress
+    from jaxem.record import Progress
 
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system=None)

@@ -99,7 +99,7 @@ def test_the_worst_fraction_of_missing_information_is_the_rate_of_em(lacking):
 def test_loading_gives_the_same_fit_to_the_last_bit(lacking):
     x, folder, _ = lacking
     stored = load_fit(folder)
-    assert isinstance(stored.model.family, jaxem.IncompleteColumns)
+    assert isinstance(stored.model.family, jaxem.families.IncompleteColumns)
     options = {"restarts": 4, "tol": 1e-12, "max_steps": 5000, "termination": jaxem.termination.Aitken()}
     with precision("float64"):
         direct = jaxem.fit(stored.model, x, key=jax.random.key(0), **options)
@@ -142,8 +142,8 @@ def test_every_kind_has_the_family_that_its_cells_need():
 
 def test_pictures_do_without_the_missing_cells():
     x = gaps(counts())
-    components = jaxem.PoissonParams(np.array([[1.0, 6.0], [7.0, 3.0]]))
-    params = jaxem.MixtureParams(np.full(K, 0.5), components)
+    components = jaxem.families.PoissonParams(np.array([[1.0, 6.0], [7.0, 3.0]]))
+    params = jaxem.models.MixtureParams(np.full(K, 0.5), components)
     labels = (np.arange(len(x)) // 15) % K
     view = View(x[:, :1], ["a"], labels, params.weights, np.eye(K)[labels], params, {}, np.zeros(1), np.ones(1))
     left = Figure()
@@ -152,7 +152,7 @@ def test_pictures_do_without_the_missing_cells():
     seen = x[~np.isnan(x[:, 0]), 0]
     assert bars == pytest.approx({value: np.mean(seen == value) for value in bars})
     steps = Figure()
-    view = view._replace(x=x, columns=["a", "b"], params=jaxem.HMMParams(0, 0, components))
+    view = view._replace(x=x, columns=["a", "b"], params=jaxem.models.HMMParams(0, 0, components))
     KINDS["poisson-hmm"].panel(view)[0](steps)
     points = steps.axes[1].collections[0].get_offsets()
     np.testing.assert_array_equal(np.ma.filled(points[:, 1], np.nan), x[:, 1])

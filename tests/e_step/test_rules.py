@@ -18,7 +18,9 @@ def case():
 
 def collect(case, rule, weights):
     """Statistics and value at the start, in chunks of 64 rows."""
-    problem = Problem.make(case.model, jaxem.Algorithm(e_step=rule), case.x, weights, tol=0.0, max_steps=1, rows=64)
+    problem = Problem.make(
+        case.model, jaxem.Algorithm(e_step=rule), case.x, weights, tol=0.0, max_steps=1, chunk_rows=64
+    )
 
     @jax.jit
     def run(params, weights):

@@ -11,19 +11,16 @@ from scipy import stats
 from jaxem.families import (
     Bernoulli,
     BernoulliParams,
-    Beta,
     Categorical,
     CategoricalParams,
-    Dirichlet,
-    Gamma,
     Gaussian,
     GaussianParams,
-    NormalInverseWishart,
     Poisson,
     PoissonParams,
     Product,
 )
 from jaxem.families.kernels.kept import kept
+from jaxem.priors import Beta, Dirichlet, Gamma, NormalInverseWishart
 from tests.helpers import oracles
 
 K, N = 3, 40

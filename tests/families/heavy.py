@@ -36,8 +36,8 @@ def multivariate(n=120):
     rng = np.random.default_rng(31)
     normal = rng.standard_normal((n, 2)) @ np.array([[1.0, 0.5], [0.0, 2.0]])
     x = normal / np.sqrt(rng.gamma(0.75, 1 / 0.75, size=(n, 1))) + np.array([3.0, -1.0])
-    start = jaxem.StudentTParams(jnp.zeros(2), jnp.eye(2) * 5.0, jnp.asarray(4.0))
-    return Case(jaxem.MultivariateT(), start, jnp.asarray(x))
+    start = jaxem.families.StudentTParams(jnp.zeros(2), jnp.eye(2) * 5.0, jnp.asarray(4.0))
+    return Case(jaxem.models.MultivariateT(), start, jnp.asarray(x))
 
 
 @once
@@ -48,10 +48,10 @@ def mixture(n=160):
     dof = np.where(labels == 0, 2.0, 6.0)
     centre = np.array([[0.0, 0.0], [5.0, 3.0]])[labels]
     x = centre + rng.standard_normal((n, 2)) / np.sqrt(rng.gamma(dof / 2, 2 / dof))[:, None]
-    components = jaxem.StudentTParams(
+    components = jaxem.families.StudentTParams(
         jnp.array([[0.5, 0.0], [4.0, 3.5]]), jnp.array([[[1.5, 0.2], [0.2, 1.0]]] * 2), jnp.array([4.0, 6.0])
     )
-    start = jaxem.MixtureParams(jnp.array([0.45, 0.55]), components)
+    start = jaxem.models.MixtureParams(jnp.array([0.45, 0.55]), components)
     return Case(jaxem.StudentTMixture(2), start, jnp.asarray(x), jnp.ones(n))
 
 
@@ -63,8 +63,8 @@ def stackloss():
     x, y = np.column_stack([np.ones(len(x)), x]), frame["stack.loss"].to_numpy(float)
     rows = jaxem.Responses(jnp.asarray(x), jnp.asarray(y))
     b = np.linalg.lstsq(x, y)[0]
-    start = jaxem.TRegressionParams(jnp.asarray(b), jnp.asarray(np.var(y - x @ b)), jnp.asarray(4.0))
-    return Case(jaxem.Single(jaxem.TRegression()), start, rows)
+    start = jaxem.families.TRegressionParams(jnp.asarray(b), jnp.asarray(np.var(y - x @ b)), jnp.asarray(4.0))
+    return Case(jaxem.Single(jaxem.families.TRegression()), start, rows)
 
 
 @once
@@ -74,8 +74,8 @@ def two_lines(n=120):
     labels = np.arange(n) % 2
     x = np.column_stack([np.ones(n), rng.uniform(0, 10, n)])
     y = np.sum(x * np.array([[0.0, 2.0], [15.0, -0.5]])[labels], 1) + rng.standard_normal(n)
-    components = jaxem.RegressionParams(jnp.array([[1.0, 1.5], [12.0, 0.0]]), jnp.array([3.0, 3.0]))
-    start = jaxem.MixtureParams(jnp.array([0.4, 0.6]), components)
+    components = jaxem.families.RegressionParams(jnp.array([[1.0, 1.5], [12.0, 0.0]]), jnp.array([3.0, 3.0]))
+    start = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), components)
     weights = jnp.asarray(1.0 + (np.arange(n) % 3 == 0))
     rows = jaxem.Responses(jnp.asarray(x), jnp.asarray(y))
     return Case(jaxem.Mixture(jaxem.LinearRegression(), 2), start, rows, weights)

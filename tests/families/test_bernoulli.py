@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from jaxem.families import Bernoulli, BernoulliParams, Beta
+from jaxem.families import Bernoulli, BernoulliParams
 from jaxem.kernels import exclusion
+from jaxem.priors import Beta
 from tests.families import cases
 
 

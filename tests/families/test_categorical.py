@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from jaxem.families import Categorical, CategoricalParams, Dirichlet
+from jaxem.families import Categorical, CategoricalParams
 from jaxem.kernels import exclusion
+from jaxem.priors import Dirichlet
 from tests.families import cases
 
 

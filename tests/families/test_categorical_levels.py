@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxem
-from jaxem.families import Categorical, CategoricalParams, Dirichlet, IncompleteColumns
+from jaxem.families import Categorical, CategoricalParams, IncompleteColumns
+from jaxem.priors import Dirichlet
 from jaxem.testing import check_model
 
 LEVELS = (2, 5, 3)
@@ -36,7 +37,7 @@ def test_it_is_the_product_of_its_columns(dtype):
     own, apart = some(dtype)
     x, weights = jnp.asarray(TABLE, dtype), jnp.asarray([0.4, 0.6], dtype)
     one, other = jaxem.Mixture(Categorical(LEVELS), 2), jaxem.Mixture(blocks(), 2)
-    own, apart = jaxem.MixtureParams(weights, own), jaxem.MixtureParams(weights, apart)
+    own, apart = jaxem.models.MixtureParams(weights, own), jaxem.models.MixtureParams(weights, apart)
     rtol = 1e-5 if dtype == jnp.float32 else 1e-10
     assert_allclose(one.log_prob(own, x), other.log_prob(apart, x), rtol=rtol)
     assert one.num_parameters(own) == other.num_parameters(apart) == 1 + 2 * (1 + 4 + 2)
@@ -58,7 +59,7 @@ def test_it_is_the_product_of_its_columns(dtype):
 @pytest.mark.parametrize("algorithm", [jaxem.em_gradient(), jaxem.squarem(), jaxem.gem()])
 def test_what_is_not_there_stays_away(algorithm):
     model = jaxem.Mixture(Categorical(LEVELS), 2)
-    start = jaxem.MixtureParams(jnp.array([0.4, 0.6]), some()[0])
+    start = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), some()[0])
     fit = jaxem.solve(model, start, jnp.asarray(TABLE), algorithm=algorithm, max_steps=4)
     p = np.asarray(fit.params.components.probabilities)
     assert np.isfinite(p).all()
@@ -159,7 +160,7 @@ def test_hidden_markov_models_and_products():
         "a": CategoricalParams(some()[0].probabilities[:, :2]),
         "b": CategoricalParams(some()[0].probabilities[:, 2:, :3]),
     }
-    params = jaxem.MixtureParams(jnp.array([0.4, 0.6]), own)
+    params = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), own)
     whole = jaxem.Mixture(Categorical(LEVELS), 2)
     expected = whole.log_prob(params._replace(components=some()[0]), jnp.asarray(TABLE))
     assert_allclose(model.log_prob(params, jnp.asarray(TABLE)), expected, rtol=1e-12)
@@ -206,5 +207,5 @@ def test_the_same_number_for_all_is_an_integer():
 @pytest.mark.slow
 @pytest.mark.parametrize("family", [Categorical(LEVELS), IncompleteColumns(Categorical(LEVELS))])
 def test_contract(family):
-    start = jaxem.MixtureParams(jnp.array([0.4, 0.6]), some()[0])
+    start = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), some()[0])
     check_model(jaxem.Mixture(family, 2), start, jnp.asarray(TABLE[:30]))

@@ -48,26 +48,26 @@ def log_density(law, lower, upper):
 
 LAWS = {
     "normal": (
-        jaxem.CensoredNormal(),
-        lambda mean, variance: jaxem.GaussianParams(mean, variance),
+        jaxem.families.CensoredNormal(),
+        lambda mean, variance: jaxem.families.GaussianParams(mean, variance),
         lambda mean, variance: stats.norm(mean, np.sqrt(variance)),
         [(1.5, 2.0), (2.5, 0.5)],
     ),
     "log-normal": (
-        jaxem.CensoredLogNormal(),
-        lambda mean, variance: jaxem.GaussianParams(mean, variance),
+        jaxem.families.CensoredLogNormal(),
+        lambda mean, variance: jaxem.families.GaussianParams(mean, variance),
         lambda mean, variance: stats.lognorm(np.sqrt(variance), scale=np.exp(mean)),
         [(0.4, 0.6), (0.9, 0.3)],
     ),
     "exponential": (
-        jaxem.CensoredExponential(),
-        lambda rate: jaxem.ExponentialParams(rate),
+        jaxem.families.CensoredExponential(),
+        lambda rate: jaxem.families.ExponentialParams(rate),
         lambda rate: stats.expon(scale=1 / rate),
         [(0.5,), (1.2,)],
     ),
     "Weibull": (
-        jaxem.CensoredWeibull(),
-        lambda shape, scale: jaxem.WeibullParams(shape, scale),
+        jaxem.families.CensoredWeibull(),
+        lambda shape, scale: jaxem.families.WeibullParams(shape, scale),
         lambda shape, scale: stats.weibull_min(shape, scale=scale),
         [(1.4, 2.2), (3.0, 1.5)],
     ),
@@ -81,7 +81,7 @@ def member(name, values):
 def mixture(name):
     family, make, _, members = LAWS[name]
     components = make(*(jnp.asarray(column)[:, None] for column in zip(*members, strict=True)))
-    return jaxem.Mixture(family, 2), jaxem.MixtureParams(jnp.array([0.3, 0.7]), components)
+    return jaxem.Mixture(family, 2), jaxem.models.MixtureParams(jnp.array([0.3, 0.7]), components)
 
 
 def cells():
@@ -89,9 +89,9 @@ def cells():
     y = arrays(intervals())
     found = {name: Cell(*mixture(name), y, jnp.ones(80)) for name in LAWS}
     x = np.stack([np.ones(80), np.linspace(-1, 1, 80)], 1)
-    start = jaxem.RegressionParams(jnp.array([1.0, 0.1]), jnp.array(1.0))
+    start = jaxem.families.RegressionParams(jnp.array([1.0, 0.1]), jnp.array(1.0))
     rows = jaxem.Responses(jnp.asarray(x), y)
-    found["regression"] = Cell(jaxem.Single(jaxem.CensoredRegression()), start, rows, jnp.ones(80))
+    found["regression"] = Cell(jaxem.Single(jaxem.families.CensoredRegression()), start, rows, jnp.ones(80))
     return found
 
 
@@ -182,8 +182,8 @@ MOTORETTE = {0.0: (-6.019250, 4.311247, 0.067176), 2.0: (-5.961184, 4.280333, 0.
 @pytest.mark.parametrize("power", [pytest.param(0.0, marks=pytest.mark.slow), 2.0])
 def test_motorettes(power):
     """The maximum of the likelihood, and the posterior mode under the prior `sigma^-2` of Wei and Tanner (1990)."""
-    model = jaxem.Single(jaxem.CensoredRegression(scale_power=power))
-    start = jaxem.RegressionParams(jnp.array([-4.931, 3.747]), jnp.array(0.0247))
+    model = jaxem.Single(jaxem.families.CensoredRegression(scale_power=power))
+    start = jaxem.families.RegressionParams(jnp.array([-4.931, 3.747]), jnp.array(0.0247))
     fit = engine.solve(model, start, arrays(motorette()), algorithm=jaxem.em(), tol=1e-15)
     assert engine.name(fit) == "converged"
     assert np.diff(engine.history(fit)).min() > -1e-12
@@ -212,10 +212,10 @@ def test_standard_errors_of_the_motorettes():
     hessian = np.stack([(score(theta + 1e-5 * e) - score(theta - 1e-5 * e)) / 2e-5 for e in np.eye(3)])
     expected = np.sqrt(np.diag(np.linalg.inv(-hessian)))
     np.testing.assert_allclose(expected, [0.946793, 0.436667, 0.047345], atol=1e-6)
-    model, data = jaxem.Single(jaxem.CensoredRegression()), arrays(rows)
+    model, data = jaxem.Single(jaxem.families.CensoredRegression()), arrays(rows)
 
     def log_likelihood(theta):
-        return model.log_likelihood(jaxem.RegressionParams(theta[:2], theta[2] ** 2), data)
+        return model.log_likelihood(jaxem.families.RegressionParams(theta[:2], theta[2] ** 2), data)
 
     information = -np.asarray(jax.jit(jax.hessian(log_likelihood))(jnp.asarray(theta)))
     np.testing.assert_allclose(np.sqrt(np.diag(np.linalg.inv(information))), expected, rtol=1e-6)
@@ -224,16 +224,16 @@ def test_standard_errors_of_the_motorettes():
 @pytest.mark.slow
 def test_the_tobit_model_of_affairs():
     """Kleiber and Zeileis (2008)."""
-    fit = jaxem.fit(jaxem.Tobit(), affairs(), key=jax.random.key(0), algorithm=jaxem.squarem(), tol=1e-14)
+    fit = jaxem.fit(jaxem.models.Tobit(), affairs(), key=jax.random.key(0), algorithm=jaxem.squarem(), tol=1e-14)
     np.testing.assert_allclose(float(fit.log_likelihood), -705.5762226227, atol=1e-9)
     np.testing.assert_allclose(
         fit.params.coefficients, [8.174197, -0.179333, 0.554142, -1.686220, 0.326053, -2.284973], atol=2e-6
     )
     np.testing.assert_allclose(np.sqrt(float(fit.params.variance)), 8.247080, atol=2e-6)
-    model, data = jaxem.Tobit(), arrays(affairs())
+    model, data = jaxem.models.Tobit(), arrays(affairs())
 
     def log_likelihood(theta):
-        return model.log_likelihood(jaxem.RegressionParams(theta[:-1], jnp.exp(2 * theta[-1])), data)
+        return model.log_likelihood(jaxem.families.RegressionParams(theta[:-1], jnp.exp(2 * theta[-1])), data)
 
     theta = jnp.append(fit.params.coefficients, jnp.log(fit.params.variance) / 2)
     errors = np.sqrt(np.diag(np.linalg.inv(-np.asarray(jax.jit(jax.hessian(log_likelihood))(theta)))))
@@ -258,7 +258,7 @@ def test_single_precision_with_an_offset(single):
     """The same data, held in float32, in both precisions."""
     offset = 1e6
     y = jaxem.Interval(*((bound + offset).astype(np.float32) for bound in intervals()))
-    model = jaxem.Single(jaxem.CensoredNormal())
+    model = jaxem.Single(jaxem.families.CensoredNormal())
     with jax.enable_x64(True):
         wide = jaxem.fit(model, jaxem.Interval(*(b.astype(float) for b in y)), key=jax.random.key(0), tol=1e-9)
     found = jaxem.fit(model, y, key=jax.random.key(0), tol=1e-7)
@@ -274,10 +274,10 @@ def test_single_precision_of_narrow_members_far_from_the_bounds(single):
     lower, upper = y.copy(), y.copy()
     lower[::4], upper[::4] = -1e4, np.inf
     upper[1::4] = y[1::4] + np.float32(0.5)
-    params = jaxem.MixtureParams(
-        np.full(3, 1 / 3), jaxem.GaussianParams(np.array([[0.0], [1e4], [3e4]]), np.ones((3, 1)))
+    params = jaxem.models.MixtureParams(
+        np.full(3, 1 / 3), jaxem.families.GaussianParams(np.array([[0.0], [1e4], [3e4]]), np.ones((3, 1)))
     )
-    model, rows = jaxem.Mixture(jaxem.CensoredNormal(), 3), jaxem.Interval(lower, upper)
+    model, rows = jaxem.Mixture(jaxem.families.CensoredNormal(), 3), jaxem.Interval(lower, upper)
     coarse = model.log_prob(arrays(params, np.float32), arrays(rows, np.float32))
     with jax.enable_x64(True):
         fine = np.asarray(model.log_prob(arrays(params), arrays(rows)))
@@ -331,25 +331,27 @@ def test_rows_that_cannot_be(name, rows, message):
 def test_regressions_that_have_no_maximum_and_arguments_that_make_no_sense():
     x = np.stack([np.ones(4), np.arange(4.0)], 1)
     fit = lambda model, rows: jaxem.fit(model, rows, key=jax.random.key(0))  # noqa: E731
-    model = jaxem.Single(jaxem.CensoredRegression())
+    model = jaxem.Single(jaxem.families.CensoredRegression())
     with pytest.raises(jaxem.DataError, match="every row is right-censored"):
         fit(model, jaxem.Responses(x, jaxem.Interval.right(np.array([1.0, 3.0, 2.0, 5.0]), [1, 1, 1, 1])))
     with pytest.raises(jaxem.DataError, match=r"data.y: row 2 is \[2.0, 1.0\]"):
         fit(model, jaxem.Responses(x, jaxem.Interval(np.array([0.0, 1.0, 2.0, 0.0]), np.array([0.0, 1.0, 1.0, 4.0]))))
     with pytest.raises(jaxem.DataError, match="states its own bounds"):
-        fit(jaxem.Tobit(), jaxem.Responses(x, jaxem.Interval.exact(np.array([0.0, 2.0, 1.0, 5.0]))))
+        fit(jaxem.models.Tobit(), jaxem.Responses(x, jaxem.Interval.exact(np.array([0.0, 2.0, 1.0, 5.0]))))
     with pytest.raises(jaxem.DataError, match=r"data.y: row 1 has value nan"):
-        fit(jaxem.Tobit(), jaxem.Responses(x, np.array([0.0, np.nan, 1.0, 2.0])))
+        fit(jaxem.models.Tobit(), jaxem.Responses(x, np.array([0.0, np.nan, 1.0, 2.0])))
     with pytest.raises(ValueError, match="lower must be less than upper"):
-        jaxem.Tobit(lower=1.0, upper=1.0)
+        jaxem.models.Tobit(lower=1.0, upper=1.0)
     with pytest.raises(ValueError, match="scale_power"):
-        jaxem.CensoredRegression(scale_power=-1.0)
+        jaxem.families.CensoredRegression(scale_power=-1.0)
     with pytest.raises(ValueError, match="columns of censored rows are independent"):
-        jaxem.CensoredNormal(jaxem.Gaussian("full"))
+        jaxem.families.CensoredNormal(jaxem.Gaussian("full"))
     with pytest.raises(jaxem.DataError, match="censored must say true or false"):
         jaxem.Interval.right(np.zeros(3), [True])
     with pytest.raises(jaxem.MissingCapabilityError, match="no closed-form M-step"):
-        jaxem.fit(jaxem.Single(jaxem.CensoredWeibull()), intervals(), key=jax.random.key(0), algorithm=jaxem.em())
+        jaxem.fit(
+            jaxem.Single(jaxem.families.CensoredWeibull()), intervals(), key=jax.random.key(0), algorithm=jaxem.em()
+        )
 
 
 def test_intervals_alone_have_a_maximum():
@@ -371,10 +373,10 @@ def test_intervals_alone_have_a_maximum():
 def test_a_member_of_one_value_is_degenerate():
     """Exact rows in one place, and others that allow it: the variance has no bound but the floor."""
     y = jaxem.Interval(np.array([1.0, 1.0, 1.0, 5.0, 6.0, 7.5]), np.array([1.0, 1.0, np.inf, 5.0, 6.0, 7.5]))
-    start = jaxem.MixtureParams(
-        jnp.array([0.5, 0.5]), jaxem.GaussianParams(jnp.array([[1.0], [6.0]]), jnp.array([[0.01], [1.0]]))
+    start = jaxem.models.MixtureParams(
+        jnp.array([0.5, 0.5]), jaxem.families.GaussianParams(jnp.array([[1.0], [6.0]]), jnp.array([[0.01], [1.0]]))
     )
-    fit = engine.solve(jaxem.Mixture(jaxem.CensoredNormal(), 2), start, arrays(y))
+    fit = engine.solve(jaxem.Mixture(jaxem.families.CensoredNormal(), 2), start, arrays(y))
     assert engine.name(fit) == "degenerate_component"
 
 
@@ -394,7 +396,7 @@ def test_algorithms_agree(name):
     model, start, x, weights = cells()[name]
     model = jaxem.Single(model.family) if isinstance(model, jaxem.Mixture) else model
     start = member(name, LAWS[name][3][0]) if name in LAWS else start
-    reference = engine.solve(model, start, x, weights, algorithm=jaxem.newton(), tol=1e-13)
+    reference = engine.solve(model, start, x, weights, algorithm=jaxem.algorithms.newton(), tol=1e-13)
     others = [jaxem.em_gradient()]
     if model.linear:
         others += [
@@ -422,8 +424,8 @@ def test_algorithms_agree(name):
 
 @pytest.mark.slow
 def test_a_prior_gives_posteriors_and_draws():
-    prior = jaxem.NormalInverseWishart(np.zeros(1), 0.1, np.ones(1), 3.0)
-    model = jaxem.Single(jaxem.CensoredNormal(jaxem.Gaussian("diagonal", prior)))
+    prior = jaxem.priors.NormalInverseWishart(np.zeros(1), 0.1, np.ones(1), 3.0)
+    model = jaxem.Single(jaxem.families.CensoredNormal(jaxem.Gaussian("diagonal", prior)))
     start, y = member("normal", (1.5, 2.0)), arrays(intervals())
     fit = engine.solve(model, start, y, algorithm=jaxem.vbem(), tol=1e-12)
     assert engine.name(fit) == "converged"
@@ -432,6 +434,6 @@ def test_a_prior_gives_posteriors_and_draws():
     np.testing.assert_allclose(fit.params.mean, mode.params.mean, atol=0.05)
     draws = engine.solve(model, start, y, algorithm=jaxem.gibbs(1500, burn_in=100), max_steps=1600)
     np.testing.assert_allclose(draws.params.mean, mode.params.mean, atol=0.1)
-    exponential = jaxem.Single(jaxem.CensoredExponential(jaxem.Gamma(2.0, 1.0)))
+    exponential = jaxem.Single(jaxem.families.CensoredExponential(jaxem.priors.Gamma(2.0, 1.0)))
     fit = engine.solve(exponential, member("exponential", (0.5,)), y, algorithm=jaxem.vbem(), tol=1e-12)
     assert np.diff(engine.history(fit)).min() > -1e-10

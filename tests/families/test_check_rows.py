@@ -11,7 +11,7 @@ FAMILIES = {
     "Gaussian": jaxem.Gaussian(),
     "StudentT": jaxem.StudentT(),
     "Incomplete": jaxem.Incomplete(jaxem.Gaussian()),
-    "IncompleteColumns": jaxem.IncompleteColumns(jaxem.Bernoulli()),
+    "IncompleteColumns": jaxem.families.IncompleteColumns(jaxem.Bernoulli()),
     "Factor": jaxem.Factor(1),
     "Poisson": jaxem.Poisson(),
     "Bernoulli": jaxem.Bernoulli(),

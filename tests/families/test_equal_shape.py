@@ -33,8 +33,8 @@ def weights():
 
 
 def start(x, covariance):
-    return jaxem.MixtureParams(
-        jnp.full(K, 0.5), jaxem.GaussianParams(jnp.asarray(x[[0, -1]]), jnp.asarray(covariance, float))
+    return jaxem.models.MixtureParams(
+        jnp.full(K, 0.5), jaxem.families.GaussianParams(jnp.asarray(x[[0, -1]]), jnp.asarray(covariance, float))
     )
 
 
@@ -51,7 +51,7 @@ def assert_equal_shapes(covariance, tol=1e-9):
 @pytest.mark.parametrize("with_prior", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_m_step_is_the_direct_maximum(with_prior, x, weights):
     """Over means, volumes, shape and orientations (rotation vectors), by BFGS from elsewhere."""
-    prior = jaxem.NormalInverseWishart(np.ones(D), 0.5, np.diag([1.0, 2.0, 3.0]), 6.0) if with_prior else None
+    prior = jaxem.priors.NormalInverseWishart(np.ones(D), 0.5, np.diag([1.0, 2.0, 3.0]), 6.0) if with_prior else None
     r = np.random.default_rng(5).dirichlet(np.ones(K), N).T * weights
 
     @jax.jit
@@ -168,11 +168,11 @@ def test_derivatives_of_a_fit(x, weights):
 
 
 def test_there_is_no_conjugate_prior():
-    prior = jaxem.NormalInverseWishart(np.zeros(D), 0.1, np.eye(D), 5.0)
-    model = jaxem.Mixture(jaxem.Gaussian("VEV", prior), K, weights_prior=jaxem.Dirichlet(1.5))
+    prior = jaxem.priors.NormalInverseWishart(np.zeros(D), 0.1, np.eye(D), 5.0)
+    model = jaxem.Mixture(jaxem.Gaussian("VEV", prior), K, weights_prior=jaxem.priors.Dirichlet(1.5))
     assert model.rung == 2
     with pytest.raises(jaxem.MissingCapabilityError, match="VEV covariances have no conjugate prior"):
-        jaxem.Variational(model)
+        jaxem.models.Variational(model)
 
 
 def test_samples_have_the_covariances(x):
@@ -183,7 +183,9 @@ def test_samples_have_the_covariances(x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [jaxem.em_gradient(), jaxem.squarem(), jaxem.anderson(), jaxem.newton()])
+@pytest.mark.parametrize(
+    "algorithm", [jaxem.em_gradient(), jaxem.squarem(), jaxem.anderson(), jaxem.algorithms.newton()]
+)
 def test_methods_that_move_in_coordinates_end_where_em_does(algorithm, x, weights):
     begin = start(x, BALLS)
     em = run(MODEL, begin, jnp.asarray(x), weights=weights, tol=1e-12)
@@ -206,7 +208,9 @@ def test_averages_of_iterates_are_given_equal_shapes(x):
 def test_student_t_scales_of_equal_shape(x):
     """PX-EM, whose one extra scale keeps shapes equal, ends where EM does."""
     model = jaxem.StudentTMixture(K, "VEV", 4.0)
-    begin = jaxem.MixtureParams(jnp.full(K, 0.5), jaxem.StudentTParams(*start(x, BALLS).components, jnp.full(K, 4.0)))
+    begin = jaxem.models.MixtureParams(
+        jnp.full(K, 0.5), jaxem.families.StudentTParams(*start(x, BALLS).components, jnp.full(K, 4.0))
+    )
     fits = [run(model, begin, jnp.asarray(x), tol=1e-12, algorithm=rule) for rule in (jaxem.em(), jaxem.px_em())]
     for fit in fits:
         history = np.asarray(fit.history)

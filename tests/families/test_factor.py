@@ -202,7 +202,7 @@ def test_rotations_are_not_counted():
     params = cases.cast(problem("diagonal")[0], np.float64)
     one = jax.tree.map(lambda leaf: leaf[0], params)
     assert jaxem.Single(Factor(Q)).num_parameters(one) == D + D * Q - 1 + D
-    mixture = jaxem.MixtureParams(jnp.ones(K) / K, params)
+    mixture = jaxem.models.MixtureParams(jnp.ones(K) / K, params)
     assert jaxem.Mixture(Factor(Q), K).num_parameters(mixture) == K - 1 + K * (D + D * Q - 1 + D)
     fixed = jaxem.Mixture(Factor(Q), K, frozen=("components.loading",))
     assert fixed.num_parameters(mixture) == K - 1 + K * 2 * D
@@ -264,4 +264,4 @@ def test_contract(noise):
     params, x = problem(noise)
     params = cases.cast(params, np.float64)
     check_model(jaxem.Single(Factor(Q, noise)), jax.tree.map(lambda leaf: leaf[0], params), x)
-    check_model(jaxem.Mixture(Factor(Q, noise), K), jaxem.MixtureParams(jnp.array([0.4, 0.6]), params), x)
+    check_model(jaxem.Mixture(Factor(Q, noise), K), jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), params), x)

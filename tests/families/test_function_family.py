@@ -25,8 +25,10 @@ def draw(key, params):
     return params["centre"][None] + params["scale"] * jax.random.laplace(key, (1,), params["scale"].dtype)
 
 
-FAMILY = jaxem.FunctionFamily(laplace, about, constraints={"scale": "positive"}, draw=draw)
-START = jaxem.MixtureParams(jnp.array([0.4, 0.6]), {"centre": jnp.array([-2.0, 2.0]), "scale": jnp.array([1.0, 1.5])})
+FAMILY = jaxem.families.FunctionFamily(laplace, about, constraints={"scale": "positive"}, draw=draw)
+START = jaxem.models.MixtureParams(
+    jnp.array([0.4, 0.6]), {"centre": jnp.array([-2.0, 2.0]), "scale": jnp.array([1.0, 1.5])}
+)
 
 
 def cell():
@@ -36,7 +38,7 @@ def cell():
         z = (row[0] - params["centre"]) / params["scale"]
         return -z - 2 * jax.nn.softplus(-z) - jnp.log(params["scale"])
 
-    family = jaxem.FunctionFamily(logistic, about, constraints={"scale": "positive"})
+    family = jaxem.families.FunctionFamily(logistic, about, constraints={"scale": "positive"})
     return jaxem.Mixture(family, 2), START, X, jnp.ones(60)
 
 
@@ -54,7 +56,7 @@ def test_constraints_and_starts():
 
 
 def test_one_set_of_starting_parameters_is_perturbed():
-    family = jaxem.FunctionFamily(laplace, {"centre": 0.0, "scale": 1.0}, constraints={"scale": "positive"})
+    family = jaxem.families.FunctionFamily(laplace, {"centre": 0.0, "scale": 1.0}, constraints={"scale": "positive"})
     first, second = (
         family.kernel().for_starts(jax.random.key(i)).from_points(X[:3], X, jnp.ones(60))["centre"] for i in range(2)
     )
@@ -62,7 +64,9 @@ def test_one_set_of_starting_parameters_is_perturbed():
 
 
 def test_shared_parameters_have_no_axis_of_members():
-    family = jaxem.FunctionFamily(laplace, about, constraints={"scale": "positive"}, shared=("scale",), draw=draw)
+    family = jaxem.families.FunctionFamily(
+        laplace, about, constraints={"scale": "positive"}, shared=("scale",), draw=draw
+    )
     params = family.from_points(X[:2], X, jnp.ones(60))
     assert params["scale"].shape == ()
     own = family.potentials(params, X)
@@ -74,9 +78,9 @@ def test_refusals():
     with pytest.raises(jaxem.DataError, match="row 1 has a value that is not finite"):
         FAMILY.check(np.array([[0.0], [np.nan]]))
     with pytest.raises(jaxem.MissingCapabilityError, match="draw"):
-        jaxem.FunctionFamily(laplace, about).sample(jax.random.key(0), START.components, jnp.zeros(1, int))
+        jaxem.families.FunctionFamily(laplace, about).sample(jax.random.key(0), START.components, jnp.zeros(1, int))
     with pytest.raises(ValueError, match="none of real"):
-        jaxem.FunctionFamily(laplace, about, constraints={"scale": "large"})
+        jaxem.families.FunctionFamily(laplace, about, constraints={"scale": "large"})
     with pytest.raises(ValueError, match=r"frozen: unknown parameter 'components\.width'"):
         jaxem.Mixture(FAMILY, 2, frozen=("components.width",))
 
@@ -85,7 +89,7 @@ def test_a_network_is_what_its_module_says():
     def make(key):
         return eqx.nn.MLP("scalar", "scalar", 3, 1, activation=jnp.tanh, key=key)
 
-    family = jaxem.NeuralFamily(make, lambda network, row: -((row[1] - network(row[0])) ** 2) / 2)
+    family = jaxem.families.NeuralFamily(make, lambda network, row: -((row[1] - network(row[0])) ** 2) / 2)
     key = jax.random.key(4)
     rows = jnp.stack([jnp.linspace(-1.0, 1.0, 5), jnp.arange(5.0)], 1)
     params = family.kernel().for_starts(key).from_points(rows[:2], rows, jnp.ones(5))

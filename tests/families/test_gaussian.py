@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from jaxem.families import Gaussian, GaussianParams, NormalInverseWishart
+from jaxem.families import Gaussian, GaussianParams
+from jaxem.priors import NormalInverseWishart
 from tests.families import cases
 
 structures = pytest.mark.parametrize(

@@ -20,8 +20,8 @@ ROWS = {
     "poisson": jaxem.Responses(X, rng.poisson(SIZE * np.exp(ETA)).astype(float), SIZE),
     "binomial": jaxem.Responses(X, rng.binomial(SIZE.astype(int), 1 / (1 + np.exp(-ETA))).astype(float), SIZE),
 }
-FAMILIES = {"poisson": jaxem.PoissonRegression, "binomial": jaxem.BinomialRegression}
-START = jaxem.MixtureParams(jnp.array([0.4, 0.6]), jaxem.GLMParams(jnp.asarray(0.8 * B)))
+FAMILIES = {"poisson": jaxem.families.PoissonRegression, "binomial": jaxem.families.BinomialRegression}
+START = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), jaxem.families.GLMParams(jnp.asarray(0.8 * B)))
 
 
 def bound_to_counts(family):
@@ -34,7 +34,7 @@ def device(rows):
 
 def cell():
     """A mixture of Poisson regressions, for the table of every algorithm with every model."""
-    return jaxem.Mixture(jaxem.PoissonRegression(), 2), START, device(ROWS["poisson"]), jnp.ones(120)
+    return jaxem.Mixture(jaxem.families.PoissonRegression(), 2), START, device(ROWS["poisson"]), jnp.ones(120)
 
 
 def log_mass(kind, b, rows):
@@ -63,7 +63,12 @@ def test_several_responses_of_an_observation_multiply(kind):
 
 def test_measurements_without_trials_do_not_count():
     rows = device(jaxem.Responses(X[:1], np.zeros(1), np.zeros(1)))
-    assert float(jaxem.Single(jaxem.BinomialRegression()).log_prob(jaxem.GLMParams(jnp.ones(3)), rows)[0]) == 0
+    assert (
+        float(
+            jaxem.Single(jaxem.families.BinomialRegression()).log_prob(jaxem.families.GLMParams(jnp.ones(3)), rows)[0]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -82,25 +87,27 @@ def test_the_slope_in_the_predictor_is_response_less_mean(kind):
 def test_large_counts_in_single_precision():
     eta, y = np.log(4e6 + np.array([0.0, 900.0])), np.array([4e6 + 1500.0, 4e6 - 3000.0])
     rows = jaxem.Responses(jnp.asarray(eta[:, None], jnp.float32), jnp.asarray(y, jnp.float32))
-    value = jaxem.Single(jaxem.PoissonRegression()).log_prob(jaxem.GLMParams(jnp.ones(1, jnp.float32)), rows)
+    value = jaxem.Single(jaxem.families.PoissonRegression()).log_prob(
+        jaxem.families.GLMParams(jnp.ones(1, jnp.float32)), rows
+    )
     mean = np.exp(np.asarray(rows.x, float)[:, 0])
     np.testing.assert_allclose(value, stats.poisson.logpmf(y, mean), atol=0.02)
 
 
 def test_prior():
-    family = jaxem.PoissonRegression(common=(1,), prior_deviation=(np.inf, 2.0, 0.5))
+    family = jaxem.families.PoissonRegression(common=(1,), prior_deviation=(np.inf, 2.0, 0.5))
     b = B.copy()
     b[1, 1] = b[0, 1]
     expected = stats.norm.logpdf(b[0, 1], 0, 2) + stats.norm.logpdf(b[:, 2], 0, 0.5).sum()
-    params = jaxem.GLMParams(jnp.asarray(b))
+    params = jaxem.families.GLMParams(jnp.asarray(b))
     assert float(family.log_prior(params)) == pytest.approx(expected)
     bound = bound_to_counts(family)
     assert float(bound.log_prior(bound.encode(params))) == pytest.approx(expected)
 
 
 def test_common_coefficients_stay_common_in_any_coordinates():
-    family = jaxem.PoissonRegression(common=(1,))
-    params = jaxem.GLMParams(jnp.asarray(np.stack([B[0], [B[1, 0], B[0, 1], B[1, 2]]])))
+    family = jaxem.families.PoissonRegression(common=(1,))
+    params = jaxem.families.GLMParams(jnp.asarray(np.stack([B[0], [B[1, 0], B[0, 1], B[1, 2]]])))
     bound = bound_to_counts(family)
     inner = bound.encode(params)
     again = bound.decode(family.constrain(family.unconstrain(inner)))
@@ -110,13 +117,13 @@ def test_common_coefficients_stay_common_in_any_coordinates():
     engine.assert_same(undo(blocks), free)
     moved = bound.decode(family.constrain(jax.tree.map(lambda a: a + 0.3, free))).coefficients
     assert float(jnp.ptp(moved[:, 1])) < 1e-12 < float(jnp.ptp(moved[:, 0]))
-    assert jaxem.Mixture(family, 2).num_parameters(jaxem.MixtureParams(START.weights, params)) == 6
+    assert jaxem.Mixture(family, 2).num_parameters(jaxem.models.MixtureParams(START.weights, params)) == 6
 
 
 def test_a_single_member_is_the_generalised_linear_model():
     rows = ROWS["poisson"]
-    fit = engine.solve(jaxem.Single(jaxem.PoissonRegression()), jaxem.GLMParams(jnp.zeros(3)), device(rows), tol=1e-13,
-                       algorithm=jaxem.em_gradient())  # fmt: skip
+    model, start = jaxem.Single(jaxem.families.PoissonRegression()), jaxem.families.GLMParams(jnp.zeros(3))
+    fit = engine.solve(model, start, device(rows), tol=1e-13, algorithm=jaxem.em_gradient())
     expected = sm.GLM(rows.y, rows.x, family=sm.families.Poisson(), exposure=rows.size).fit(tol=1e-13)
     assert engine.name(fit) == "converged"
     np.testing.assert_allclose(fit.params.coefficients, expected.params, rtol=1e-8)
@@ -131,20 +138,44 @@ def _with(**changes):
 @pytest.mark.parametrize(
     ("family", "rows", "message"),
     [
-        (jaxem.PoissonRegression(), X, r"must be jaxem\.Responses"),
-        (jaxem.PoissonRegression(), _with(y=np.array([1.0, 0.5, 2.0, 1.0])), r"data\.y: row 1 .*0\.5.*not a count"),
-        (jaxem.PoissonRegression(), _with(y=np.array([1.0, -1.0, 2.0, 1.0])), r"data\.y: row 1 .*not a count"),
-        (jaxem.PoissonRegression(), _with(size=np.array([1.0, 1.0, 0.0, 1.0])), r"data\.size: row 2 .*exposure"),
-        (jaxem.PoissonRegression(), _with(size=np.array([1.0, 1.0, 1.0, -2.0])), r"data\.size: row 3 .*exposure"),
-        (jaxem.PoissonRegression(), _with(y=np.array([1.0, np.nan, 2.0, 1.0])), r"data\.y: row 1 .*not finite"),
-        (jaxem.PoissonRegression(), _with(x=np.ones((4, 2))), r"column 1 is a linear combination"),
-        (jaxem.PoissonRegression(), _with(x=np.eye(4)[:, :2] * [[1, 0]]), r"column 1 is zero"),
-        (jaxem.PoissonRegression(), _with(x=X[0]), r"data\.x must have shape"),
-        (jaxem.PoissonRegression(common=(2,)), _with(), r"common=\(2,\).*2 columns"),
-        (jaxem.PoissonRegression(prior_deviation=(1, 2, 3)), _with(), r"prior_deviation has 3 entries"),
-        (jaxem.BinomialRegression(), _with(y=np.array([1.0, 0.0, 4.0, 1.0])), r"data\.y: row 2 .*more than the number"),
-        (jaxem.BinomialRegression(), _with(size=None), r"data\.y: row 2 .*neither 0 nor 1"),
-        (jaxem.BinomialRegression(), _with(size=np.array([2.0, 1.5, 3.0, 2.0])), r"data\.size: row 1 .*trials"),
+        (jaxem.families.PoissonRegression(), X, r"must be jaxem\.Responses"),
+        (
+            jaxem.families.PoissonRegression(),
+            _with(y=np.array([1.0, 0.5, 2.0, 1.0])),
+            r"data\.y: row 1 .*0\.5.*not a count",
+        ),
+        (jaxem.families.PoissonRegression(), _with(y=np.array([1.0, -1.0, 2.0, 1.0])), r"data\.y: row 1 .*not a count"),
+        (
+            jaxem.families.PoissonRegression(),
+            _with(size=np.array([1.0, 1.0, 0.0, 1.0])),
+            r"data\.size: row 2 .*exposure",
+        ),
+        (
+            jaxem.families.PoissonRegression(),
+            _with(size=np.array([1.0, 1.0, 1.0, -2.0])),
+            r"data\.size: row 3 .*exposure",
+        ),
+        (
+            jaxem.families.PoissonRegression(),
+            _with(y=np.array([1.0, np.nan, 2.0, 1.0])),
+            r"data\.y: row 1 .*not finite",
+        ),
+        (jaxem.families.PoissonRegression(), _with(x=np.ones((4, 2))), r"column 1 is a linear combination"),
+        (jaxem.families.PoissonRegression(), _with(x=np.eye(4)[:, :2] * [[1, 0]]), r"column 1 is zero"),
+        (jaxem.families.PoissonRegression(), _with(x=X[0]), r"data\.x must have shape"),
+        (jaxem.families.PoissonRegression(common=(2,)), _with(), r"common=\(2,\).*2 columns"),
+        (jaxem.families.PoissonRegression(prior_deviation=(1, 2, 3)), _with(), r"prior_deviation has 3 entries"),
+        (
+            jaxem.families.BinomialRegression(),
+            _with(y=np.array([1.0, 0.0, 4.0, 1.0])),
+            r"data\.y: row 2 .*more than the number",
+        ),
+        (jaxem.families.BinomialRegression(), _with(size=None), r"data\.y: row 2 .*neither 0 nor 1"),
+        (
+            jaxem.families.BinomialRegression(),
+            _with(size=np.array([2.0, 1.5, 3.0, 2.0])),
+            r"data\.size: row 1 .*trials",
+        ),
     ],
 )
 def test_refusals(family, rows, message):
@@ -154,7 +185,7 @@ def test_refusals(family, rows, message):
 
 def test_a_prior_deviation_is_positive():
     with pytest.raises(ValueError, match="prior_deviation must be positive"):
-        jaxem.PoissonRegression(prior_deviation=0.0)
+        jaxem.families.PoissonRegression(prior_deviation=0.0)
 
 
 @pytest.mark.slow
@@ -167,7 +198,7 @@ def test_contract(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize(("k", "common"), published_regressions.BETABLOCKER)
 def test_betablocker(k, common):
-    model = jaxem.Mixture(jaxem.BinomialRegression(common=(1,) if common else ()), k)
+    model = jaxem.Mixture(jaxem.families.BinomialRegression(common=(1,) if common else ()), k)
     rows = published_regressions.betablocker()
     fit = jaxem.fit(model, rows, key=jax.random.key(1), restarts=16, tol=1e-11, max_steps=3000)
     assert engine.name(fit) == "converged"
@@ -180,7 +211,9 @@ def test_betablocker(k, common):
 def test_artificial_counts_from_random_starts():
     x, _, counts = published_regressions.artificial()
     rows = jaxem.Responses(np.stack([np.ones(200), x], 1), counts)
-    fit = jaxem.fit(jaxem.Mixture(jaxem.PoissonRegression(), 2), rows, key=jax.random.key(0), restarts=8, tol=1e-12)
+    fit = jaxem.fit(
+        jaxem.Mixture(jaxem.families.PoissonRegression(), 2), rows, key=jax.random.key(0), restarts=8, tol=1e-12
+    )
     assert engine.name(fit) == "converged"
     assert fit.log_likelihood == pytest.approx(published_regressions.ARTIFICIAL_POISSON, abs=1e-7)
     # One maximum: every start finds it.
@@ -214,13 +247,13 @@ def test_separated_and_absent_responses_are_degenerate_and_a_prior_cures_it():
     t = np.linspace(-1.0, 1.0, 40)
     rows = jaxem.Responses(np.stack([np.ones(40), t], 1), (t > 0).astype(float))
     options = {"key": jax.random.key(0)}
-    fit = jaxem.fit(jaxem.Single(jaxem.BinomialRegression()), rows, **options)
+    fit = jaxem.fit(jaxem.Single(jaxem.families.BinomialRegression()), rows, **options)
     assert engine.name(fit) == "degenerate_component"
     assert np.isfinite(fit.params.coefficients).all()
-    fit = jaxem.fit(jaxem.Single(jaxem.PoissonRegression()), rows._replace(y=np.zeros(40)), **options)
+    fit = jaxem.fit(jaxem.Single(jaxem.families.PoissonRegression()), rows._replace(y=np.zeros(40)), **options)
     assert engine.name(fit) == "degenerate_component"
     assert np.isfinite(fit.params.coefficients).all()
-    fit = jaxem.fit(jaxem.Single(jaxem.BinomialRegression(prior_deviation=(np.inf, 2.5))), rows, **options)
+    fit = jaxem.fit(jaxem.Single(jaxem.families.BinomialRegression(prior_deviation=(np.inf, 2.5))), rows, **options)
     assert engine.name(fit) == "converged"
     assert 0 < fit.params.coefficients[1] < 10
 
@@ -231,8 +264,8 @@ def test_what_a_design_determines_is_judged_by_rows_of_positive_weight():
     x, y, weights = np.zeros((n, 2)), np.zeros(n), np.zeros(n)
     x[used], y[used], weights[used] = [[1, 0], [1, 1]], [1, 4], 20
     rows = jax.tree.map(jnp.asarray, jaxem.Responses(x, y))
-    bound = jaxem.Single(jaxem.PoissonRegression()).bind(rows, jnp.asarray(weights))
+    bound = jaxem.Single(jaxem.families.PoissonRegression()).bind(rows, jnp.asarray(weights))
     assert float(jnp.sum(bound.kernel.frame.amount)) == pytest.approx(40)
     # The rate of a row may be 1, or so near to 0 that its logarithm is anything.
-    assert not bound.degenerate(bound.encode(jaxem.GLMParams(jnp.array([0.0, 1.0]))))
-    assert bound.degenerate(bound.encode(jaxem.GLMParams(jnp.array([0.0, -30.0]))))
+    assert not bound.degenerate(bound.encode(jaxem.families.GLMParams(jnp.array([0.0, 1.0]))))
+    assert bound.degenerate(bound.encode(jaxem.families.GLMParams(jnp.array([0.0, -30.0]))))

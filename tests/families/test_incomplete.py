@@ -42,7 +42,7 @@ def start(kind):
 
 def as_params(parts, dtype="float64"):
     weights, mean, covariance = (jnp.asarray(a, dtype) for a in parts)
-    return jaxem.MixtureParams(weights, jaxem.GaussianParams(mean, covariance))
+    return jaxem.models.MixtureParams(weights, jaxem.families.GaussianParams(mean, covariance))
 
 
 @eqx.filter_jit

@@ -23,21 +23,21 @@ def _bernoulli(x, p):
 
 KINDS = {
     "poisson": (
-        jaxem.Poisson(jaxem.Gamma(2.0, 0.5)),
+        jaxem.Poisson(jaxem.priors.Gamma(2.0, 0.5)),
         lambda rng: rng.poisson([2.0, 7.0, 0.5], (N, D)),
-        jaxem.PoissonParams(np.array([[1.0, 8.0, 0.4], [3.0, 5.0, 0.7]])),
+        jaxem.families.PoissonParams(np.array([[1.0, 8.0, 0.4], [3.0, 5.0, 0.7]])),
         lambda x, p: stats.poisson.logpmf(x, p),
     ),
     "bernoulli": (
-        jaxem.Bernoulli(jaxem.Beta(2.0, 3.0)),
+        jaxem.Bernoulli(jaxem.priors.Beta(2.0, 3.0)),
         lambda rng: rng.random((N, D)) < [0.3, 0.6, 0.8],
-        jaxem.BernoulliParams(np.array([[0.2, 0.5, 0.9], [0.4, 0.7, 0.6]])),
+        jaxem.families.BernoulliParams(np.array([[0.2, 0.5, 0.9], [0.4, 0.7, 0.6]])),
         _bernoulli,
     ),
     "categorical": (
-        jaxem.Categorical(3, jaxem.Dirichlet(1.5)),
+        jaxem.Categorical(3, jaxem.priors.Dirichlet(1.5)),
         lambda rng: rng.integers(0, 3, (N, D)),
-        jaxem.CategoricalParams(np.random.default_rng(1).dirichlet(np.ones(3), (K, D))),
+        jaxem.families.CategoricalParams(np.random.default_rng(1).dirichlet(np.ones(3), (K, D))),
         lambda x, p: np.log(np.take_along_axis(p, x[..., None].astype(int), -1)[..., 0]),
     ),
 }
@@ -59,7 +59,7 @@ def case(request):
 
 
 def mixture(family):
-    return jaxem.Mixture(jaxem.IncompleteColumns(family), K, weights_prior=jaxem.Dirichlet(2.0))
+    return jaxem.Mixture(jaxem.families.IncompleteColumns(family), K, weights_prior=jaxem.priors.Dirichlet(2.0))
 
 
 @eqx.filter_jit
@@ -76,7 +76,7 @@ def test_density_and_maximum_are_those_of_the_entries_that_are_there(case, ancho
     family, x, components, each = case
     weights = np.array([0.3, 0.7])
     w = np.arange(1.0, N + 1) / 7
-    params = jaxem.MixtureParams(jnp.asarray(weights), components)
+    params = jaxem.models.MixtureParams(jnp.asarray(weights), components)
     found, value, posterior = expect(mixture(family), params, jnp.asarray(x), jnp.asarray(w), anchored)
     joint = np.log(weights)[:, None] + each.sum(-1)
     log_prob = np.logaddexp(*joint)
@@ -104,8 +104,8 @@ def test_density_and_maximum_are_those_of_the_entries_that_are_there(case, ancho
 def test_without_missing_entries_it_is_the_family(case):
     family, x, components, _ = case
     full = jnp.asarray(np.where(np.isnan(x), 1, x))
-    params = jaxem.MixtureParams(jnp.array([0.4, 0.6]), components)
-    plain = jaxem.Mixture(family, K, weights_prior=jaxem.Dirichlet(2.0))
+    params = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), components)
+    plain = jaxem.Mixture(family, K, weights_prior=jaxem.priors.Dirichlet(2.0))
     both = (expect(model, params, full, jnp.ones(N)) for model in (mixture(family), plain))
     for mine, theirs in zip(*both, strict=True):
         for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
@@ -114,7 +114,7 @@ def test_without_missing_entries_it_is_the_family(case):
 
 def test_fits_from_random_starts_and_fills_in(case):
     family, x, _, _ = case
-    model = jaxem.Mixture(jaxem.IncompleteColumns(family), K)
+    model = jaxem.Mixture(jaxem.families.IncompleteColumns(family), K)
     fit = jaxem.fit(model, x, key=KEY, restarts=4)
     assert jaxem.status_name(fit.status) == "converged"
     np.testing.assert_allclose(fit.log_likelihood, model.log_prob(fit.params, jnp.asarray(x)).sum(), rtol=1e-9)
@@ -134,9 +134,9 @@ def test_fits_from_random_starts_and_fills_in(case):
 
 
 def test_chains_of_incomplete_counts():
-    model = jaxem.HMM(jaxem.IncompleteColumns(jaxem.Poisson()), 2)
-    emission = jaxem.PoissonParams(jnp.array([[1.0, 6.0], [4.0, 2.0]]))
-    params = jaxem.HMMParams(jnp.array([0.6, 0.4]), jnp.array([[0.8, 0.2], [0.3, 0.7]]), emission)
+    model = jaxem.HMM(jaxem.families.IncompleteColumns(jaxem.Poisson()), 2)
+    emission = jaxem.families.PoissonParams(jnp.array([[1.0, 6.0], [4.0, 2.0]]))
+    params = jaxem.models.HMMParams(jnp.array([0.6, 0.4]), jnp.array([[0.8, 0.2], [0.3, 0.7]]), emission)
     x = np.array([[1.0, np.nan], [np.nan, np.nan], [3.0, 2.0], [np.nan, 7.0]])
     rates = np.asarray(emission.rate)
     steps = np.where(np.isnan(x)[:, None], 0, stats.poisson.logpmf(np.nan_to_num(x)[:, None], rates[None])).sum(-1)
@@ -160,7 +160,7 @@ def test_large_counts_in_single_precision():
     x = rng.poisson(rates[rng.integers(0, 2, 300)][:, None], (300, 2)).astype(float)
     x[rng.random(x.shape) < 0.2] = np.nan
     x[np.isnan(x).all(1), 0] = rates[0]
-    model = jaxem.Mixture(jaxem.IncompleteColumns(jaxem.Poisson()), 2)
+    model = jaxem.Mixture(jaxem.families.IncompleteColumns(jaxem.Poisson()), 2)
     single = jaxem.fit(model, x.astype(np.float32), key=KEY, restarts=2, init="points")
     double = jaxem.fit(model, x, key=KEY, restarts=2, init="points")
     assert jaxem.status_name(single.status) == "converged"
@@ -171,8 +171,8 @@ def test_large_counts_in_single_precision():
 @pytest.mark.slow
 def test_it_keeps_what_models_promise(case):
     family, x, components, _ = case
-    params = jaxem.MixtureParams(jnp.array([0.4, 0.6]), components)
-    check_model(jaxem.Mixture(jaxem.IncompleteColumns(family), K), params, jnp.asarray(x), key=KEY)
+    params = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), components)
+    check_model(jaxem.Mixture(jaxem.families.IncompleteColumns(family), K), params, jnp.asarray(x), key=KEY)
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_gibbs_and_variational_bayes_run(case):
 
 def test_what_is_refused(case):
     family, x, _, _ = case
-    model = jaxem.Mixture(jaxem.IncompleteColumns(family), K)
+    model = jaxem.Mixture(jaxem.families.IncompleteColumns(family), K)
     gone = x.copy()
     gone[:, 1] = np.nan
     with pytest.raises(jaxem.DataError, match="column 1 has no entry that is not missing"):
@@ -196,6 +196,6 @@ def test_what_is_refused(case):
     with pytest.raises(jaxem.DataError, match="row 3, column 2"):
         jaxem.fit(model, bad, key=KEY)
     with pytest.raises(ValueError, match=r"use jaxem.Incomplete\), got Gaussian"):
-        jaxem.IncompleteColumns(jaxem.Gaussian())
+        jaxem.families.IncompleteColumns(jaxem.Gaussian())
     with pytest.raises(ValueError, match="the same for all columns"):
-        jaxem.IncompleteColumns(jaxem.Poisson(jaxem.Gamma(jnp.ones(3), 1.0)))
+        jaxem.families.IncompleteColumns(jaxem.Poisson(jaxem.priors.Gamma(jnp.ones(3), 1.0)))

@@ -15,28 +15,31 @@ N = 120
 LABELS = np.arange(N) % 2
 MEAN, THETA = np.array([[2.0, 8.0], [12.0, 1.0]]), np.array([[1.0, 3.0], [4.0, 0.7]])
 X = rng.poisson(MEAN[LABELS] * rng.gamma(THETA[LABELS], 1 / THETA[LABELS])).astype(float)
-START = jaxem.MixtureParams(
+START = jaxem.models.MixtureParams(
     jnp.array([0.45, 0.55]),
-    jaxem.NegativeBinomialParams(jnp.array([[3.0, 6.0], [9.0, 2.0]]), jnp.array([[1.5, 2.0], [2.0, 1.0]])),
+    jaxem.families.NegativeBinomialParams(jnp.array([[3.0, 6.0], [9.0, 2.0]]), jnp.array([[1.5, 2.0], [2.0, 1.0]])),
 )
 B = jnp.array([[0.3, 0.2], [1.5, -0.1]])
 ROWS = jaxem.Responses(
     np.stack([np.ones(60), rng.standard_normal(60)], 1), X[:60, 0], rng.integers(1, 5, 60).astype(float)
 )
-SINGLE, REGRESSION = jaxem.Single(jaxem.NegativeBinomial()), jaxem.Single(jaxem.NegativeBinomialRegression())
+SINGLE, REGRESSION = (
+    jaxem.Single(jaxem.families.NegativeBinomial()),
+    jaxem.Single(jaxem.families.NegativeBinomialRegression()),
+)
 
 
 def cell():
     """For the table of every algorithm with every model."""
-    return jaxem.Mixture(jaxem.NegativeBinomial(), 2), START, jnp.asarray(X), jnp.ones(N)
+    return jaxem.Mixture(jaxem.families.NegativeBinomial(), 2), START, jnp.asarray(X), jnp.ones(N)
 
 
 def zero_inflated():
     """For the same table."""
-    count = jaxem.NegativeBinomialRegressionParams(B[:1], jnp.array([1.5]))
-    params = jaxem.MixtureOfExpertsParams(jnp.array([[-1.0, 0.3]]), {"zero": (), "count": count})
+    count = jaxem.families.NegativeBinomialRegressionParams(B[:1], jnp.array([1.5]))
+    params = jaxem.models.MixtureOfExpertsParams(jnp.array([[-1.0, 0.3]]), {"zero": (), "count": count})
     y = np.where(np.arange(60) % 4 == 0, 0.0, ROWS.y)
-    return jaxem.ZeroInflatedNegativeBinomial(), params, device(ROWS._replace(y=y)), jnp.ones(60)
+    return jaxem.models.ZeroInflatedNegativeBinomial(), params, device(ROWS._replace(y=y)), jnp.ones(60)
 
 
 def device(rows):
@@ -51,14 +54,14 @@ def test_density(dtype):
     """Small and large counts, means and shapes, and the Poisson limit."""
     mean, theta = (np.float32(np.ravel(a)) for a in np.meshgrid([0.3, 5.0, 1e3, 1e6], [1e-2, 0.5, 3.0, 1e2, 1e4, 1e18]))
     y = np.float32([0, 1, 2, 7, 150, 900, 1200, 3e4, 9e5, 999e3, 1001e3, 5e6])
-    family = jaxem.NegativeBinomial()
+    family = jaxem.families.NegativeBinomial()
 
     @jax.jit
     def run(params, y):
         at = family.kernel().about(params)
         return family.latent.log_normalizer(at.potentials(at.natural(params), y)) + at.log_base(y)[None]
 
-    params = jaxem.NegativeBinomialParams(*(jnp.asarray(a[:, None], dtype) for a in (mean, theta)))
+    params = jaxem.families.NegativeBinomialParams(*(jnp.asarray(a[:, None], dtype) for a in (mean, theta)))
     found = run(params, jnp.asarray(y[:, None], dtype))
     y, mean, theta = y.astype(float)[None], mean.astype(float)[:, None], theta.astype(float)[:, None]
     expected = np.where(theta < 1e6, log_mass(y, mean, theta), stats.poisson.logpmf(y, mean))
@@ -74,7 +77,7 @@ def test_mixtures():
 
 
 def test_several_counts_of_an_observation_multiply():
-    params = jaxem.NegativeBinomialRegressionParams(B[1], jnp.asarray(0.8))
+    params = jaxem.families.NegativeBinomialRegressionParams(B[1], jnp.asarray(0.8))
     panel = jax.tree.map(lambda a: a.reshape(20, 3, *a.shape[1:]), ROWS)
     own = log_mass(ROWS.y, ROWS.size * np.exp(ROWS.x @ B[1]), 0.8)
     assert_allclose(REGRESSION.log_prob(params, device(ROWS)), own, rtol=1e-10)
@@ -97,7 +100,7 @@ def most_likely(y):
 
 
 def test_em_finds_the_maximum():
-    start = jaxem.NegativeBinomialParams(*(leaf[0] for leaf in START.components))
+    start = jaxem.families.NegativeBinomialParams(*(leaf[0] for leaf in START.components))
     fit = engine.solve(SINGLE, start, jnp.asarray(X), tol=1e-14)
     expected = [most_likely(column) for column in X.T]
     assert engine.name(fit) == "converged"
@@ -110,7 +113,7 @@ def test_em_finds_the_maximum():
 @pytest.mark.slow
 def test_parameter_expansion_saves_iterations_where_means_are_large():
     y = rng.poisson(100 * rng.gamma(0.5, 2.0, (80, 1))).astype(float)
-    start = jaxem.NegativeBinomialParams(jnp.array([50.0]), jnp.array([2.0]))
+    start = jaxem.families.NegativeBinomialParams(jnp.array([50.0]), jnp.array([2.0]))
     em, px = (engine.solve(SINGLE, start, y, tol=1e-12, algorithm=a) for a in (jaxem.em(), jaxem.px_em()))
     assert_allclose(px.params.mean, y.mean(), rtol=1e-9)
     assert_allclose(px.params.theta, most_likely(y)[0], rtol=1e-5)
@@ -120,10 +123,10 @@ def test_parameter_expansion_saves_iterations_where_means_are_large():
 
 @pytest.mark.slow
 def test_a_gamma_prior_gives_the_posterior_mode():
-    prior = jaxem.Gamma(30.0, 10.0)
+    prior = jaxem.priors.Gamma(30.0, 10.0)
     fit = engine.solve(
-        jaxem.Single(jaxem.NegativeBinomial(theta=2.0, prior=prior)),
-        jaxem.NegativeBinomialParams(jnp.array([1.0]), jnp.array([2.0])),
+        jaxem.Single(jaxem.families.NegativeBinomial(theta=2.0, prior=prior)),
+        jaxem.families.NegativeBinomialParams(jnp.array([1.0]), jnp.array([2.0])),
         jnp.asarray(X[:, :1]),
         tol=1e-14,
     )
@@ -141,7 +144,7 @@ def test_what_is_given_or_shared_is_counted_once():
         (1.0, False): 5,
     }
     for (theta, shared), count in counts.items():
-        family = jaxem.NegativeBinomial(theta=theta, shared_theta=shared)
+        family = jaxem.families.NegativeBinomial(theta=theta, shared_theta=shared)
         own = START.components.theta[0] if shared else START.components.theta
         params = START._replace(components=START.components._replace(theta=own))
         model = jaxem.Mixture(family, 2)
@@ -156,7 +159,7 @@ NEARLY_EQUAL = np.array([3.0, 4.0, 3.0, 5.0, 4.0, 4.0, 3.0, 4.0])
 
 def regressed(y):
     rows = jaxem.Responses(np.ones((len(y), 1)), y)
-    return jaxem.fit(REGRESSION, rows, key=jax.random.key(0), algorithm=jaxem.newton())
+    return jaxem.fit(REGRESSION, rows, key=jax.random.key(0), algorithm=jaxem.algorithms.newton())
 
 
 @pytest.mark.slow
@@ -182,7 +185,7 @@ def test_zeros_alone():
 
 
 def test_draws():
-    params = jaxem.NegativeBinomialParams(jnp.array([6.0]), jnp.array([0.7]))
+    params = jaxem.families.NegativeBinomialParams(jnp.array([6.0]), jnp.array([0.7]))
     x, _ = SINGLE.sample(jax.random.key(0), params, 4000)
     counts = np.bincount(np.minimum(np.asarray(x)[:, 0].astype(int), 25), minlength=26)
     mass = np.exp(log_mass(np.arange(25), 6.0, 0.7))
@@ -191,19 +194,19 @@ def test_draws():
 
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"theta must lie in \[0.001, 1e\+06\], got 0"):
-        jaxem.NegativeBinomial(theta=0.0)
+        jaxem.families.NegativeBinomial(theta=0.0)
     with pytest.raises(jaxem.DataError, match=r"row 0, column 0 has value 0.5, which is not a count"):
         SINGLE.check(np.array([[0.5]]), None)
     with pytest.raises(jaxem.DataError, match=r"data\.size: row 1 .*exposure"):
         REGRESSION.check(ROWS._replace(size=np.arange(1.0, -59.0, -1.0)), None)
-    model = jaxem.Single(jaxem.NegativeBinomial(prior=jaxem.Gamma(2.0, 1.0)))
+    model = jaxem.Single(jaxem.families.NegativeBinomial(prior=jaxem.priors.Gamma(2.0, 1.0)))
     with pytest.raises(jaxem.MissingCapabilityError, match="no conjugate prior of its theta"):
-        jaxem.Variational(model)
+        jaxem.models.Variational(model)
 
 
 @pytest.mark.slow
 def test_a_single_member_is_that_of_statsmodels():
-    fit = jaxem.fit(REGRESSION, ROWS, key=jax.random.key(0), tol=1e-13, algorithm=jaxem.newton())
+    fit = jaxem.fit(REGRESSION, ROWS, key=jax.random.key(0), tol=1e-13, algorithm=jaxem.algorithms.newton())
     expected = sm.NegativeBinomial(ROWS.y, ROWS.x, exposure=ROWS.size).fit(disp=False, maxiter=500, gtol=1e-6)
     assert engine.name(fit) == "converged"
     assert_allclose([*fit.params.coefficients, 1 / fit.params.theta], expected.params, rtol=1e-4)
@@ -225,7 +228,7 @@ def test_articles():
     plain = jaxem.fit(REGRESSION, rows, **options)
     assert engine.name(plain) == "converged"
     assert plain.log_likelihood == pytest.approx(published_regressions.ARTICLES_OVERDISPERSED, abs=1e-7)
-    fit = jaxem.fit(jaxem.ZeroInflatedNegativeBinomial(), rows, algorithm=jaxem.newton(), **options)
+    fit = jaxem.fit(jaxem.models.ZeroInflatedNegativeBinomial(), rows, algorithm=jaxem.algorithms.newton(), **options)
     assert engine.name(fit) == "converged"
     assert fit.log_likelihood == pytest.approx(published_regressions.ARTICLES_BOTH, abs=1e-7)
     log_theta = np.log(fit.params.experts["count"].theta)
@@ -238,19 +241,19 @@ def test_contract(kind):
     weights, components = START
     x, rows = jnp.asarray(X[:40]), device(ROWS)
     if kind == "mixture":
-        check_model(jaxem.Mixture(jaxem.NegativeBinomial(), 2), START, x)
+        check_model(jaxem.Mixture(jaxem.families.NegativeBinomial(), 2), START, x)
     elif kind == "prior":
-        family = jaxem.NegativeBinomial(shared_theta=True, prior=jaxem.Gamma(2.0, 0.5))
-        start = jaxem.MixtureParams(weights, components._replace(theta=components.theta[0]))
+        family = jaxem.families.NegativeBinomial(shared_theta=True, prior=jaxem.priors.Gamma(2.0, 0.5))
+        start = jaxem.models.MixtureParams(weights, components._replace(theta=components.theta[0]))
         check_model(jaxem.Mixture(family, 2), start, x)
     elif kind == "zeros":
-        family = jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.NegativeBinomial())
+        family = jaxem.families.OneOf(zero=jaxem.families.PointMass(0.0), count=jaxem.families.NegativeBinomial())
         start = {"zero": (), "count": jax.tree.map(lambda leaf: leaf[:1], components)}
-        check_model(jaxem.Mixture(family, 2), jaxem.MixtureParams(weights, start), x.at[::5].set(0.0))
+        check_model(jaxem.Mixture(family, 2), jaxem.models.MixtureParams(weights, start), x.at[::5].set(0.0))
     elif kind == "regressions":
-        family = jaxem.NegativeBinomialRegression(common=(1,), prior_deviation=3.0, shared_theta=True)
-        params = jaxem.NegativeBinomialRegressionParams(B.at[1, 1].set(B[0, 1]), jnp.asarray(1.5))
+        family = jaxem.families.NegativeBinomialRegression(common=(1,), prior_deviation=3.0, shared_theta=True)
+        params = jaxem.families.NegativeBinomialRegressionParams(B.at[1, 1].set(B[0, 1]), jnp.asarray(1.5))
         panel = jax.tree.map(lambda a: a.reshape(20, 3, *a.shape[1:]), rows)
-        check_model(jaxem.Mixture(family, 2), jaxem.MixtureParams(weights, params), panel)
+        check_model(jaxem.Mixture(family, 2), jaxem.models.MixtureParams(weights, params), panel)
     else:
         check_model(*zero_inflated()[:3])

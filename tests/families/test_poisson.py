@@ -7,8 +7,9 @@ from scipy import stats
 from scipy.special import gammaln, logsumexp, softmax, xlogy
 
 import jaxem
-from jaxem.families import Gamma, Poisson, PoissonParams
+from jaxem.families import Poisson, PoissonParams
 from jaxem.families._counts import deviance, log_ratio, stirling
+from jaxem.priors import Gamma
 from tests.families import cases
 
 
@@ -62,7 +63,7 @@ def test_a_fit_to_large_counts_in_single_precision():
     x = rng.poisson(rate[rng.integers(3, size=500)])
     with jax.enable_x64(False):
         model = jaxem.Mixture(Poisson(), 3)
-        start = jaxem.MixtureParams(jnp.full(3, 1 / 3), PoissonParams(jnp.asarray(1.001 * rate, jnp.float32)))
+        start = jaxem.models.MixtureParams(jnp.full(3, 1 / 3), PoissonParams(jnp.asarray(1.001 * rate, jnp.float32)))
         fit = jaxem.solve(model, start, jnp.asarray(x, jnp.float32))
         assert jaxem.status_name(fit.status) == "converged"
 

@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 from scipy import special, stats
 from scipy.optimize import minimize
 
-from jaxem.families import Beta, Dirichlet, Gamma, NormalInverseWishart, StickBreaking
 from jaxem.families.covariance import STRUCTURES
+from jaxem.priors import Beta, Dirichlet, Gamma, NormalInverseWishart, StickBreaking
 
 DRAWS = 4000
 COUNTS = np.array([7.0, 0.0, 2.5, 3.0, 0.0])

@@ -40,16 +40,16 @@ def cell():
         size[rng.random(size.shape) < 0.25] = np.nan
         x = np.stack([size[:, 1], visits, tail, size[:, 0], kind], 1)
         components = {
-            "kind": jaxem.CategoricalParams(jnp.array([[[0.5, 0.2, 0.3]], [[0.2, 0.5, 0.3]]])),
-            "size": jaxem.GaussianParams(
+            "kind": jaxem.families.CategoricalParams(jnp.array([[[0.5, 0.2, 0.3]], [[0.2, 0.5, 0.3]]])),
+            "size": jaxem.families.GaussianParams(
                 jnp.array([[0.2, -0.1], [2.5, 2.0]]), jnp.array([[[1.2, 0.3], [0.3, 0.9]], [[1.0, 0.2], [0.2, 1.4]]])
             ),
-            "tail": jaxem.StudentTParams(
+            "tail": jaxem.families.StudentTParams(
                 jnp.array([[0.2], [1.5]]), jnp.array([[[1.1]], [[0.8]]]), jnp.array([4.0, 5.0])
             ),
-            "visits": jaxem.PoissonParams(jnp.array([[2.5], [5.0]])),
+            "visits": jaxem.families.PoissonParams(jnp.array([[2.5], [5.0]])),
         }
-        start = jaxem.MixtureParams(jnp.array([0.45, 0.55]), components)
+        start = jaxem.models.MixtureParams(jnp.array([0.45, 0.55]), components)
         return jaxem.Mixture(FAMILY, 2), start, jnp.asarray(x), jnp.ones(N)
 
 
@@ -143,7 +143,7 @@ def test_missing_entries_of_some_blocks_are_filled_in(double):
 def test_states_of_a_chain_emit_them(double):
     _, start, x, _ = cell()
     initial, transition = np.array([0.3, 0.7]), np.array([[0.8, 0.2], [0.4, 0.6]])
-    params = jaxem.HMMParams(jnp.asarray(initial), jnp.asarray(transition), start.components)
+    params = jaxem.models.HMMParams(jnp.asarray(initial), jnp.asarray(transition), start.components)
     hmm = jaxem.HMM(FAMILY, 2)
     steps = 5
     local = densities(start.components, x[:steps]).T.copy()
@@ -210,8 +210,8 @@ def test_a_product_in_a_product_can_do_what_its_blocks_can(double):
     without = jaxem.Single(Product({"size": Incomplete(Gaussian()), "rest": plain}))
     given = {"size": x[:, [3, 0]], "rest": {"visits": x[:, 1:2]}}
     params = {
-        "size": jaxem.GaussianParams(jnp.zeros(2), jnp.eye(2)),
-        "rest": {"visits": jaxem.PoissonParams(jnp.ones(1))},
+        "size": jaxem.families.GaussianParams(jnp.zeros(2), jnp.eye(2)),
+        "rest": {"visits": jaxem.families.PoissonParams(jnp.ones(1))},
     }
     filled = without.impute(params, given)
     assert_allclose(filled["size"], np.where(np.isnan(given["size"]), 0, given["size"]))
@@ -221,8 +221,8 @@ def test_a_product_in_a_product_can_do_what_its_blocks_can(double):
 def test_frozen_paths_and_the_rotation_of_factors_reach_the_blocks(double):
     family = Product({"scores": jaxem.Factor(2), "rest": Product({"visits": jaxem.Poisson()})})
     params = {
-        "scores": jaxem.FactorParams(jnp.zeros((1, 4)), jnp.ones((1, 4, 2)), jnp.ones((1, 4))),
-        "rest": {"visits": jaxem.PoissonParams(jnp.ones((1, 1)))},
+        "scores": jaxem.families.FactorParams(jnp.zeros((1, 4)), jnp.ones((1, 4, 2)), jnp.ones((1, 4))),
+        "rest": {"visits": jaxem.families.PoissonParams(jnp.ones((1, 1)))},
     }
     assert family.redundant(params) == 1
     assert family.redundant(params, ("scores.loading",)) == family.redundant(params, ("scores",)) == 0
@@ -241,7 +241,7 @@ def test_steps_that_were_not_observed(double):
     parts = [{"size": x[a:b, [3, 0]], "visits": x[a:b, 1:2]} for a, b in ((0, 6), (6, 10))]
     data = jaxem.Sequences.of(parts, observed=[np.arange(6) != 2, np.ones(4, bool)])
     moves = jnp.array([[0.8, 0.2], [0.4, 0.6]])
-    params = jaxem.HMMParams(jnp.array([0.3, 0.7]), moves, {name: start.components[name] for name in names})
+    params = jaxem.models.HMMParams(jnp.array([0.3, 0.7]), moves, {name: start.components[name] for name in names})
     filled = hmm.impute(params, data)
     assert filled["size"].shape == data.values["size"].shape
     assert not np.isnan(filled["size"][:, :4]).any()
@@ -252,20 +252,20 @@ def test_steps_that_were_not_observed(double):
 
 
 def test_a_point_mass_beside_what_is_hidden(double):
-    family = Product({"zero": jaxem.PointMass(0.0), "size": Incomplete(Gaussian())})
+    family = Product({"zero": jaxem.families.PointMass(0.0), "size": Incomplete(Gaussian())})
     _, start, x, _ = cell()
-    params = jaxem.MixtureParams(start.weights, {"zero": (), "size": start.components["size"]})
+    params = jaxem.models.MixtureParams(start.weights, {"zero": (), "size": start.components["size"]})
     rows = {"zero": np.zeros((N, 1)), "size": x[:, [3, 0]]}
     alone = jaxem.Mixture(Incomplete(Gaussian()), 2)
-    expected = alone.log_prob(jaxem.MixtureParams(start.weights, start.components["size"]), rows["size"])
+    expected = alone.log_prob(jaxem.models.MixtureParams(start.weights, start.components["size"]), rows["size"])
     assert_allclose(jaxem.Mixture(family, 2).log_prob(params, rows), expected, rtol=1e-12)
 
 
 @pytest.mark.slow
 def test_variational_bayes_of_blocks_with_missing_entries(double):
     x = cell()[2]
-    prior = jaxem.NormalInverseWishart(np.zeros(2), 0.1, np.eye(2), 4.0)
-    family = Product({"size": Incomplete(Gaussian(prior=prior)), "visits": jaxem.Poisson(jaxem.Gamma(2.0, 0.5))})
+    prior = jaxem.priors.NormalInverseWishart(np.zeros(2), 0.1, np.eye(2), 4.0)
+    family = Product({"size": Incomplete(Gaussian(prior=prior)), "visits": jaxem.Poisson(jaxem.priors.Gamma(2.0, 0.5))})
     rows = {"size": x[:, [3, 0]], "visits": x[:, 1:2]}
     both = jaxem.fit(jaxem.Single(family), rows, key=jax.random.key(0), algorithm=jaxem.vbem(), tol=1e-10)
     bounds = [
@@ -281,13 +281,13 @@ def test_members_that_are_unlike_may_miss_entries(double):
     _, start, x, _ = cell()
     size = start.components["size"]
     rows, variances = x[:, [3, 0]], jnp.diagonal(size.covariance, axis1=1, axis2=2)
-    gaps = jaxem.OneOf(a=Incomplete(Gaussian()), b=Incomplete(Gaussian("diagonal")))
+    gaps = jaxem.families.OneOf(a=Incomplete(Gaussian()), b=Incomplete(Gaussian("diagonal")))
     params = {
-        "a": jaxem.GaussianParams(size.mean[:1], size.covariance[:1]),
-        "b": jaxem.GaussianParams(size.mean[1:], variances[1:]),
+        "a": jaxem.families.GaussianParams(size.mean[:1], size.covariance[:1]),
+        "b": jaxem.families.GaussianParams(size.mean[1:], variances[1:]),
     }
     model = jaxem.Mixture(gaps, 2)
-    found = model.log_prob(jaxem.MixtureParams(jnp.array([0.4, 0.6]), params), rows)
+    found = model.log_prob(jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), params), rows)
     each = [
         jaxem.Single(family).log_prob(jax.tree.map(lambda leaf: leaf[0], params[name]), rows)
         for name, family in gaps.parts.items()
@@ -304,4 +304,4 @@ def test_a_gap_where_none_may_be_names_its_block():
     with pytest.raises(jaxem.MissingCapabilityError, match="Product takes no missing entries"):
         Product({"a": jaxem.Poisson()}).kernel().impute({}, {"a": x})
     with pytest.raises(ValueError, match=r"row 7, column 0 has value nan"):
-        Product({"a": jaxem.PointMass(0.0)}).check({"a": x[:, 1:2]})
+        Product({"a": jaxem.families.PointMass(0.0)}).check({"a": x[:, 1:2]})

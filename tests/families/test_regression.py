@@ -20,7 +20,7 @@ def test_one_member_is_least_squares(dtype):
     y = (x @ np.array([3.0, 2.0, -1.0]) + rng.standard_normal(80)).astype(np.float32).astype(float)
     w = rng.integers(1, 4, 80).astype(float)
     rows = jax.tree.map(lambda a: jnp.asarray(a, dtype), jaxem.Responses(x, y))
-    start = jaxem.RegressionParams(jnp.zeros(3, dtype), jnp.ones((), dtype))
+    start = jaxem.families.RegressionParams(jnp.zeros(3, dtype), jnp.ones((), dtype))
     fit = engine.solve(jaxem.Single(jaxem.LinearRegression()), start, rows, jnp.asarray(w, dtype), tol=1e-6)
     assert engine.name(fit) == "converged"
     root = np.sqrt(w)
@@ -76,7 +76,7 @@ def test_coefficients_that_nothing_determines_stay():
     family = jaxem.LinearRegression()
     x = jnp.array([[1.0, 1.0]] * 3)
     rows = jaxem.Responses(x, jnp.array([3.0, 4.0, 5.0]))
-    params = jaxem.RegressionParams(jnp.array([[1.0, -1.0]]), jnp.array([2.0]))
+    params = jaxem.families.RegressionParams(jnp.array([[1.0, -1.0]]), jnp.array([2.0]))
 
     @jax.jit
     def step(params):
@@ -93,8 +93,9 @@ def test_coefficients_that_nothing_determines_stay():
 def test_an_exact_fit_is_degenerate():
     x = np.column_stack([np.ones(12), np.arange(12.0)])
     y = np.where(np.arange(12) % 2 == 0, 2.0 * np.arange(12), 5.0 + np.sin(np.arange(12)))
-    start = jaxem.MixtureParams(
-        jnp.array([0.5, 0.5]), jaxem.RegressionParams(jnp.array([[0.1, 2.0], [5.0, 0.0]]), jnp.array([1.0, 1.0]))
+    start = jaxem.models.MixtureParams(
+        jnp.array([0.5, 0.5]),
+        jaxem.families.RegressionParams(jnp.array([[0.1, 2.0], [5.0, 0.0]]), jnp.array([1.0, 1.0])),
     )
     rows = jaxem.Responses(jnp.asarray(x), jnp.asarray(y))
     fit = engine.solve(jaxem.Mixture(jaxem.LinearRegression(), 2), start, rows)

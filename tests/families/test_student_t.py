@@ -41,8 +41,8 @@ def test_density(dtype):
 def test_density_at_the_ends(dof, dtype):
     """As accurate at a million degrees of freedom as at a few; single precision has none of the terms that cancel."""
     x = np.array([[0.0], [0.5], [-3.0], [40.0]])
-    params = jaxem.StudentTParams(jnp.array([0.2]), jnp.array([[1.3]]), jnp.asarray(dof))
-    found = jaxem.MultivariateT().log_prob(as_type(params, dtype), jnp.asarray(x, dtype))
+    params = jaxem.families.StudentTParams(jnp.array([0.2]), jnp.array([[1.3]]), jnp.asarray(dof))
+    found = jaxem.models.MultivariateT().log_prob(as_type(params, dtype), jnp.asarray(x, dtype))
     expected = stats.t.logpdf(x[:, 0], dof, 0.2, np.sqrt(1.3))
     assert_allclose(found, expected, rtol=2e-6 if dtype == np.float32 else 1e-8)
 
@@ -50,7 +50,7 @@ def test_density_at_the_ends(dof, dtype):
 @pytest.fixture(scope="module")
 def regressions():
     case = heavy.stackloss()
-    model = jaxem.Single(jaxem.TRegression(), frozen=("degrees_of_freedom",))
+    model = jaxem.Single(jaxem.families.TRegression(), frozen=("degrees_of_freedom",))
     return {
         dof: engine.solve(model, case.start._replace(degrees_of_freedom=jnp.asarray(dof)), case.x, tol=1e-12)
         for dof in STACKLOSS
@@ -67,7 +67,7 @@ def test_stackloss(regressions, dof):
 
 def test_stackloss_with_normal_errors():
     case = heavy.stackloss()
-    start = jaxem.RegressionParams(case.start.coefficients, case.start.variance)
+    start = jaxem.families.RegressionParams(case.start.coefficients, case.start.variance)
     fit = engine.solve(jaxem.Single(jaxem.LinearRegression()), start, case.x, tol=1e-12)
     assert_allclose(fit.objective, -52.287796, atol=1e-6)
     limit = case.start._replace(degrees_of_freedom=jnp.asarray(1e6))
@@ -81,8 +81,8 @@ def test_few_degrees_of_freedom_have_several_modes(regressions):
     x, y, rng = np.asarray(case.x.x), np.asarray(case.x.y), np.random.default_rng(0)
     rows = [rng.choice(len(y), 4, replace=False) for _ in range(64)]
     lines = np.array([np.linalg.lstsq(x[own], y[own])[0] for own in rows])
-    starts = jaxem.TRegressionParams(lines, np.full(64, 1.0), np.full(64, 0.5))
-    model = jaxem.Single(jaxem.TRegression(), frozen=("degrees_of_freedom",))
+    starts = jaxem.families.TRegressionParams(lines, np.full(64, 1.0), np.full(64, 0.5))
+    model = jaxem.Single(jaxem.families.TRegression(), frozen=("degrees_of_freedom",))
     fit = jaxem.fit(model, case.x, key=jax.random.key(0), init=starts, tol=1e-12, max_steps=20_000)
     assert_allclose(fit.log_likelihood, regressions[0.5].objective, atol=1e-6)
     assert np.sum(np.abs(fit.restarts.objective + 51.5212) < 5e-5) > 3
@@ -121,7 +121,7 @@ def test_free_degrees_of_freedom_are_those_of_scipy():
 
 def test_given_degrees_of_freedom_are_no_parameters():
     case = heavy.multivariate()
-    model = jaxem.MultivariateT(degrees_of_freedom=3.0)
+    model = jaxem.models.MultivariateT(degrees_of_freedom=3.0)
     assert model.num_parameters(case.start) == case.model.num_parameters(case.start) - 1
     there = model.constrain(model.unconstrain(case.start))
     assert_allclose(there.degrees_of_freedom, 3.0)
@@ -134,7 +134,9 @@ def test_the_equation_of_the_degrees_of_freedom(shared):
     """`log(nu / 2) - digamma(nu / 2)` is what `u - log u - 1` has for a mean: of each member, or of all."""
     counts, excess = np.array([30.0, 10.0]), np.array([-6.0, -9.0])
     family = jaxem.StudentT(shared_degrees_of_freedom=shared)
-    start = jaxem.StudentTParams(jnp.zeros((2, 1)), jnp.ones((2, 1, 1)), jnp.full((() if shared else (2,)), 5.0))
+    start = jaxem.families.StudentTParams(
+        jnp.zeros((2, 1)), jnp.ones((2, 1, 1)), jnp.full((() if shared else (2,)), 5.0)
+    )
     zero = family.natural(start)
     scatter = GaussianNatural(*(jnp.asarray(counts),) * 2, jnp.zeros((2, 1)), jnp.asarray(counts)[:, None, None])
     sums = zero._replace(constant=jnp.asarray(counts), shape=jnp.asarray(excess), normal=scatter)
@@ -148,8 +150,8 @@ def test_a_row_far_out_hardly_matters(single):
     dtype = single
     rng = np.random.default_rng(4)
     x = rng.standard_normal((40, 1)).astype(np.float32).astype(float)
-    model = jaxem.MultivariateT(degrees_of_freedom=3.0)
-    start = jaxem.StudentTParams(jnp.zeros(1, dtype), jnp.ones((1, 1), dtype), jnp.asarray(3.0, dtype))
+    model = jaxem.models.MultivariateT(degrees_of_freedom=3.0)
+    start = jaxem.families.StudentTParams(jnp.zeros(1, dtype), jnp.ones((1, 1), dtype), jnp.asarray(3.0, dtype))
     fits = [engine.solve(model, start, jnp.asarray(np.vstack([x, [[value]]]), dtype), tol=1e-7) for value in (1e8, 1e7)]
     assert [engine.name(fit) for fit in fits] == ["converged"] * 2
     assert_allclose(fits[0].params.mean, fits[1].params.mean, atol=1e-3)
@@ -160,9 +162,13 @@ def test_a_row_far_out_hardly_matters(single):
 def test_light_tails_lead_to_the_normal_limit():
     """ECME runs up to the end of the range on data without tails, and that is no failure."""
     x = jnp.asarray(stats.norm.ppf((np.arange(200) + 0.5) / 200)[:, None])
-    start = jaxem.StudentTParams(jnp.zeros(1), jnp.ones((1, 1)), jnp.asarray(10.0))
+    start = jaxem.families.StudentTParams(jnp.zeros(1), jnp.ones((1, 1)), jnp.asarray(10.0))
     fit = engine.solve(
-        jaxem.MultivariateT(), start, x, tol=1e-10, algorithm=jaxem.ecme(("mean", "covariance"), "degrees_of_freedom")
+        jaxem.models.MultivariateT(),
+        start,
+        x,
+        tol=1e-10,
+        algorithm=jaxem.ecme(("mean", "covariance"), "degrees_of_freedom"),
     )
     assert engine.name(fit) == "converged"
     assert fit.params.degrees_of_freedom > 1e3
@@ -170,8 +176,8 @@ def test_light_tails_lead_to_the_normal_limit():
 
 
 def test_draws_have_the_tails():
-    params = jaxem.StudentTParams(jnp.array([2.0]), jnp.array([[9.0]]), jnp.asarray(2.5))
-    x, _ = jaxem.MultivariateT().sample(jax.random.key(1), params, 2000)
+    params = jaxem.families.StudentTParams(jnp.array([2.0]), jnp.array([[9.0]]), jnp.asarray(2.5))
+    x, _ = jaxem.models.MultivariateT().sample(jax.random.key(1), params, 2000)
     assert stats.kstest(x[:, 0], stats.t(2.5, 2.0, 3.0).cdf).pvalue > 1e-3
 
 
@@ -181,7 +187,7 @@ def test_what_is_refused():
     with pytest.raises(jaxem.DataError, match="column 1 is constant"):
         jaxem.StudentT().check(np.array([[0.0, 1.0], [2.0, 1.0], [3.0, 1.0]]))
     with pytest.raises(jaxem.MissingCapabilityError, match="no conjugate prior of its degrees of freedom"):
-        jaxem.Variational(jaxem.Single(jaxem.StudentT()))
+        jaxem.models.Variational(jaxem.Single(jaxem.StudentT()))
 
 
 @pytest.mark.slow
@@ -194,5 +200,5 @@ def test_contract(kind):
         "diagonal": jnp.array([[1.5, 1.0], [1.0, 2.0]]),
         "tied": params.covariance[0],
     }
-    start = jaxem.MixtureParams(weights, params._replace(covariance=covariance[kind]))
+    start = jaxem.models.MixtureParams(weights, params._replace(covariance=covariance[kind]))
     check_model(jaxem.StudentTMixture(2, kind), start, case.x[:40])

@@ -26,9 +26,9 @@ class Case(NamedTuple):
 
 def params(start, dtype=np.float64):
     """Parameters of the oracles as those of the package."""
-    kind = {2: jaxem.GaussianParams, 1: jaxem.PoissonParams}[len(start.components)]
+    kind = {2: jaxem.families.GaussianParams, 1: jaxem.families.PoissonParams}[len(start.components)]
     leaves = [jnp.asarray(np.asarray(leaf, dtype)) for leaf in start.components]
-    return jaxem.MixtureParams(jnp.asarray(np.asarray(start.weights, dtype)), kind(*leaves))
+    return jaxem.models.MixtureParams(jnp.asarray(np.asarray(start.weights, dtype)), kind(*leaves))
 
 
 def poisson_log_joint(params, x, z):
@@ -38,11 +38,13 @@ def poisson_log_joint(params, x, z):
 
 
 def unconstrain(params):
-    return jaxem.MixtureParams(bijections.simplex_to_free(params.weights), jax.tree.map(jnp.log, params.components))
+    return jaxem.models.MixtureParams(
+        bijections.simplex_to_free(params.weights), jax.tree.map(jnp.log, params.components)
+    )
 
 
 def constrain(free):
-    return jaxem.MixtureParams(bijections.free_to_simplex(free.weights), jax.tree.map(jnp.exp, free.components))
+    return jaxem.models.MixtureParams(bijections.free_to_simplex(free.weights), jax.tree.map(jnp.exp, free.components))
 
 
 def function_model(k, start):

@@ -67,4 +67,4 @@ def random_params(q, d, seed=0, transition="full", observation="full", intercept
         rng.standard_normal(q) if intercepts else None,
         rng.standard_normal(d) if intercepts else None,
     )
-    return jaxem.StateSpaceParams(*(None if leaf is None else np.asarray(leaf, dtype) for leaf in leaves))  # pyright: ignore[reportArgumentType]
+    return jaxem.models.StateSpaceParams(*(None if leaf is None else np.asarray(leaf, dtype) for leaf in leaves))  # pyright: ignore[reportArgumentType]

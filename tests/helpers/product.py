@@ -29,15 +29,15 @@ ALGORITHMS = {
     "ecme": jaxem.ecme("components", "weights", steps=1),
     "em_gradient": jaxem.em_gradient(),
     "gem": jaxem.gem(optax.adam(0.02), steps=10),
-    "conjugate_gradient_em": jaxem.conjugate_gradient_em(),
+    "conjugate_gradient_em": jaxem.algorithms.conjugate_gradient_em(),
     "squarem": jaxem.squarem(),
     "anderson": jaxem.anderson(),
-    "quasi_newton_em": jaxem.quasi_newton_em(),
-    "parabolic_em": jaxem.parabolic_em(),
+    "quasi_newton_em": jaxem.algorithms.quasi_newton_em(),
+    "parabolic_em": jaxem.algorithms.parabolic_em(),
     "vbem": jaxem.vbem(),
     "gibbs": jaxem.gibbs(20, burn_in=5),
-    "newton": jaxem.newton(),
-    "gradient_ascent": jaxem.gradient_ascent(optax.adam(0.02)),
+    "newton": jaxem.algorithms.newton(),
+    "gradient_ascent": jaxem.algorithms.gradient_ascent(optax.adam(0.02)),
     # Combinations without a name
     "annealed vbem": jaxem.Algorithm(e_step=jaxem.e_step.Annealed(0.5, 1.5, 3), m_step=jaxem.m_step.Posterior()),
     "incremental vbem": jaxem.Algorithm(update=jaxem.update.Incremental(4), m_step=jaxem.m_step.Posterior()),
@@ -80,24 +80,25 @@ def models() -> dict[str, Cell]:
     """Each family, with the priors that make it conjugate where it has them; and a model from a function."""
     cells = {}
     prior = {
-        "full": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, np.eye(2) * x.var(0), 4.0),
-        "diagonal": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, x.var(0), 4.0),
-        "spherical": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, x.var(), 4.0),
-        "tied": lambda x: jaxem.NormalInverseWishart(x.mean(0), 0.1, np.eye(2) * x.var(0), 4.0),
+        "full": lambda x: jaxem.priors.NormalInverseWishart(x.mean(0), 0.1, np.eye(2) * x.var(0), 4.0),
+        "diagonal": lambda x: jaxem.priors.NormalInverseWishart(x.mean(0), 0.1, x.var(0), 4.0),
+        "spherical": lambda x: jaxem.priors.NormalInverseWishart(x.mean(0), 0.1, x.var(), 4.0),
+        "tied": lambda x: jaxem.priors.NormalInverseWishart(x.mean(0), 0.1, np.eye(2) * x.var(0), 4.0),
     }
     for name in engine.LINEAR:
         model, start, x, w, _ = engine.case(name)
         cells[name] = Cell(model, start, x, w)
-        conjugate = jaxem.Poisson(jaxem.Gamma(1.5, 0.5)) if name == "poisson" else None
+        conjugate = jaxem.Poisson(jaxem.priors.Gamma(1.5, 0.5)) if name == "poisson" else None
         conjugate = conjugate or jaxem.Gaussian(name, prior[name](np.asarray(x)))
-        mixture = jaxem.Mixture(conjugate, 3, weights_prior=jaxem.Dirichlet(1.5))
+        mixture = jaxem.Mixture(conjugate, 3, weights_prior=jaxem.priors.Dirichlet(1.5))
         cells[f"{name}, priors"] = Cell(mixture, start, x, w)
     cells["VEV"] = cells["full"]._replace(model=jaxem.GaussianMixture(3, "VEV"))
     rng = np.random.default_rng(5)
     labels = np.arange(240) % 2
     bits = (rng.random((240, 5)) < np.where(labels[:, None] == 0, 0.25, 0.7)).astype(float)
-    start = jaxem.MixtureParams(
-        jnp.array([0.4, 0.6]), jaxem.BernoulliParams(jnp.array([[0.3] * 5, [0.6] * 5]) + 0.02 * jnp.arange(5.0)[None])
+    start = jaxem.models.MixtureParams(
+        jnp.array([0.4, 0.6]),
+        jaxem.families.BernoulliParams(jnp.array([[0.3] * 5, [0.6] * 5]) + 0.02 * jnp.arange(5.0)[None]),
     )
     ones = jnp.ones(240)
     cells["bernoulli"] = Cell(jaxem.Mixture(jaxem.Bernoulli(), 2), start, jnp.asarray(bits), ones)
@@ -128,7 +129,7 @@ def latents() -> dict[str, Cell]:
     rng = np.random.default_rng(40)
     x = rng.standard_normal((120, 1)) * np.array([1.0, 0.8, -0.7, 0.6]) + 0.6 * rng.standard_normal((120, 4))
     x[rng.random(x.shape) < 0.15] = np.nan
-    factor = jaxem.FactorParams(jnp.zeros(4), jnp.array([[0.5], [0.4], [-0.3], [0.2]]), jnp.ones(4))
+    factor = jaxem.families.FactorParams(jnp.zeros(4), jnp.array([[0.5], [0.4], [-0.3], [0.2]]), jnp.ones(4))
     lines = Cell(*heavy.two_lines())
     return {
         "chain": Cell(*test_hmm.cell()),

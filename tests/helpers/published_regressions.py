@@ -83,7 +83,7 @@ def patents():
     """Patents by log R&D spending, with the R&D share of sales in the gate."""
     granted, share, spending = np.array(_PATENTS.split(), float).reshape(70, 3).T
     ones = np.ones(70)
-    return jaxem.Gated(jaxem.Responses(np.stack([ones, spending], 1), granted), np.stack([ones, share], 1))
+    return jaxem.models.Gated(jaxem.Responses(np.stack([ones, spending], 1), granted), np.stack([ones, share], 1))
 
 
 @lru_cache

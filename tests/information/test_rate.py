@@ -35,9 +35,9 @@ def test_linkage_loses_the_published_fraction():
     np.testing.assert_allclose(found, 57.8009534042784 / 435.31785379896564, rtol=1e-9)
 
 
-MLE = jaxem.MixtureParams(
+MLE = jaxem.models.MixtureParams(
     jnp.array([0.3598853969849348, 1 - 0.3598853969849348]),
-    jaxem.PoissonParams(jnp.array([[1.2560951012243379], [2.6634043566324726]])),
+    jaxem.families.PoissonParams(jnp.array([[1.2560951012243379], [2.6634043566324726]])),
 )
 
 

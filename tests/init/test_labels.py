@@ -71,8 +71,8 @@ FAMILIES = {
         jaxem.Product({"a": jaxem.Gaussian(), "b": jaxem.Poisson()}, columns={"a": [0], "b": [1, 2]}),
         WIDE,
     ),
-    "NegativeBinomial": (jaxem.NegativeBinomial(), COUNTS),
-    "CensoredNormal": (jaxem.CensoredNormal(), jaxem.Interval.limited(FAR, upper=20.0)),
+    "NegativeBinomial": (jaxem.families.NegativeBinomial(), COUNTS),
+    "CensoredNormal": (jaxem.families.CensoredNormal(), jaxem.Interval.limited(FAR, upper=20.0)),
 }
 SLOW = {"Bernoulli", "StudentT", "NegativeBinomial", "CensoredNormal", "Incomplete"}
 
@@ -91,7 +91,7 @@ def test_in_mixtures_of_every_family(name, method):
     assert agreement(model, starts(model, rows), rows, SIDE).min() > 0.75
 
 
-@pytest.mark.parametrize("family", [jaxem.LinearRegression(), jaxem.TRegression()])
+@pytest.mark.parametrize("family", [jaxem.LinearRegression(), jaxem.families.TRegression()])
 def test_a_few_labelled_rows_say_which_line_is_which(family):
     model = jaxem.Mixture(family, K)
     drawn = starts(model, LINES)
@@ -104,7 +104,7 @@ def test_a_few_labelled_rows_say_which_line_is_which(family):
 
 def test_experts_start_from_labels():
     model = jaxem.MixtureOfExperts(jaxem.Gaussian("diagonal"), K, gate_deviation=3.0)
-    data, labels = jaxem.Gated(jnp.asarray(FAR), jnp.asarray(X)), LABELS
+    data, labels = jaxem.models.Gated(jnp.asarray(FAR), jnp.asarray(X)), LABELS
     mean = np.asarray(starts(model, data, labels).experts.mean)
     assert np.all(mean[:, 0, 0] < 10)
     assert np.all(mean[:, 1, 0] > 10)

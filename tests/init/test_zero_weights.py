@@ -20,7 +20,7 @@ def about(key, point, rows, weights):
     return {"centre": point[0]}
 
 
-LAPLACE = jaxem.FunctionFamily(lambda params, row: -jnp.abs(row[0] - params["centre"]), about)
+LAPLACE = jaxem.families.FunctionFamily(lambda params, row: -jnp.abs(row[0] - params["centre"]), about)
 # Families, and rows of them: what must not be looked at is other rows of theirs, a long way off.
 FAMILIES = {
     "Gaussian": (jaxem.Gaussian(), WIDE, 1e3),
@@ -32,10 +32,10 @@ FAMILIES = {
     ),
     "Categorical": (jaxem.Categorical(2), BITS, 0),
     "Incomplete": (jaxem.Incomplete(jaxem.Gaussian()), WIDE * HOLES, 1e3),
-    "IncompleteColumns": (jaxem.IncompleteColumns(jaxem.Poisson()), COUNTS * HOLES[:, :2], 1e3),
+    "IncompleteColumns": (jaxem.families.IncompleteColumns(jaxem.Poisson()), COUNTS * HOLES[:, :2], 1e3),
     "FunctionFamily": (LAPLACE, np.abs(WIDE) * [1.0, 5.0, 0.1], 1e3),
     "LinearRegression": (jaxem.LinearRegression(), jaxem.Responses(X, LINE), 1e3),
-    "PoissonRegression": (jaxem.PoissonRegression(), COUNTED, 10.0),
+    "PoissonRegression": (jaxem.families.PoissonRegression(), COUNTED, 10.0),
     "StudentT": (jaxem.StudentT(), WIDE, 1e3),
 }
 SLOW = {"Product", "StudentT", "Categorical", "PoissonRegression"}

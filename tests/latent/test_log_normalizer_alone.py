@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jaxem
-from jaxem import AbstractLinearModel
 from jaxem.latent import AbstractLatent
+from jaxem.models import AbstractLinearModel
 from jaxem.testing import check_latent
 
 Y = np.array([0.3, 2.9, -1.1, 4.2, 1.7, 3.3, -0.4])

@@ -24,8 +24,8 @@ class Case(NamedTuple):
 def london():
     problem = problems.london_times()
     share = published.LONDON_TIMES_WEIGHT
-    best = jaxem.MixtureParams(
-        jnp.array([share, 1 - share]), jaxem.PoissonParams(jnp.array(published.LONDON_TIMES_RATES)[:, None])
+    best = jaxem.models.MixtureParams(
+        jnp.array([share, 1 - share]), jaxem.families.PoissonParams(jnp.array(published.LONDON_TIMES_RATES)[:, None])
     )
     x, weights = jnp.asarray(np.asarray(problem.x, float)), jnp.asarray(problem.weights)
     return Case(jaxem.Mixture(jaxem.Poisson(), 2), engine.params(problem.start), x, weights, best)

@@ -54,7 +54,7 @@ def test_a_block_on_the_likelihood_is_maximised():
     np.testing.assert_array_equal(fit.params.weights, case.start.weights)
 
     def value(rate):
-        params = jaxem.MixtureParams(fit.params.weights, jaxem.PoissonParams(rate))
+        params = jaxem.models.MixtureParams(fit.params.weights, jaxem.families.PoissonParams(rate))
         return model.log_likelihood(params, case.x, case.weights)
 
     np.testing.assert_allclose(jax.grad(value)(fit.params.components.rate), jnp.zeros((2, 1)), atol=1e-8)

@@ -14,8 +14,8 @@ GIBBS = jaxem.Algorithm(m_step=Draw())
 
 def test_a_single_component_is_drawn_from_its_exact_posterior():
     x = jnp.asarray([[3.0], [0.0], [2.0], [4.0]])
-    model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(1.5, 0.5)), 1, jaxem.Dirichlet(1.0))
-    start = jaxem.MixtureParams(jnp.ones(1), jaxem.PoissonParams(jnp.ones((1, 1))))
+    model = jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(1.5, 0.5)), 1, jaxem.priors.Dirichlet(1.0))
+    start = jaxem.models.MixtureParams(jnp.ones(1), jaxem.families.PoissonParams(jnp.ones((1, 1))))
 
     @jax.jit
     @jax.vmap
@@ -31,8 +31,8 @@ def test_a_single_component_is_drawn_from_its_exact_posterior():
 @pytest.mark.slow
 def test_a_chain_moves_and_depends_on_the_key_alone():
     case = engine.case("full")
-    prior = jaxem.NormalInverseWishart(np.zeros(2), 0.1, np.eye(2), 4.0)
-    model = jaxem.GaussianMixture(3, prior=prior, weights_prior=jaxem.StickBreaking(1.0))
+    prior = jaxem.priors.NormalInverseWishart(np.zeros(2), 0.1, np.eye(2), 4.0)
+    model = jaxem.GaussianMixture(3, prior=prior, weights_prior=jaxem.priors.StickBreaking(1.0))
     runs = [
         engine.solve(
             model,

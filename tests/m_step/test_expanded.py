@@ -39,13 +39,13 @@ def refused(model, start, x, message):
 
 
 def test_models_that_cannot_be_expanded():
-    start = jaxem.MixtureParams(jnp.array([0.5, 0.5]), jaxem.PoissonParams(jnp.array([[1.0], [2.0]])))
+    start = jaxem.models.MixtureParams(jnp.array([0.5, 0.5]), jaxem.families.PoissonParams(jnp.array([[1.0], [2.0]])))
     refused(jaxem.Mixture(jaxem.Poisson(), 2), start, jnp.ones((3, 1)), "Poisson does not say how to expand")
     model, start, x, _, _ = engine.case("function")
     refused(model, start, x, "no closed-form M-step")
 
 
 def test_a_prior_is_refused():
-    model = jaxem.Single(jaxem.StudentT(prior=jaxem.NormalInverseWishart(0.0, 0.1, jnp.eye(2), 4.0)))
+    model = jaxem.Single(jaxem.StudentT(prior=jaxem.priors.NormalInverseWishart(0.0, 0.1, jnp.eye(2), 4.0)))
     case = heavy.multivariate()
     refused(model, case.start, case.x, "StudentT has a prior, which the parameter expansion")

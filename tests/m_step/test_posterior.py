@@ -11,9 +11,9 @@ from tests.helpers import engine
 @pytest.mark.slow
 def test_the_posterior_is_the_m_step_of_variational_bayes():
     case = engine.case("poisson")
-    model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(0.5, 0.1)), 3, jaxem.Dirichlet(0.5))
+    model = jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(0.5, 0.1)), 3, jaxem.priors.Dirichlet(0.5))
     variational = Posterior().lift(model)
-    assert variational == jaxem.Variational(model)
+    assert variational == jaxem.models.Variational(model)
     assert Posterior().lift(variational) is variational
     start = eqx.filter_jit(variational.lift)(case.start, case.x, case.weights)
     fits = [
@@ -27,7 +27,7 @@ def test_the_posterior_is_the_m_step_of_variational_bayes():
 
 def test_what_a_model_lacks_is_named():
     case = engine.case("poisson")
-    with_prior = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(0.5, 0.1)), 3, jaxem.Dirichlet(0.5))
+    with_prior = jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(0.5, 0.1)), 3, jaxem.priors.Dirichlet(0.5))
     for model, words in (
         (engine.case("function").model, "FunctionModel has no conjugate prior .rung 3"),
         (case.model, "no prior on its weights"),
@@ -36,6 +36,6 @@ def test_what_a_model_lacks_is_named():
             Posterior().lift(model)
         with pytest.raises(jaxem.MissingCapabilityError, match=words):
             Posterior().init(model, case.start)
-    with pytest.raises(jaxem.MissingCapabilityError, match=r"not posteriors: run on jaxem.Variational\(model\)"):
+    with pytest.raises(jaxem.MissingCapabilityError, match=r"not posteriors: run on jaxem.models.Variational\(model\)"):
         Posterior().init(with_prior, case.start)
-    assert jax.tree.leaves(Posterior().init(jaxem.Variational(with_prior), case.start)) == []
+    assert jax.tree.leaves(Posterior().init(jaxem.models.Variational(with_prior), case.start)) == []

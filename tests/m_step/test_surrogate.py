@@ -20,7 +20,7 @@ def quantities(case, accurate):
     model = case.model.bind(case.x, case.weights)
     model = model.accurate() or model if accurate else model
     algorithm = jaxem.em() if model.linear else jaxem.em_gradient()
-    problem = Problem.make(model, algorithm, case.x, case.weights, tol=0.0, max_steps=1, rows=128)
+    problem = Problem.make(model, algorithm, case.x, case.weights, tol=0.0, max_steps=1, chunk_rows=128)
 
     def value(params):
         expect = evaluate(problem, model.about(params), algorithm.e_step, params, ())

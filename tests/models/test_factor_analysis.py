@@ -13,7 +13,7 @@ from sklearn import decomposition
 from sklearn.datasets import load_iris
 
 import jaxem
-from jaxem import factor_analysis
+from jaxem.models import factor_analysis
 from tests.families.test_factor import log_density
 from tests.helpers import engine, product
 
@@ -167,7 +167,7 @@ def test_missing_entries_against_direct_maximisation():
     assert_allclose(fit.params.noise_variance, np.exp(noise), atol=1e-4)
 
 
-PARAMS = jaxem.FactorParams(
+PARAMS = jaxem.families.FactorParams(
     jnp.array([5.0, 4.8, 5.3, 5.1]), jnp.array([[1.2], [0.8], [1.0], [0.9]]), jnp.array([0.4, 0.6, 0.5, 0.3])
 )
 
@@ -217,7 +217,7 @@ def test_varimax():
     simple = np.kron(np.eye(2), np.array([[0.9], [0.8], [0.7]])) + 0.02 * rng.standard_normal((6, 2))
     angle = 0.6
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    params = jaxem.FactorParams(jnp.zeros(6), jnp.asarray(simple @ turn), jnp.full(6, 0.3))
+    params = jaxem.families.FactorParams(jnp.zeros(6), jnp.asarray(simple @ turn), jnp.full(6, 0.3))
 
     def criterion(loading):
         rows = loading / np.linalg.norm(loading, axis=1, keepdims=True)
@@ -233,7 +233,7 @@ def test_varimax():
 
 def test_members_of_a_mixture_keep_their_axis():
     rng = np.random.default_rng(5)
-    params = jaxem.FactorParams(*(jnp.asarray(rng.uniform(0.5, 1.0, s)) for s in ((3, 4), (3, 4, 2), (3, 4))))
+    params = jaxem.families.FactorParams(*(jnp.asarray(rng.uniform(0.5, 1.0, s)) for s in ((3, 4), (3, 4, 2), (3, 4))))
     x = jnp.asarray(rng.standard_normal((6, 4)))
     many = factor_analysis.scores(params, x)
     for k in range(3):
@@ -299,7 +299,7 @@ def test_mixtures_are_found_from_every_start(method):
     model = jaxem.MixtureOfFactorAnalyzers(2, 1)
     fit = jaxem.fit(model, x, key=jax.random.key(0), restarts=4, init=method, max_steps=500)
     assert engine.name(fit) in ("converged", "degenerate_component")
-    truth = jaxem.FactorParams(centre, loading, np.full((2, 4), 0.25))
+    truth = jaxem.families.FactorParams(centre, loading, np.full((2, 4), 0.25))
     at_truth = np.logaddexp(*(log_density(truth, x) + np.log(0.5))).sum()
     assert fit.log_likelihood > at_truth
     completed = model.impute(fit.params, jnp.asarray(x))

@@ -30,7 +30,7 @@ NAN = np.nan
 def poisson(initial, transition, rate):
     leaves = (jnp.asarray(np.asarray(a, float)) for a in (initial, transition, rate))
     first, moves, rate = leaves
-    return jaxem.HMMParams(first, moves, jaxem.PoissonParams(rate))
+    return jaxem.models.HMMParams(first, moves, jaxem.families.PoissonParams(rate))
 
 
 @lru_cache
@@ -47,8 +47,8 @@ def cell():
 def conjugate_cell():
     """The same with priors on all parameters."""
     _, start, data, weights = cell()
-    prior = jaxem.Dirichlet(1.5)
-    return jaxem.HMM(jaxem.Poisson(jaxem.Gamma(2.0, 0.5)), 2, "free", prior, prior), start, data, weights
+    prior = jaxem.priors.Dirichlet(1.5)
+    return jaxem.HMM(jaxem.Poisson(jaxem.priors.Gamma(2.0, 0.5)), 2, "free", prior, prior), start, data, weights
 
 
 def pieces():
@@ -163,7 +163,7 @@ def test_the_contract_is_kept_by_every_variety():
     _, start, data, _ = cell()
     check_model(*conjugate_cell()[:3])
     pinned = start._replace(initial=stationary(start.transition))
-    check_model(jaxem.HMM(jaxem.Poisson(), 2, "stationary", transition_prior=jaxem.Dirichlet(2.0)), pinned, data)
+    check_model(jaxem.HMM(jaxem.Poisson(), 2, "stationary", transition_prior=jaxem.priors.Dirichlet(2.0)), pinned, data)
     pattern = [[NAN, NAN, 0.0], [0.0, NAN, NAN], [0.25, NAN, NAN]]
     three = poisson(
         [1.0, 0.0, 0.0], [[0.8, 0.2, 0], [0, 0.6, 0.4], [0.25, 0.25, 0.5]], [[1.0, 5.0], [3.0, 3.0], [6.0, 2.0]]
@@ -249,8 +249,8 @@ def test_gaussian_iterates_are_those_of_hmmlearn(covariance):
     other.startprob_, other.transmat_, other.means_ = initial, transition, mean
     other.covars_ = spread
     other.fit(x.reshape(-1, 2), [40] * 6)
-    emission = jaxem.GaussianParams(jnp.asarray(mean), jnp.asarray(spread))
-    start = jaxem.HMMParams(jnp.asarray(initial), jnp.asarray(transition), emission)
+    emission = jaxem.families.GaussianParams(jnp.asarray(mean), jnp.asarray(spread))
+    start = jaxem.models.HMMParams(jnp.asarray(initial), jnp.asarray(transition), emission)
     fit = solved(jaxem.HMM(jaxem.Gaussian(covariance), 2), start, jnp.asarray(x))
     np.testing.assert_allclose(fit.params.transition, other.transmat_, rtol=1e-6)
     np.testing.assert_allclose(fit.params.emission.mean, other.means_, rtol=1e-6)
@@ -327,7 +327,9 @@ def test_the_stationary_maximisation_is_exact():
 @pytest.mark.slow
 def test_priors_pull_towards_their_modes():
     _, start, data, _ = cell()
-    strong = jaxem.HMM(jaxem.Poisson(), 2, "free", jaxem.Dirichlet(1e6), jaxem.Dirichlet(jnp.array([1.0, 1e7])))
+    strong = jaxem.HMM(
+        jaxem.Poisson(), 2, "free", jaxem.priors.Dirichlet(1e6), jaxem.priors.Dirichlet(jnp.array([1.0, 1e7]))
+    )
     fit = solved(strong, start, data)
     np.testing.assert_allclose(fit.params.initial, 0.5, atol=1e-4)
     np.testing.assert_allclose(fit.params.transition[:, 1], 1, atol=1e-4)
@@ -381,8 +383,8 @@ def test_emissions_with_missing_entries():
         np.array([[[1.0, 0.3], [0.3, 1.0]], [[0.8, 0.0], [0.0, 1.5]]]),
     )
     initial, transition = np.array([0.7, 0.3]), np.array([[0.8, 0.2], [0.1, 0.9]])
-    emission = jaxem.GaussianParams(jnp.asarray(mean), jnp.asarray(covariance))
-    start = jaxem.HMMParams(jnp.asarray(initial), jnp.asarray(transition), emission)
+    emission = jaxem.families.GaussianParams(jnp.asarray(mean), jnp.asarray(covariance))
+    start = jaxem.models.HMMParams(jnp.asarray(initial), jnp.asarray(transition), emission)
     model = jaxem.HMM(jaxem.Incomplete(jaxem.Gaussian()), 2)
     local = np.zeros((5, 2))
     for t in range(5):
@@ -465,7 +467,7 @@ def test_what_cannot_be_is_refused():
         ("num_states must be a positive integer", lambda: jaxem.HMM(poisson_family, 0)),
         ("initial must be 'free' or 'stationary'", lambda: jaxem.HMM(poisson_family, 2, "uniform")),
         ("frozen: unknown parameter 'rate'", lambda: jaxem.HMM(poisson_family, 2, frozen=("rate",))),
-        ("without a prior or pattern", lambda: jaxem.HMM(poisson_family, 2, "stationary", jaxem.Dirichlet(2.0))),
+        ("without a prior or pattern", lambda: jaxem.HMM(poisson_family, 2, "stationary", jaxem.priors.Dirichlet(2.0))),
         (
             r"transition_pattern must have shape \(2, 2\)",
             lambda: jaxem.HMM(poisson_family, 2, transition_pattern=[[1.0]]),

@@ -14,7 +14,7 @@ MODELS = {
     "Mixture": (jaxem.GaussianMixture(2), TABLE),
     "labelled": (jaxem.GaussianMixture(2), jaxem.Labelled(TABLE, np.arange(24) % 3 - 1)),
     "Poisson": (jaxem.Mixture(jaxem.Poisson(), 2), TABLE),
-    "Single": (jaxem.MultivariateNormal(), TABLE),
+    "Single": (jaxem.models.MultivariateNormal(), TABLE),
     "HMM": (jaxem.HMM(jaxem.Gaussian(), 2), TABLE.reshape(2, 12, 2)),
     "Sequences": (jaxem.HMM(jaxem.Poisson(), 2), jaxem.Sequences(TABLE.reshape(2, 12, 2), np.array([12, 7]))),
     "MixtureOfExperts": (jaxem.MixtureOfExperts(jaxem.LinearRegression(), 2), jaxem.Responses(TABLE, TABLE[:, 0])),
@@ -34,7 +34,9 @@ MODELS = {
         TABLE,
     ),
     "Variational": (
-        jaxem.Variational(jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(1.5, 0.5)), 2, weights_prior=jaxem.Dirichlet(1.5))),
+        jaxem.models.Variational(
+            jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(1.5, 0.5)), 2, weights_prior=jaxem.priors.Dirichlet(1.5))
+        ),
         TABLE,
     ),
 }

@@ -22,7 +22,7 @@ from tests.latent.test_mean_field import coordinate_ascent
 TOPICS, WORDS, DOCUMENTS = 3, 8, 30
 ALPHA, ETA = 0.4, 0.3
 PRECISE = MeanField(steps=2000, tol=1e-9)
-VB = jaxem.LDA(TOPICS, WORDS, ALPHA, jaxem.Dirichlet(ETA), document=PRECISE)
+VB = jaxem.LDA(TOPICS, WORDS, ALPHA, jaxem.priors.Dirichlet(ETA), document=PRECISE)
 ML = jaxem.LDA(TOPICS, WORDS, ALPHA, document=PRECISE)
 
 
@@ -46,7 +46,7 @@ def data():
 
 
 def start():
-    return jaxem.LDAParams(jnp.asarray(ALPHA), jnp.asarray(corpus()[1]))
+    return jaxem.models.LDAParams(jnp.asarray(ALPHA), jnp.asarray(corpus()[1]))
 
 
 class Cell(NamedTuple):
@@ -58,7 +58,7 @@ class Cell(NamedTuple):
 
 def cell(priors=False):
     """A model, a start, data and weights, for tests of every algorithm."""
-    prior = jaxem.Dirichlet(1.2) if priors else None
+    prior = jaxem.priors.Dirichlet(1.2) if priors else None
     return Cell(jaxem.LDA(TOPICS, WORDS, ALPHA, prior, document=PRECISE), start(), data(), jnp.ones(DOCUMENTS))
 
 
@@ -130,8 +130,8 @@ def test_scikit_learn_stops_there_too(bayes):
         max_doc_update_iter=5000,
     ).fit(table)  # fmt: skip
     documents = jax.tree.map(lambda a: a[:-1], data())
-    theirs = jaxem.LDAParams(jnp.asarray(ALPHA), jaxem.Dirichlet(jnp.asarray(other.components_)))
-    variational = jaxem.Variational(VB)
+    theirs = jaxem.models.LDAParams(jnp.asarray(ALPHA), jaxem.priors.Dirichlet(jnp.asarray(other.components_)))
+    variational = jaxem.models.Variational(VB)
     bound = variational.log_likelihood(theirs, documents) + variational.log_prior(theirs)
     assert_allclose(bound, other.score(table), rtol=1e-8)
     assert_allclose(VB.transform(theirs, documents), other.transform(table), atol=1e-6)
@@ -172,8 +172,8 @@ def bars():
     for i in range(5):
         square[i, i, :] = square[5 + i, :, i] = 0.2
     truth = square.reshape(10, 25)
-    model = jaxem.LDA(10, 25, 0.2, jaxem.Dirichlet(0.1))
-    params = jaxem.LDAParams(jnp.asarray(0.2), jnp.asarray(truth))
+    model = jaxem.LDA(10, 25, 0.2, jaxem.priors.Dirichlet(0.1))
+    params = jaxem.models.LDAParams(jnp.asarray(0.2), jnp.asarray(truth))
     documents, hidden = model.sample(jax.random.key(3), params, 300)
     return model, truth, documents, hidden
 
@@ -208,7 +208,7 @@ def test_bars_are_found(name):
     distance = np.abs(truth[:, None] - found[None]).sum(-1) / 2
     assert sorted(distance.argmin(1)) == list(range(10))
     assert distance.min(1).max() < 0.1
-    known = jaxem.LDAParams(jnp.asarray(0.2), jnp.asarray(truth))
+    known = jaxem.models.LDAParams(jnp.asarray(0.2), jnp.asarray(truth))
     assert model.perplexity(fit.posterior, documents) < 1.03 * model.perplexity(known, documents)
 
 
@@ -219,11 +219,11 @@ def test_bars_are_found(name):
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_a_learned_concentration_maximises_the_bound(symmetric):
     alpha = jnp.asarray(1.0) if symmetric else jnp.asarray([1.0, 0.5, 2.0])
-    model = jaxem.LDA(TOPICS, WORDS, alpha, jaxem.Dirichlet(ETA), learn_concentration=True, document=PRECISE)
+    model = jaxem.LDA(TOPICS, WORDS, alpha, jaxem.priors.Dirichlet(ETA), learn_concentration=True, document=PRECISE)
     fit = engine.solve(model, start()._replace(concentration=alpha), data(), algorithm=jaxem.vbem(), tol=1e-12)
     assert engine.name(fit) == "converged"
     assert np.diff(engine.history(fit)).min() > -1e-8
-    variational = jaxem.Variational(model)
+    variational = jaxem.models.Variational(model)
     assert fit.params.concentration.shape == alpha.shape
 
     def bound(a):
@@ -242,7 +242,7 @@ def test_a_concentration_that_runs_away_is_degenerate():
     """The proportions of one document say nothing of how much they vary."""
     documents = jaxem.Documents(jnp.asarray([[0, 1, 2]], jnp.int32), jnp.asarray([[3.0, 1.0, 2.0]]))
     model = jaxem.LDA(2, 3, 1.0, learn_concentration=True, frozen=("topics",))
-    params = jaxem.LDAParams(jnp.asarray(1e6), jnp.asarray([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]]))
+    params = jaxem.models.LDAParams(jnp.asarray(1e6), jnp.asarray([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]]))
     assert bool(model.degenerate(params))
     assert not bool(model.degenerate(params._replace(concentration=jnp.asarray(3.0))))
     fit = engine.solve(model, params._replace(concentration=jnp.asarray(1e3)), documents, max_steps=400)
@@ -256,8 +256,8 @@ def test_a_concentration_that_runs_away_is_degenerate():
 @pytest.mark.slow
 def test_one_topic_has_the_exact_evidence():
     table = corpus()[0]
-    model = jaxem.LDA(1, WORDS, 0.7, jaxem.Dirichlet(ETA))
-    uniform = jaxem.LDAParams(jnp.asarray(0.7), jnp.full((1, WORDS), 1 / WORDS))
+    model = jaxem.LDA(1, WORDS, 0.7, jaxem.priors.Dirichlet(ETA))
+    uniform = jaxem.models.LDAParams(jnp.asarray(0.7), jnp.full((1, WORDS), 1 / WORDS))
     fit = engine.solve(model, uniform, data(), algorithm=jaxem.vbem())
     total = table.sum(0)
     evidence = gammaln(WORDS * ETA) - gammaln(WORDS * ETA + total.sum()) + (gammaln(ETA + total) - gammaln(ETA)).sum()
@@ -268,7 +268,7 @@ def test_topics_without_words_and_words_without_topics():
     """A topic that no word falls to keeps its words; a word that none has stays possible under a prior."""
     own = np.zeros((TOPICS, WORDS))
     own[0], own[1, :2], own[2, 7] = 1 / WORDS, 0.5, 1.0
-    begin = jaxem.LDAParams(jnp.asarray(ALPHA), jnp.asarray(own))
+    begin = jaxem.models.LDAParams(jnp.asarray(ALPHA), jnp.asarray(own))
     fit = engine.solve(ML, begin, data(), max_steps=5, tol=-np.inf)
     np.testing.assert_allclose(fit.params.topics[2], own[2])
     assert np.isfinite(engine.history(fit)).all()
@@ -335,7 +335,7 @@ def test_what_is_refused():
     with pytest.raises(jaxem.MissingCapabilityError, match="no prior on its topics"):
         engine.solve(ML, algorithm=jaxem.vbem(), **run)
     with pytest.raises(jaxem.MissingCapabilityError, match="take topics out of frozen"):
-        jaxem.Variational(jaxem.LDA(2, 3, topics_prior=jaxem.Dirichlet(1.0), frozen=("topics",)))
+        jaxem.models.Variational(jaxem.LDA(2, 3, topics_prior=jaxem.priors.Dirichlet(1.0), frozen=("topics",)))
     for algorithm, piece in ((jaxem.hard_em(), "mode"), (jaxem.gibbs(5), "sample"), (jaxem.saem(), "sample")):
         with pytest.raises(
             jaxem.MissingCapabilityError, match=f"needs the {piece} of the posterior.*LDA does not have"
@@ -355,10 +355,10 @@ def test_what_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prior", [None, jaxem.Dirichlet(1.3)])
+@pytest.mark.parametrize("prior", [None, jaxem.priors.Dirichlet(1.3)])
 def test_contract(prior):
     model = jaxem.LDA(TOPICS, WORDS, 0.5, prior, True, document=PRECISE, document_length=9)
-    params = jaxem.LDAParams(jnp.asarray([0.5, 0.7, 0.3]), jnp.asarray(corpus()[1]))
+    params = jaxem.models.LDAParams(jnp.asarray([0.5, 0.7, 0.3]), jnp.asarray(corpus()[1]))
     documents, _ = model.sample(jax.random.key(1), params, 24)
     check_model(model, params, documents)
 
@@ -367,7 +367,7 @@ def test_contract(prior):
 def test_starts_and_single_precision():
     """Starts differ, and float32 comes to what float64 comes to."""
     documents = jax.tree.map(lambda a: a.astype(jnp.float32) if a.dtype == jnp.float64 else a, data())
-    model = jaxem.LDA(TOPICS, WORDS, ALPHA, jaxem.Dirichlet(ETA))
+    model = jaxem.LDA(TOPICS, WORDS, ALPHA, jaxem.priors.Dirichlet(ETA))
     draw = eqx.filter_jit(jax.vmap(lambda key: model.init(key, documents, jnp.ones(DOCUMENTS, jnp.float32))))
     starts = draw(jax.random.split(jax.random.key(0), 2))
     assert starts.topics.dtype == jnp.float32

@@ -37,7 +37,9 @@ class OwnPotentials(jaxem.Bernoulli):  # pyright: ignore[reportGeneralTypeIssues
 
 def test_a_family_may_have_potentials_of_its_own():
     x = jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
-    params = jaxem.MixtureParams(jnp.array([0.3, 0.7]), jaxem.BernoulliParams(jnp.array([[0.2, 0.9], [0.6, 0.5]])))
+    params = jaxem.models.MixtureParams(
+        jnp.array([0.3, 0.7]), jaxem.families.BernoulliParams(jnp.array([[0.2, 0.9], [0.6, 0.5]]))
+    )
     found, expected = (jaxem.Mixture(family, 2).log_prob(params, x) for family in (OwnPotentials(), jaxem.Bernoulli()))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -93,9 +95,11 @@ def test_coordinates_and_blocks_go_there_and_back(model):
 def test_blocks_are_components():
     """Each row of the second block holds what belongs to one component."""
     case = engine.case("full")
-    marked = jaxem.MixtureParams(
+    marked = jaxem.models.MixtureParams(
         jnp.zeros(2),
-        jaxem.GaussianParams(jnp.ones((3, 2)) * jnp.arange(3.0)[:, None], jnp.arange(3.0)[:, None] + jnp.zeros((3, 3))),
+        jaxem.families.GaussianParams(
+            jnp.ones((3, 2)) * jnp.arange(3.0)[:, None], jnp.arange(3.0)[:, None] + jnp.zeros((3, 3))
+        ),
     )
     (_, components), _ = case.model.blocks(marked)
     np.testing.assert_array_equal(components, np.arange(3.0)[:, None] + np.zeros((3, 5)))

@@ -16,8 +16,10 @@ GATE = np.array([[0.3, 1.5], [-0.4, -0.8]])
 B = np.array([[0.2, 0.5], [1.5, -0.3], [2.5, 0.1]])
 _chosen = [rng.choice(3, p=np.exp(log_softmax([*row, 0.0]))) for row in X @ GATE.T]
 ROWS = jaxem.Responses(jnp.asarray(X), jnp.asarray(rng.poisson(np.exp((X * B[_chosen]).sum(1))).astype(float)))
-PARAMS = jaxem.MixtureOfExpertsParams(jnp.asarray(0.7 * GATE), jaxem.GLMParams(jnp.asarray(0.9 * B + 0.1)))
-MODEL = jaxem.MixtureOfExperts(jaxem.PoissonRegression(), 3)
+PARAMS = jaxem.models.MixtureOfExpertsParams(
+    jnp.asarray(0.7 * GATE), jaxem.families.GLMParams(jnp.asarray(0.9 * B + 0.1))
+)
+MODEL = jaxem.MixtureOfExperts(jaxem.families.PoissonRegression(), 3)
 
 
 def cell():
@@ -41,11 +43,11 @@ def test_log_prob_and_gates():
 
 
 def test_a_constant_gate_is_a_mixture():
-    mixture = jaxem.Mixture(jaxem.PoissonRegression(), 3)
+    mixture = jaxem.Mixture(jaxem.families.PoissonRegression(), 3)
     gate = jnp.array([[0.4], [-0.3]])
     weights = jax.nn.softmax(jnp.array([0.4, -0.3, 0.0]))
-    expected = mixture.log_prob(jaxem.MixtureParams(weights, PARAMS.experts), ROWS)
-    gated = jaxem.Gated(ROWS, jnp.ones((90, 1)))
+    expected = mixture.log_prob(jaxem.models.MixtureParams(weights, PARAMS.experts), ROWS)
+    gated = jaxem.models.Gated(ROWS, jnp.ones((90, 1)))
     np.testing.assert_allclose(MODEL.log_prob(PARAMS._replace(gate=gate), gated), expected, rtol=1e-12)
 
 
@@ -57,7 +59,7 @@ def test_known_experts():
 
 
 def test_gate_prior():
-    model = jaxem.MixtureOfExperts(jaxem.PoissonRegression(), 3, gate_deviation=1.7)
+    model = jaxem.MixtureOfExperts(jaxem.families.PoissonRegression(), 3, gate_deviation=1.7)
     covariance = 1.7**2 * np.linalg.inv(np.eye(2) - 1 / 3)
     expected = sum(stats.multivariate_normal.logpdf(c, [0, 0], covariance) for c in 0.7 * GATE.T)
     assert float(model.log_prior(PARAMS)) == pytest.approx(expected)
@@ -75,9 +77,9 @@ def test_binding_changes_coordinates_alone():
 
 
 def test_unlike_experts():
-    model, y = jaxem.ZeroInflatedPoisson(), np.asarray(ROWS.y)
-    params = jaxem.MixtureOfExpertsParams(
-        jnp.asarray(GATE[:1]), {"zero": (), "count": jaxem.GLMParams(jnp.asarray(B[1:2]))}
+    model, y = jaxem.models.ZeroInflatedPoisson(), np.asarray(ROWS.y)
+    params = jaxem.models.MixtureOfExpertsParams(
+        jnp.asarray(GATE[:1]), {"zero": (), "count": jaxem.families.GLMParams(jnp.asarray(B[1:2]))}
     )
     expected = zero_inflated(GATE[0], B[1], X, y)
     np.testing.assert_allclose(model.log_prob(params, ROWS), expected, rtol=1e-10)
@@ -90,11 +92,13 @@ def test_unlike_experts():
 
 @pytest.mark.slow
 def test_unlike_members_of_linear_families_have_a_closed_form():
-    model = jaxem.Mixture(jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson()), 2)
+    model = jaxem.Mixture(jaxem.families.OneOf(zero=jaxem.families.PointMass(0.0), count=jaxem.Poisson()), 2)
     assert model.linear
-    assert not jaxem.ZeroInflatedPoisson().linear
+    assert not jaxem.models.ZeroInflatedPoisson().linear
     x = jnp.array([[0.0], [0.0], [0.0], [0.0], [3.0], [5.0], [4.0]])
-    start = jaxem.MixtureParams(jnp.array([0.5, 0.5]), {"zero": (), "count": jaxem.PoissonParams(jnp.array([[2.0]]))})
+    start = jaxem.models.MixtureParams(
+        jnp.array([0.5, 0.5]), {"zero": (), "count": jaxem.families.PoissonParams(jnp.array([[2.0]]))}
+    )
     fit = engine.solve(model, start, x, algorithm=jaxem.em(), tol=1e-12)
     rate, share = float(fit.params.components["count"].rate[0, 0]), float(fit.params.weights[1])
     # Moments of a zero-inflated count: the mean of those above zero, and the share of these.
@@ -108,9 +112,13 @@ def test_unlike_members_of_linear_families_have_a_closed_form():
     ("model", "data", "message"),
     [
         (MODEL, np.ones((4, 2)), "no covariates"),
-        (MODEL, jaxem.Gated(ROWS, np.ones((90, 2))), r"data\.gate: column 1 is a linear combination"),
+        (MODEL, jaxem.models.Gated(ROWS, np.ones((90, 2))), r"data\.gate: column 1 is a linear combination"),
         (MODEL, jaxem.Responses(X[:2], np.ones(2)), "2 rows with positive weight"),
-        (jaxem.MixtureOfExperts(jaxem.OneOf(a=jaxem.PoissonRegression()), 2), ROWS, "OneOf has 1 members"),
+        (
+            jaxem.MixtureOfExperts(jaxem.families.OneOf(a=jaxem.families.PoissonRegression()), 2),
+            ROWS,
+            "OneOf has 1 members",
+        ),
     ],
 )
 def test_refusals(model, data, message):
@@ -141,7 +149,7 @@ def test_patents():
 
 @pytest.mark.slow
 def test_patents_with_a_common_slope():
-    model = jaxem.MixtureOfExperts(jaxem.PoissonRegression(common=(1,)), 3)
+    model = jaxem.MixtureOfExperts(jaxem.families.PoissonRegression(common=(1,)), 3)
     data = published_regressions.patents()
     fit = jaxem.fit(model, data, key=jax.random.key(0), restarts=16, tol=1e-10, max_steps=3000)
     assert engine.name(fit) == "converged"
@@ -154,9 +162,9 @@ def test_patents_with_a_common_slope():
 @pytest.mark.slow
 def test_articles():
     data = published_regressions.articles()
-    plain = jaxem.fit(jaxem.Single(jaxem.PoissonRegression()), data, key=jax.random.key(0), tol=1e-12)
+    plain = jaxem.fit(jaxem.Single(jaxem.families.PoissonRegression()), data, key=jax.random.key(0), tol=1e-12)
     assert plain.log_likelihood == pytest.approx(published_regressions.ARTICLES_NOT_INFLATED, abs=1e-7)
-    fit = jaxem.fit(jaxem.ZeroInflatedPoisson(), data, key=jax.random.key(0), tol=1e-12)
+    fit = jaxem.fit(jaxem.models.ZeroInflatedPoisson(), data, key=jax.random.key(0), tol=1e-12)
     assert engine.name(fit) == "converged"
     assert fit.log_likelihood == pytest.approx(published_regressions.ARTICLES, abs=1e-7)
     np.testing.assert_allclose(fit.params.gate[0], published_regressions.ARTICLES_ZERO, atol=1.5e-5)
@@ -170,7 +178,7 @@ def test_a_gate_that_separates_is_degenerate_and_a_prior_cures_it():
     y = np.where(t < 0, 40.0, 2.0) + np.arange(80) % 2
     rows = jaxem.Responses(np.stack([np.ones(80), t], 1), y)
     for deviation, status in ((None, "degenerate_component"), (3.0, "converged")):
-        model = jaxem.MixtureOfExperts(jaxem.PoissonRegression(), 2, gate_deviation=deviation)
+        model = jaxem.MixtureOfExperts(jaxem.families.PoissonRegression(), 2, gate_deviation=deviation)
         fit = jaxem.fit(model, rows, key=jax.random.key(0), restarts=4)
         assert engine.name(fit) == status
         assert np.isfinite(fit.params.gate).all()
@@ -185,7 +193,7 @@ def test_a_gate_that_separates_is_degenerate_and_a_prior_cures_it():
 def test_counts_that_are_all_zero(kind, covariates, dtype):
     """The supremum is log-likelihood 0, in the limit: coefficients stay finite, and the status says so."""
     x = np.stack([np.ones(30), np.linspace(-1, 1, 30)], 1)[:, :covariates].astype(dtype)
-    model = getattr(jaxem, f"ZeroInflated{kind}")()
+    model = getattr(jaxem.models, f"ZeroInflated{kind}")()
     fit = jaxem.fit(model, jaxem.Responses(x, np.zeros(30, dtype)), key=jax.random.key(0))
     assert jaxem.status_name(fit.status) == "degenerate_component"
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fit.params))

@@ -16,7 +16,7 @@ from tests.helpers import engine
 # Cochran and Snedecor, as in Little and Rubin (1987), table 6.4
 SIZE = (8, 6, 11, 22, 14, 17, 18, 24, 19, 23, 26, 40, 4, 4, 5, 6, 8, 10)
 WORMS = (59, 58, 56, 53, 50, 45, 43, 42, 39, 38, 30, 27)
-MODEL = jaxem.MultivariateNormal(missing=True)
+MODEL = jaxem.models.MultivariateNormal(missing=True)
 
 
 def apples():
@@ -24,7 +24,7 @@ def apples():
 
 
 def normal(mean, covariance, dtype="float64"):
-    return jaxem.GaussianParams(jnp.asarray(mean, dtype), jnp.asarray(covariance, dtype))
+    return jaxem.families.GaussianParams(jnp.asarray(mean, dtype), jnp.asarray(covariance, dtype))
 
 
 def start(x):
@@ -195,9 +195,9 @@ def test_a_mixture_imputes_by_its_responsibilities(kind):
 @pytest.mark.parametrize("rule", ["gibbs", "vbem", "squarem", "newton", "incremental_em"])
 def test_other_algorithms_take_them_too(rule):
     x = scattered()
-    prior = jaxem.NormalInverseWishart(np.nanmean(x, 0), 0.1, np.eye(3) * 4.0, 5.0)
-    model = jaxem.MultivariateNormal(missing=True, prior=prior if rule in ("gibbs", "vbem") else None)
-    algorithm = jaxem.gibbs(400, burn_in=50) if rule == "gibbs" else getattr(jaxem, rule)()
+    prior = jaxem.priors.NormalInverseWishart(np.nanmean(x, 0), 0.1, np.eye(3) * 4.0, 5.0)
+    model = jaxem.models.MultivariateNormal(missing=True, prior=prior if rule in ("gibbs", "vbem") else None)
+    algorithm = jaxem.gibbs(400, burn_in=50) if rule == "gibbs" else getattr(jaxem.algorithms, rule)()
     fit = engine.solve(model, start(x), jnp.asarray(x), algorithm=algorithm, tol=1e-12, max_steps=500)
     assert engine.name(fit) in ("converged", "completed")
     best = engine.solve(MODEL, start(x), jnp.asarray(x), tol=1e-14)

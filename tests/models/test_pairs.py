@@ -35,16 +35,16 @@ def _network(key):
     return {"slope": jax.random.normal(key, ())}
 
 
-LAPLACE = jaxem.FunctionFamily(
+LAPLACE = jaxem.families.FunctionFamily(
     _log_density,
     lambda key, point, rows, weights: {"centre": point[0]},
     draw=lambda key, params: params["centre"] + jax.random.laplace(key, (2,)),
 )
-LINES = jaxem.NeuralFamily(_network, lambda net, row: -((row.y - net["slope"] * row.x[1]) ** 2) / 2)
+LINES = jaxem.families.NeuralFamily(_network, lambda net, row: -((row.y - net["slope"] * row.x[1]) ** 2) / 2)
 INTERVALS = jaxem.Interval.right(LATE, CENSORED)
 COUNTED = jaxem.Responses(X, COUNTS[:, 0])
 BLOCKS = {"size": jaxem.Gaussian("diagonal"), "kind": jaxem.Categorical((3, 2))}
-UNLIKE = jaxem.OneOf(low=jaxem.Poisson(), high=jaxem.NegativeBinomial())
+UNLIKE = jaxem.families.OneOf(low=jaxem.Poisson(), high=jaxem.families.NegativeBinomial())
 # Family and rows of each, by name.
 CASES = {
     **{f"Gaussian {s}": (jaxem.Gaussian(s), REAL) for s in ("full", "tied", "diagonal", "spherical", "VEV")},
@@ -52,22 +52,22 @@ CASES = {
     "Factor": (jaxem.Factor(1), REAL * HOLES),
     "Incomplete": (jaxem.Incomplete(jaxem.Gaussian()), REAL * HOLES),
     "Poisson": (jaxem.Poisson(), COUNTS),
-    "NegativeBinomial": (jaxem.NegativeBinomial(), COUNTS),
+    "NegativeBinomial": (jaxem.families.NegativeBinomial(), COUNTS),
     "Bernoulli": (jaxem.Bernoulli(), BITS),
     "Categorical": (jaxem.Categorical((3, 2)), CODES),
-    "IncompleteColumns Poisson": (jaxem.IncompleteColumns(jaxem.Poisson()), COUNTS * HOLES),
-    "IncompleteColumns Categorical": (jaxem.IncompleteColumns(jaxem.Categorical((3, 2))), CODES * HOLES),
+    "IncompleteColumns Poisson": (jaxem.families.IncompleteColumns(jaxem.Poisson()), COUNTS * HOLES),
+    "IncompleteColumns Categorical": (jaxem.families.IncompleteColumns(jaxem.Categorical((3, 2))), CODES * HOLES),
     "Product": (jaxem.Product(BLOCKS), {"size": REAL, "kind": CODES}),
     "LinearRegression": (jaxem.LinearRegression(), jaxem.Responses(X, LINE)),
-    "TRegression": (jaxem.TRegression(), jaxem.Responses(X, LINE)),
-    "PoissonRegression": (jaxem.PoissonRegression(), COUNTED),
-    "BinomialRegression": (jaxem.BinomialRegression(), jaxem.Responses(X, BITS[:, 0])),
-    "NegativeBinomialRegression": (jaxem.NegativeBinomialRegression(), COUNTED),
-    "CensoredRegression": (jaxem.CensoredRegression(lower=-2.0), jaxem.Responses(X, np.maximum(LINE, -2.0))),
-    "CensoredNormal": (jaxem.CensoredNormal(), INTERVALS),
-    "CensoredLogNormal": (jaxem.CensoredLogNormal(), INTERVALS),
-    "CensoredExponential": (jaxem.CensoredExponential(), INTERVALS),
-    "CensoredWeibull": (jaxem.CensoredWeibull(), INTERVALS),
+    "TRegression": (jaxem.families.TRegression(), jaxem.Responses(X, LINE)),
+    "PoissonRegression": (jaxem.families.PoissonRegression(), COUNTED),
+    "BinomialRegression": (jaxem.families.BinomialRegression(), jaxem.Responses(X, BITS[:, 0])),
+    "NegativeBinomialRegression": (jaxem.families.NegativeBinomialRegression(), COUNTED),
+    "CensoredRegression": (jaxem.families.CensoredRegression(lower=-2.0), jaxem.Responses(X, np.maximum(LINE, -2.0))),
+    "CensoredNormal": (jaxem.families.CensoredNormal(), INTERVALS),
+    "CensoredLogNormal": (jaxem.families.CensoredLogNormal(), INTERVALS),
+    "CensoredExponential": (jaxem.families.CensoredExponential(), INTERVALS),
+    "CensoredWeibull": (jaxem.families.CensoredWeibull(), INTERVALS),
     "OneOf": (UNLIKE, COUNTS),
     "FunctionFamily": (LAPLACE, REAL),
     "NeuralFamily": (LINES, jaxem.Responses(X, LINE)),
@@ -94,7 +94,7 @@ def made(structure, name):
         return jaxem.Mixture(family, 2), rows
     if structure == "HMM":
         return jaxem.HMM(family, 2), jax.tree.map(lambda a: a.reshape(N // STEPS, STEPS, *a.shape[1:]), rows)
-    return jaxem.MixtureOfExperts(family, 2, gate_deviation=3.0), jaxem.Gated(rows, X)
+    return jaxem.MixtureOfExperts(family, 2, gate_deviation=3.0), jaxem.models.Gated(rows, X)
 
 
 def pairs():
@@ -151,7 +151,7 @@ def test_a_pair_fits_and_answers(structure, name):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_a_point_mass_alone_is_no_model(structure):
-    family = jaxem.PointMass(0.0)
+    family = jaxem.families.PointMass(0.0)
     model = {
         "Single": lambda: jaxem.Single(family),
         "Mixture": lambda: jaxem.Mixture(family, 2),
@@ -159,7 +159,7 @@ def test_a_point_mass_alone_is_no_model(structure):
         "MixtureOfExperts": lambda: jaxem.MixtureOfExperts(family, 2),
     }[structure]()
     zeros = np.zeros((2, 6, 1)) if structure == "HMM" else np.zeros((6, 1))
-    data = jaxem.Gated(zeros, np.ones((6, 1))) if structure == "MixtureOfExperts" else zeros
+    data = jaxem.models.Gated(zeros, np.ones((6, 1))) if structure == "MixtureOfExperts" else zeros
     with pytest.raises(jaxem.MissingCapabilityError, match="as a member of a OneOf"):
         jaxem.fit(model, data, key=jax.random.key(0))
 
@@ -198,7 +198,7 @@ REGRESSIONS = [
 def test_a_column_of_responses_is_the_same_as_a_vector(structure, name):
     """`[n, 1]` as `[n]`, `[n, T, 1]` as `[n, T]`; never `[n, n]` residuals."""
     model, flat = made(structure, name)
-    gated = isinstance(flat, jaxem.Gated)
+    gated = isinstance(flat, jaxem.models.Gated)
     rows = flat.rows if gated else flat
     column = rows._replace(y=rows.y[..., None])
     column = flat._replace(rows=column) if gated else column

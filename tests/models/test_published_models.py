@@ -48,7 +48,7 @@ class Observers(NamedTuple):
     judgement: jax.Array
 
 
-class DawidSkene(jaxem.AbstractLinearModel):
+class DawidSkene(jaxem.models.AbstractLinearModel):
     """Rung 2: natural parameters are log probabilities, statistics are counts."""
 
     @property
@@ -168,7 +168,7 @@ class Coefficients(NamedTuple):
     noise_constant: jax.Array
 
 
-class RandomEffects(jaxem.AbstractLinearModel):
+class RandomEffects(jaxem.models.AbstractLinearModel):
     """Rung 2: a Gaussian mean for each group of repetitions, which is a row; Laird and Ware (1982)."""
 
     @property

@@ -12,10 +12,10 @@ LENGTHS = (6, 9, 4)
 COVARIATES = [np.c_[np.ones(t), RNG.normal(size=t)] for t in LENGTHS]
 RESPONSES = [x @ np.array([1.0, 2.0]) + RNG.normal(size=len(x)) for x in COVARIATES]
 MODEL = jaxem.HMM(jaxem.LinearRegression(), 2)
-PARAMS = jaxem.HMMParams(
+PARAMS = jaxem.models.HMMParams(
     jnp.array([0.3, 0.7]),
     jnp.array([[0.8, 0.2], [0.4, 0.6]]),
-    jaxem.RegressionParams(jnp.array([[1.0, 2.0], [-1.0, 0.0]]), jnp.array([1.0, 2.0])),
+    jaxem.families.RegressionParams(jnp.array([[1.0, 2.0], [-1.0, 0.0]]), jnp.array([1.0, 2.0])),
 )
 ALL = jaxem.Sequences.of([jaxem.Responses(x, y) for x, y in zip(COVARIATES, RESPONSES, strict=True)])
 
@@ -63,7 +63,7 @@ def test_a_step_without_a_response_was_not_observed():
 def test_intervals():
     y = RNG.gamma(2.0, 1.0, size=(2, 8))
     values = jaxem.Interval.right(np.minimum(y, 2.0), y > 2)
-    model = jaxem.HMM(jaxem.CensoredExponential(), 2)
+    model = jaxem.HMM(jaxem.families.CensoredExponential(), 2)
     flat, column = values, jaxem.Interval(values.lower[..., None], values.upper[..., None])
     fits = [jaxem.fit(model, data, key=jax.random.key(0), max_steps=4) for data in (flat, column)]
     np.testing.assert_allclose(fits[0].objective, fits[1].objective, rtol=1e-12)

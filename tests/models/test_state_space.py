@@ -292,7 +292,7 @@ def nile(diffuse=1e12, dtype=np.float64):
     y = np.asarray(table["volume"], dtype)
     frozen = ("initial_mean", "initial_covariance", "transition", "observation")
     one = np.ones((1, 1), dtype)
-    start = jaxem.StateSpaceParams(y[:1], diffuse * one, one, 1000 * one, one, 10_000 * one)  # pyright: ignore[reportArgumentType]
+    start = jaxem.models.StateSpaceParams(y[:1], diffuse * one, one, 1000 * one, one, 10_000 * one)  # pyright: ignore[reportArgumentType]
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), start)
     return Case(jaxem.LinearGaussianStateSpace(1, frozen=frozen), start, jnp.asarray(y)[None, :, None])
 
@@ -303,11 +303,11 @@ def diffuse_likelihood(fit, diffuse):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [jaxem.newton(), jaxem.squarem()])
+@pytest.mark.parametrize("algorithm", [jaxem.algorithms.newton(), jaxem.squarem()])
 def test_nile(algorithm):
     fit = engine.solve(*nile(), algorithm=algorithm, tol=1e-14, max_steps=200)
     assert engine.name(fit) == "converged"
-    rtol = 1e-7 if algorithm == jaxem.newton() else 1e-5
+    rtol = 1e-7 if algorithm == jaxem.algorithms.newton() else 1e-5
     np.testing.assert_allclose(fit.params.observation_covariance[0, 0], 15098.518, rtol=max(rtol, 5e-8))
     np.testing.assert_allclose(fit.params.transition_covariance[0, 0], 1469.176, rtol=max(rtol, 5e-7))
     assert abs(diffuse_likelihood(fit, 1e12) + 632.54562510) < 1e-7
@@ -384,7 +384,7 @@ ALGORITHMS = {
     "incremental": jaxem.incremental_em(4),
     "alpha": jaxem.alpha_em(),
     "ecm": jaxem.ecm("transition", "observation", "observation_covariance"),
-    "newton": jaxem.newton(),
+    "newton": jaxem.algorithms.newton(),
 }
 
 

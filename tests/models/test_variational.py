@@ -24,7 +24,7 @@ _solve = eqx.filter_jit(jaxem.solve)
 
 def niw(structure, d=2, mean=0.0, strength=0.5, dof=4.0, scale=1.0):
     scales = {"diagonal": np.full(d, scale), "spherical": np.asarray(scale)}
-    return jaxem.NormalInverseWishart(np.full(d, mean), strength, scales.get(structure, scale * np.eye(d)), dof)
+    return jaxem.priors.NormalInverseWishart(np.full(d, mean), strength, scales.get(structure, scale * np.eye(d)), dof)
 
 
 def solve(model, start, x, **options):
@@ -46,9 +46,9 @@ def value(variational, posterior, x):
 
 
 def faithful(k):
-    prior = jaxem.NormalInverseWishart(np.zeros(2), 1.0, np.eye(2), 2.0)
+    prior = jaxem.priors.NormalInverseWishart(np.zeros(2), 1.0, np.eye(2), 2.0)
     begin = RandomResponsibilities()
-    return jaxem.GaussianMixture(k, prior=prior, weights_prior=jaxem.Dirichlet(1e-3), start=begin)
+    return jaxem.GaussianMixture(k, prior=prior, weights_prior=jaxem.priors.Dirichlet(1e-3), start=begin)
 
 
 @lru_cache
@@ -59,7 +59,7 @@ def standardised():
 
 @pytest.mark.parametrize(("k", "bound"), [(2, -442.17456263), (6, -443.29787345)])
 def test_old_faithful(k, bound):
-    variational, x = jaxem.Variational(faithful(k)), standardised()
+    variational, x = jaxem.models.Variational(faithful(k)), standardised()
     fit = solve(variational, start(variational, x), x, tol=1e-12)
     assert engine.name(fit) == "converged"
     assert abs(float(fit.objective) - bound) < 1e-6
@@ -75,9 +75,9 @@ def test_units_do_not_matter():
     """In minutes, far from the origin, with the prior to match: the same posterior, less the Jacobian."""
     raw = problems.old_faithful().x
     centre, width = raw.mean(0), raw.std(0)
-    plain, x = jaxem.Variational(faithful(2)), standardised()
-    prior = jaxem.NormalInverseWishart(centre + 1e4, 1.0, np.diag(width**2), 2.0)
-    moved = jaxem.Variational(jaxem.GaussianMixture(2, prior=prior, weights_prior=jaxem.Dirichlet(1e-3)))
+    plain, x = jaxem.models.Variational(faithful(2)), standardised()
+    prior = jaxem.priors.NormalInverseWishart(centre + 1e4, 1.0, np.diag(width**2), 2.0)
+    moved = jaxem.models.Variational(jaxem.GaussianMixture(2, prior=prior, weights_prior=jaxem.priors.Dirichlet(1e-3)))
     one = start(plain, x)
     other = eqx.tree_at(
         lambda p: (p.components.mean, p.components.scale),
@@ -123,8 +123,8 @@ def evidence_of_gaussian(x, structure, prior):
 def test_a_single_gaussian_has_the_exact_evidence(structure, d):
     x = np.random.default_rng(30).normal(2.0, 3.0, (7, d))
     prior = niw(structure, d, mean=1.0, dof=d + 0.5, scale=2.0)
-    variational = jaxem.Variational(
-        jaxem.GaussianMixture(1, structure, prior=prior, weights_prior=jaxem.Dirichlet(0.5))
+    variational = jaxem.models.Variational(
+        jaxem.GaussianMixture(1, structure, prior=prior, weights_prior=jaxem.priors.Dirichlet(0.5))
     )
 
     @jax.jit
@@ -152,8 +152,8 @@ def test_the_bound_lies_below_the_evidence():
         return weights + sum(evidence_of_counts(x[z == j], a, rate) for j in range(2))
 
     evidence = logsumexp([assignment(np.array(z)) for z in itertools.product(range(2), repeat=8)])
-    model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(a, rate)), 2, jaxem.Dirichlet(alpha))
-    variational, rows = jaxem.Variational(model), jnp.asarray(x)
+    model = jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(a, rate)), 2, jaxem.priors.Dirichlet(alpha))
+    variational, rows = jaxem.models.Variational(model), jnp.asarray(x)
     fit = solve(variational, start(variational, rows), rows)
     # Both orders of the components have the same share of the evidence, and the bound covers one.
     assert float(fit.objective) < evidence
@@ -170,9 +170,9 @@ def mixtures():
         yield structure, family, problems.overlapping_gaussians(structure).x
     families = {
         "size": jaxem.Gaussian("spherical", niw("spherical")),
-        "count": jaxem.Poisson(jaxem.Gamma(0.5, 0.1)),
-        "bits": jaxem.Bernoulli(jaxem.Beta(0.5, 0.5)),
-        "kind": jaxem.Categorical(3, jaxem.Dirichlet(0.3)),
+        "count": jaxem.Poisson(jaxem.priors.Gamma(0.5, 0.1)),
+        "bits": jaxem.Bernoulli(jaxem.priors.Beta(0.5, 0.5)),
+        "kind": jaxem.Categorical(3, jaxem.priors.Dirichlet(0.3)),
     }
     yield "product", jaxem.Product(families), problems.mixed_columns().x
 
@@ -180,15 +180,15 @@ def mixtures():
 @pytest.mark.parametrize(
     ("name", "weights_prior"),
     [
-        ("tied", jaxem.Dirichlet(0.1)),
-        ("diagonal", jaxem.StickBreaking(0.7)),
-        ("product", jaxem.StickBreaking(0.7)),
+        ("tied", jaxem.priors.Dirichlet(0.1)),
+        ("diagonal", jaxem.priors.StickBreaking(0.7)),
+        ("product", jaxem.priors.StickBreaking(0.7)),
     ],
 )
 def test_the_bound_never_falls(name, weights_prior):
     family, x = {key: rest for key, *rest in mixtures()}[name]
     x = jax.tree.map(lambda a: jnp.asarray(np.asarray(a, float)), x)
-    variational = jaxem.Variational(jaxem.Mixture(family, 4, weights_prior))
+    variational = jaxem.models.Variational(jaxem.Mixture(family, 4, weights_prior))
     fit = solve(variational, start(variational, x, 1), x, tol=1e-8, max_steps=400)
     assert engine.name(fit) in ("converged", "max_steps_reached")
     values = engine.history(fit)
@@ -202,14 +202,14 @@ def test_single_precision_on_narrow_clusters():
     x = problems.narrow_clusters().x
     found = {}
     for dtype in (jnp.float32, jnp.float64):
-        prior = jaxem.NormalInverseWishart(np.zeros(2), 1e-6, np.eye(2), 3.0)
-        model = jaxem.GaussianMixture(3, prior=prior, weights_prior=jaxem.Dirichlet(0.5))
-        variational = jaxem.Variational(model)
+        prior = jaxem.priors.NormalInverseWishart(np.zeros(2), 1e-6, np.eye(2), 3.0)
+        model = jaxem.GaussianMixture(3, prior=prior, weights_prior=jaxem.priors.Dirichlet(0.5))
+        variational = jaxem.models.Variational(model)
         labels = jnp.asarray(np.arange(len(x)) % 3)
         rows = jnp.asarray(x, dtype)
         mean = jnp.stack([rows[labels == j].mean(0) for j in range(3)]) + jnp.asarray(0.5, dtype)
         eye = 4 * jnp.broadcast_to(jnp.eye(2, dtype=dtype), (3, 2, 2))
-        params = jaxem.MixtureParams(jnp.full(3, 1 / 3, dtype), jaxem.GaussianParams(mean, eye))
+        params = jaxem.models.MixtureParams(jnp.full(3, 1 / 3, dtype), jaxem.families.GaussianParams(mean, eye))
         posterior = eqx.filter_jit(variational.lift)(params, rows, jnp.ones(len(x), dtype))
         found[dtype] = solve(variational, posterior, rows, tol=1e-6)
         assert engine.name(found[dtype]) == "converged"
@@ -220,8 +220,8 @@ def test_single_precision_on_narrow_clusters():
 
 def test_lower_and_lift():
     case = engine.case("poisson")
-    model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(0.5, 0.1)), 3, jaxem.Dirichlet(0.5))
-    variational = jaxem.Variational(model)
+    model = jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(0.5, 0.1)), 3, jaxem.priors.Dirichlet(0.5))
+    variational = jaxem.models.Variational(model)
     lift = eqx.filter_jit(variational.lift)
     posterior = lift(case.start, case.x, case.weights)
     responsibilities = np.asarray(model.posterior(case.start, case.x))
@@ -237,8 +237,8 @@ def test_lower_and_lift():
 
 def test_the_bound_is_stationary_in_unconstrained_coordinates():
     """In which gradients and extrapolation work; they go there and back."""
-    model = jaxem.Mixture(jaxem.Poisson(jaxem.Gamma(0.5, 0.1)), 2, jaxem.StickBreaking(0.5))
-    variational, x = jaxem.Variational(model), engine.case("poisson").x[:60, :1]
+    model = jaxem.Mixture(jaxem.Poisson(jaxem.priors.Gamma(0.5, 0.1)), 2, jaxem.priors.StickBreaking(0.5))
+    variational, x = jaxem.models.Variational(model), engine.case("poisson").x[:60, :1]
     fit = solve(variational, start(variational, x), x, tol=1e-13)
     free = variational.unconstrain(fit.posterior)
     engine.assert_same(variational.constrain(free), fit.posterior, rtol=1e-12)
@@ -252,8 +252,8 @@ def test_the_bound_is_stationary_in_unconstrained_coordinates():
 
 def test_starts_need_no_mode():
     """A prior without a mode gives starts all the same, many at once."""
-    model = jaxem.Mixture(jaxem.Bernoulli(jaxem.Beta(0.1, 0.1)), 3, jaxem.StickBreaking(0.2))
-    variational, x = jaxem.Variational(model), jnp.asarray(np.asarray(problems.bernoulli_bits().x, float))
+    model = jaxem.Mixture(jaxem.Bernoulli(jaxem.priors.Beta(0.1, 0.1)), 3, jaxem.priors.StickBreaking(0.2))
+    variational, x = jaxem.models.Variational(model), jnp.asarray(np.asarray(problems.bernoulli_bits().x, float))
     draw = eqx.filter_jit(jax.vmap(lambda key: variational.init(key, x, jnp.ones(len(x)))))
     starts = draw(jax.random.split(jax.random.key(0), 3))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(starts))
@@ -264,7 +264,7 @@ def test_starts_need_no_mode():
 
 def test_maximum_a_posteriori_with_sticks():
     case = engine.case("poisson")
-    model = jaxem.Mixture(jaxem.Poisson(), 3, jaxem.StickBreaking(3.0))
+    model = jaxem.Mixture(jaxem.Poisson(), 3, jaxem.priors.StickBreaking(3.0))
     fit = solve(model, case.start, case.x)
     assert engine.name(fit) == "converged"
     assert np.diff(engine.history(fit)).min() > -1e-9
@@ -274,8 +274,8 @@ def test_maximum_a_posteriori_with_sticks():
 
 
 def test_what_cannot_be_is_refused():
-    full = {"weights_prior": jaxem.Dirichlet(1.0)}
-    poisson = jaxem.Poisson(jaxem.Gamma(1.0, 1.0))
+    full = {"weights_prior": jaxem.priors.Dirichlet(1.0)}
+    poisson = jaxem.Poisson(jaxem.priors.Gamma(1.0, 1.0))
     for model, words in (
         (jaxem.Mixture(jaxem.Poisson(), 2, **full), "Poisson has no prior"),
         (jaxem.Mixture(poisson, 2), "no prior on its weights.*Dirichlet.*StickBreaking"),
@@ -283,4 +283,4 @@ def test_what_cannot_be_is_refused():
         (engine.case("function").model, r"FunctionModel has no conjugate prior \(rung 3"),
     ):
         with pytest.raises(jaxem.MissingCapabilityError, match=words):
-            jaxem.Variational(model)
+            jaxem.models.Variational(model)

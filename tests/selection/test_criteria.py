@@ -11,10 +11,10 @@ import jaxem
 
 RNG = np.random.default_rng(11)
 CHAIN = jaxem.HMM(jaxem.Gaussian("diagonal"), 2)
-STATES = jaxem.HMMParams(
+STATES = jaxem.models.HMMParams(
     jnp.array([0.3, 0.7]),
     jnp.array([[0.8, 0.2], [0.4, 0.6]]),
-    jaxem.GaussianParams(jnp.array([[-0.5], [0.5]]), jnp.ones((2, 1))),
+    jaxem.families.GaussianParams(jnp.array([[-0.5], [0.5]]), jnp.ones((2, 1))),
 )
 
 
@@ -51,8 +51,8 @@ def test_rows_without_any_entry_do_not_count():
     x[4:9, 0] = np.nan
     x, weights = jnp.asarray(x), jnp.asarray(np.r_[np.full(10, 2.0), np.ones(20)])
     model = jaxem.GaussianMixture(2, "diagonal", missing=True)
-    params = jaxem.MixtureParams(
-        jnp.ones(2) / 2, jaxem.GaussianParams(jnp.array([[-1.0, 0.0], [1.0, 0.0]]), jnp.ones((2, 2)))
+    params = jaxem.models.MixtureParams(
+        jnp.ones(2) / 2, jaxem.families.GaussianParams(jnp.array([[-1.0, 0.0], [1.0, 0.0]]), jnp.ones((2, 2)))
     )
     assert float(model.num_observations(x)) == 26
     assert float(model.num_observations(x, weights)) == 32
@@ -60,7 +60,7 @@ def test_rows_without_any_entry_do_not_count():
     assert float(jaxem.bic(model, params, x, weights)) == pytest.approx(float(dropped), rel=1e-9)
     for criterion in (jaxem.aic, jaxem.icl):
         assert np.isfinite(float(criterion(model, params, x, weights)))
-    columns = jaxem.Single(jaxem.IncompleteColumns(jaxem.Poisson()))
+    columns = jaxem.Single(jaxem.families.IncompleteColumns(jaxem.Poisson()))
     assert float(columns.num_observations(x)) == float(jaxem.FactorAnalysis(1).num_observations(x)) == 26
 
 
@@ -68,8 +68,8 @@ def test_weights_are_repetitions():
     x = jnp.asarray(RNG.normal(size=(10, 1)))
     counts = np.arange(10) % 3
     model = jaxem.GaussianMixture(2)
-    params = jaxem.MixtureParams(
-        jnp.array([0.4, 0.6]), jaxem.GaussianParams(jnp.array([[-1.0], [1.0]]), jnp.ones((2, 1, 1)))
+    params = jaxem.models.MixtureParams(
+        jnp.array([0.4, 0.6]), jaxem.families.GaussianParams(jnp.array([[-1.0], [1.0]]), jnp.ones((2, 1, 1)))
     )
     repeated = x[np.repeat(np.arange(10), counts)]
     for criterion in (jaxem.aic, jaxem.bic, jaxem.icl):
@@ -91,7 +91,7 @@ def test_steps_of_state_space_models_and_documents():
 def test_experts_and_labels():
     rows, gate = jnp.zeros((7, 2)), jnp.ones((7, 1))
     experts = jaxem.MixtureOfExperts(jaxem.Gaussian(), 2)
-    assert float(experts.num_observations(jaxem.Gated(rows, gate))) == 7
+    assert float(experts.num_observations(jaxem.models.Gated(rows, gate))) == 7
     labelled = jaxem.Labelled(rows, jnp.zeros(7, jnp.int32))
     assert float(jaxem.GaussianMixture(2).num_observations(labelled, jnp.arange(7.0))) == 21
 
@@ -139,9 +139,9 @@ def test_the_entropy_of_a_long_path_keeps_its_digits(dtype):
 
 def test_what_is_not_discrete_has_no_such_entropy():
     model = jaxem.FactorAnalysis(1)
-    params = jaxem.FactorParams(jnp.zeros(2), jnp.ones((2, 1)), jnp.ones(2))
+    params = jaxem.families.FactorParams(jnp.zeros(2), jnp.ones((2, 1)), jnp.ones(2))
     one = jnp.ones((1, 1))
-    states = jaxem.StateSpaceParams(one[0], one, one, one, one, one)
+    states = jaxem.models.StateSpaceParams(one[0], one, one, one, one, one)
     with pytest.raises(jaxem.MissingCapabilityError, match="not discrete"):
         jaxem.icl(jaxem.LinearGaussianStateSpace(1), states, jnp.zeros((1, 3, 1)))
     assert np.isfinite(float(jaxem.icl(model, params, jnp.ones((3, 2)))))

@@ -40,7 +40,7 @@ _SCALES = {"full": _FULL[0], "tied": _FULL[0], "diagonal": np.array([1.2, 2.0]),
 
 
 def _gaussian(structure, prior=False, floor=1e-12):
-    own = jaxem.NormalInverseWishart(np.array([1.0, -2.0]), 0.7, _SCALES[structure], 5.5) if prior else None
+    own = jaxem.priors.NormalInverseWishart(np.array([1.0, -2.0]), 0.7, _SCALES[structure], 5.5) if prior else None
     return jaxem.Gaussian(structure, own, floor)
 
 
@@ -51,7 +51,7 @@ def _gaussian_params(structure):
         shape = np.array([1 / 2.0, 2.0])
         volume = np.sqrt(np.prod(values, 1))
         covariance = np.einsum("kij,kj,klj->kil", vectors, volume[:, None] * shape, vectors)
-    return jaxem.GaussianParams(_MEAN, covariance)
+    return jaxem.families.GaussianParams(_MEAN, covariance)
 
 
 def _responses(counts=False, trials=False, several=False):
@@ -104,7 +104,7 @@ def _student(**options):
     dof = np.array(4.0) if shared else np.full(2, known) if known else np.array([3.0, 6.0])
     own = _gaussian_params(structure)
     rows = _rng(3).standard_t(3, (N, 2)) * np.array([1.0, 2.0]) + np.array([1.0, -2.0])
-    return Case(jaxem.StudentT(structure, **options), jaxem.StudentTParams(*own, dof), rows)
+    return Case(jaxem.StudentT(structure, **options), jaxem.families.StudentTParams(*own, dof), rows)
 
 
 def _laplace_density(params, row):
@@ -122,7 +122,7 @@ def _laplace():
     def draw(key, params):
         return (params["centre"] + params["scale"] * jax.random.laplace(key, (), params["scale"].dtype))[None]
 
-    family = jaxem.FunctionFamily(
+    family = jaxem.families.FunctionFamily(
         _laplace_density, start, constraints={"scale": "positive"}, parameters=("centre", "scale"), draw=draw
     )
     return Case(family, {"centre": np.array([0.3, 1.5]), "scale": np.array([1.0, 0.6])}, _table(4, 1))
@@ -134,27 +134,29 @@ def _factor(noise, gaps=False):
     x = rng.standard_normal((N, 1)) * loading[0, :, 0] + 0.6 * rng.standard_normal((N, 3)) + np.array([1.0, -2.0, 3.0])
     variance = np.array([[0.4, 0.6, 0.5], [0.7, 0.5, 0.3]]) if noise == "diagonal" else np.array([0.5, 0.4])
     mean = np.array([[1.2, -2.1, 2.8], [0.8, -1.7, 3.1]])
-    return Case(jaxem.Factor(1, noise), jaxem.FactorParams(mean, loading, variance), _gaps(x) if gaps else x)
+    return Case(jaxem.Factor(1, noise), jaxem.families.FactorParams(mean, loading, variance), _gaps(x) if gaps else x)
 
 
 def _categorical(prior=False):
-    own = jaxem.Dirichlet(np.array([1.5, 2.0, 1.2])) if prior else None
+    own = jaxem.priors.Dirichlet(np.array([1.5, 2.0, 1.2])) if prior else None
     return Case(
         jaxem.Categorical(3, own),
-        jaxem.CategoricalParams(np.array([[[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], [[0.4, 0.3, 0.3], [0.2, 0.2, 0.6]]])),
+        jaxem.families.CategoricalParams(
+            np.array([[[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], [[0.4, 0.3, 0.3], [0.2, 0.2, 0.6]]])
+        ),
         _rng(5).integers(3, size=(N, 2)).astype(float),
     )
 
 
 def _bernoulli(prior=False):
-    own = jaxem.Beta(np.array([2.0, 1.5]), 1.25) if prior else None
-    params = jaxem.BernoulliParams(np.array([[0.2, 0.9], [0.5, 0.7]]))
+    own = jaxem.priors.Beta(np.array([2.0, 1.5]), 1.25) if prior else None
+    params = jaxem.families.BernoulliParams(np.array([[0.2, 0.9], [0.5, 0.7]]))
     return Case(jaxem.Bernoulli(own), params, (_rng(6).random((N, 2)) < np.array([0.4, 0.8])).astype(float))
 
 
 def _poisson(prior=False):
-    own = jaxem.Gamma(np.array([2.0, 3.5]), 1.5) if prior else None
-    return Case(jaxem.Poisson(own), jaxem.PoissonParams(np.array([[2.0, 6.0], [4.0, 4.0]])), _counts())
+    own = jaxem.priors.Gamma(np.array([2.0, 3.5]), 1.5) if prior else None
+    return Case(jaxem.Poisson(own), jaxem.families.PoissonParams(np.array([[2.0, 6.0], [4.0, 4.0]])), _counts())
 
 
 def _scalar_prior(case, prior):
@@ -179,77 +181,85 @@ def families():
         "categorical": _categorical(),
         "categorical-prior": _categorical(True),
     }
-    rates = jaxem.ExponentialParams(np.array([[0.5, 1.0], [1.5, 0.7]]))
-    normal = jaxem.GaussianParams(np.array([[0.8, 1.4], [1.2, 0.6]]), np.array([[0.9, 1.3], [1.4, 0.8]]))
+    rates = jaxem.families.ExponentialParams(np.array([[0.5, 1.0], [1.5, 0.7]]))
+    normal = jaxem.families.GaussianParams(np.array([[0.8, 1.4], [1.2, 0.6]]), np.array([[0.9, 1.3], [1.4, 0.8]]))
     found |= {
-        "censored-normal": Case(jaxem.CensoredNormal(), normal, _intervals(20, columns=2)),
+        "censored-normal": Case(jaxem.families.CensoredNormal(), normal, _intervals(20, columns=2)),
         "censored-normal-flat": Case(
-            jaxem.CensoredNormal(jaxem.Gaussian("spherical")),
-            jaxem.GaussianParams(np.array([[0.8], [1.2]]), np.array([0.9, 1.4])),
+            jaxem.families.CensoredNormal(jaxem.Gaussian("spherical")),
+            jaxem.families.GaussianParams(np.array([[0.8], [1.2]]), np.array([0.9, 1.4])),
             _intervals(21),
         ),
-        "censored-log-normal": Case(jaxem.CensoredLogNormal(), normal, _intervals(22, True, 2)),
-        "censored-exponential": Case(jaxem.CensoredExponential(), rates, _intervals(23, True, 2)),
+        "censored-log-normal": Case(jaxem.families.CensoredLogNormal(), normal, _intervals(22, True, 2)),
+        "censored-exponential": Case(jaxem.families.CensoredExponential(), rates, _intervals(23, True, 2)),
         "censored-exponential-prior": Case(
-            jaxem.CensoredExponential(jaxem.Gamma(2.0, 1.5)),
+            jaxem.families.CensoredExponential(jaxem.priors.Gamma(2.0, 1.5)),
             rates,
             jaxem.Interval.exact(_rng(24).exponential(1.0, (N, 2))),
         ),
         "censored-weibull": Case(
-            jaxem.CensoredWeibull(),
-            jaxem.WeibullParams(np.array([[1.4, 0.8], [2.0, 1.1]]), np.array([[1.0, 2.0], [1.5, 0.7]])),
+            jaxem.families.CensoredWeibull(),
+            jaxem.families.WeibullParams(np.array([[1.4, 0.8], [2.0, 1.1]]), np.array([[1.0, 2.0], [1.5, 0.7]])),
             _intervals(25, True, 2),
         ),
         "regression": Case(
             jaxem.LinearRegression(),
-            jaxem.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
+            jaxem.families.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
             _responses(),
         ),
         "censored-regression": Case(
-            jaxem.CensoredRegression(),
-            jaxem.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
+            jaxem.families.CensoredRegression(),
+            jaxem.families.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
             _responses()._replace(y=_intervals(26)),
         ),
         "tobit": Case(
-            jaxem.CensoredRegression(lower=0.1, upper=2.05),
-            jaxem.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
+            jaxem.families.CensoredRegression(lower=0.1, upper=2.05),
+            jaxem.families.RegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8])),
             _responses(),
             _limited(0.1, 2.05),
         ),
         "t-regression": Case(
-            jaxem.TRegression(),
-            jaxem.TRegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8]), np.array([3.0, 5.0])),
+            jaxem.families.TRegression(),
+            jaxem.families.TRegressionParams(
+                np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([0.5, 0.8]), np.array([3.0, 5.0])
+            ),
             _responses(),
         ),
         "poisson-regression": Case(
-            jaxem.PoissonRegression(), jaxem.GLMParams(np.array([[0.5, 0.9], [1.1, 0.2]])), _responses(True)
+            jaxem.families.PoissonRegression(),
+            jaxem.families.GLMParams(np.array([[0.5, 0.9], [1.1, 0.2]])),
+            _responses(True),
         ),
         "poisson-regression-common": Case(
-            jaxem.PoissonRegression(common=(1,), prior_deviation=2.0),
-            jaxem.GLMParams(np.array([[0.5, 0.4], [1.1, 0.4]])),
+            jaxem.families.PoissonRegression(common=(1,), prior_deviation=2.0),
+            jaxem.families.GLMParams(np.array([[0.5, 0.4], [1.1, 0.4]])),
             _responses(True),
         ),
         "binomial-regression": Case(
-            jaxem.BinomialRegression(), jaxem.GLMParams(np.array([[0.5, 0.9], [1.1, 0.2]])), _responses(trials=True)
+            jaxem.families.BinomialRegression(),
+            jaxem.families.GLMParams(np.array([[0.5, 0.9], [1.1, 0.2]])),
+            _responses(trials=True),
         ),
         "binomial-regression-several": Case(
-            jaxem.BinomialRegression(),
-            jaxem.GLMParams(np.array([[0.5, 0.9], [1.1, 0.2]])),
+            jaxem.families.BinomialRegression(),
+            jaxem.families.GLMParams(np.array([[0.5, 0.9], [1.1, 0.2]])),
             _responses(trials=True, several=True),
         ),
         "negative-binomial-regression": Case(
-            jaxem.NegativeBinomialRegression(),
-            jaxem.NegativeBinomialRegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([1.5, 3.0])),
+            jaxem.families.NegativeBinomialRegression(),
+            jaxem.families.NegativeBinomialRegressionParams(np.array([[0.5, 0.9], [1.1, 0.2]]), np.array([1.5, 3.0])),
             _responses(True),
         ),
         "negative-binomial": Case(
-            jaxem.NegativeBinomial(),
-            jaxem.NegativeBinomialParams(np.array([[2.0, 6.0], [4.0, 4.0]]), np.array([[1.5, 3.0], [2.0, 0.8]])),
+            jaxem.families.NegativeBinomial(),
+            jaxem.families.NegativeBinomialParams(
+                np.array([[2.0, 6.0], [4.0, 4.0]]), np.array([[1.5, 3.0], [2.0, 0.8]])
+            ),
             _rng(31).negative_binomial(2, 0.3, (N, 2)).astype(float),
         ),
         "negative-binomial-shared": Case(
-            jaxem.NegativeBinomial(shared_theta=True, prior=jaxem.Gamma(2.0, 0.5)),
-            jaxem.NegativeBinomialParams(np.array([[2.0, 6.0], [4.0, 4.0]]), np.array([1.5, 3.0])),
+            jaxem.families.NegativeBinomial(shared_theta=True, prior=jaxem.priors.Gamma(2.0, 0.5)),
+            jaxem.families.NegativeBinomialParams(np.array([[2.0, 6.0], [4.0, 4.0]]), np.array([1.5, 3.0])),
             _rng(32).negative_binomial(2, 0.3, (N, 2)).astype(float),
         ),
         "student": _student(),
@@ -264,28 +274,28 @@ def families():
             jaxem.Incomplete(_gaussian("diagonal", True)), _gaussian_params("diagonal"), _gaps(_table(1))
         ),
         "incomplete-poisson": _poisson()._replace(
-            family=jaxem.IncompleteColumns(jaxem.Poisson(jaxem.Gamma(2.0, 1.5))), rows=_gaps(_counts())
+            family=jaxem.families.IncompleteColumns(jaxem.Poisson(jaxem.priors.Gamma(2.0, 1.5))), rows=_gaps(_counts())
         ),
         "incomplete-categorical": _categorical()._replace(
-            family=jaxem.IncompleteColumns(jaxem.Categorical(3)), rows=_gaps(_categorical().rows)
+            family=jaxem.families.IncompleteColumns(jaxem.Categorical(3)), rows=_gaps(_categorical().rows)
         ),
         "incomplete-bernoulli": _bernoulli()._replace(
-            family=jaxem.IncompleteColumns(jaxem.Bernoulli()), rows=_gaps(_bernoulli().rows)
+            family=jaxem.families.IncompleteColumns(jaxem.Bernoulli()), rows=_gaps(_bernoulli().rows)
         ),
         "function": _laplace(),
         "neural": _neural(),
         # In a `OneOf` it must take the rows of the other members.
-        "point": Case(jaxem.PointMass(0.0), (), np.zeros((N, 1)), skip=("support",)),
+        "point": Case(jaxem.families.PointMass(0.0), (), np.zeros((N, 1)), skip=("support",)),
         "one-of": Case(
-            jaxem.OneOf(zero=jaxem.PointMass(0.0), count=jaxem.Poisson()),
-            {"zero": (), "count": jaxem.PoissonParams(np.array([[2.0]]))},
+            jaxem.families.OneOf(zero=jaxem.families.PointMass(0.0), count=jaxem.Poisson()),
+            {"zero": (), "count": jaxem.families.PoissonParams(np.array([[2.0]]))},
             np.where(_rng(33).random((N, 1)) < 0.4, 0.0, _counts()[:, :1]),
         ),
         "one-of-hidden": Case(
-            jaxem.OneOf(plain=jaxem.Gaussian("diagonal"), heavy=jaxem.StudentT("diagonal")),
+            jaxem.families.OneOf(plain=jaxem.Gaussian("diagonal"), heavy=jaxem.StudentT("diagonal")),
             {
-                "plain": jaxem.GaussianParams(_MEAN[:1], np.array([[1.5, 3.0]])),
-                "heavy": jaxem.StudentTParams(_MEAN[1:], np.array([[1.5, 3.0]]), np.array([4.0])),
+                "plain": jaxem.families.GaussianParams(_MEAN[:1], np.array([[1.5, 3.0]])),
+                "heavy": jaxem.families.StudentTParams(_MEAN[1:], np.array([[1.5, 3.0]]), np.array([4.0])),
             },
             _student().rows,
         ),
@@ -308,7 +318,7 @@ def families():
                 {"heavy": jaxem.StudentT("diagonal"), "gaps": jaxem.Incomplete(_gaussian("full")), "n": jaxem.Poisson()}
             ),
             {
-                "heavy": jaxem.StudentTParams(_MEAN, np.array([[1.5, 3.0], [0.8, 5.0]]), np.array([3.0, 6.0])),
+                "heavy": jaxem.families.StudentTParams(_MEAN, np.array([[1.5, 3.0], [0.8, 5.0]]), np.array([3.0, 6.0])),
                 "gaps": _gaussian_params("full"),
                 "n": _poisson().params,
             },
@@ -328,7 +338,7 @@ def _neural():
     def log_density(network, row):
         return -((row.y - network(row.x[1])) ** 2) / 2 - jnp.log(2 * jnp.pi) / 2
 
-    family = jaxem.NeuralFamily(make, log_density)
+    family = jaxem.families.NeuralFamily(make, log_density)
     networks = [eqx.filter(make(jax.random.key(i)), eqx.is_inexact_array) for i in range(2)]
     params = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *networks)
     return Case(family, params, _responses())

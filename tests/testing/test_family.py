@@ -111,7 +111,7 @@ def test_a_wrong_constant_is_found_in_any_number_of_columns(scale):
     for d in (1, 3, 6):
         rng = np.random.default_rng(d)
         x = rng.standard_normal((40, d)) * np.arange(1, d + 1)
-        params = jaxem.GaussianParams(x[:2], np.stack([np.cov(x.T).reshape(d, d)] * 2))
+        params = jaxem.families.GaussianParams(x[:2], np.stack([np.cov(x.T).reshape(d, d)] * 2))
         ask(jaxem.Gaussian(), "integral", "sampling", rows=x, params=params)
         with pytest.raises(AssertionError, match=rf"member 1 integrates to {scale}"[:-1]):
             ask(Off(), "integral", rows=x, params=params)

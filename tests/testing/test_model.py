@@ -38,7 +38,7 @@ def test_rung_one_and_single_precision_pass():
     check_model(case.model, single(case.start), single(case.x[:60]))
 
 
-class Coins(jaxem.AbstractLinearModel):
+class Coins(jaxem.models.AbstractLinearModel):
     """Tosses of two coins, `[n, 1]` heads out of five, in equal shares; each fault breaks one promise."""
 
     fault: str = eqx.field(static=True, default="")
@@ -152,7 +152,7 @@ def test_each_broken_promise_is_found(model, words):
 
 
 def test_faults_of_the_family_are_found_through_the_model():
-    params = jaxem.MixtureParams(jnp.array([0.3, 0.7]), jax.tree.map(jnp.asarray, waits.PARAMS))
+    params = jaxem.models.MixtureParams(jnp.array([0.3, 0.7]), jax.tree.map(jnp.asarray, waits.PARAMS))
     laws = [law for law in FAMILY_LAWS if law not in ("frozen", "constant", "integral")]
     for fault in ("frozen", "constant", "normalizer"):
         law, words = waits.FAULTS[fault]

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxem._conjugate import AbstractConjugate
-from jaxem.families import Gamma
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._table import check_table, require
 from jaxem.families.kernels._kernel import AbstractKernel
 from jaxem.kernels.linalg import matmul
 from jaxem.kernels.rows import without_weight
+from jaxem.priors import Gamma
 
 
 class WaitsParams(NamedTuple):

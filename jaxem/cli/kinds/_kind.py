@@ -1,6 +1,7 @@
 """What the command line has to know of a model; nothing here imports JAX before it is called."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,10 +111,10 @@ COVARIANCE = {
 
 
 def declare(name: str, **fields: Any) -> Any:
-    """`jaxem.<name>`, parameters, with a declaration in each of its `fields`."""
+    """Parameters, such as `"models.HMMParams"`, with a declaration in each of their `fields`."""
     import jaxem
 
-    return getattr(jaxem, name)(**fields)
+    return attrgetter(name)(jaxem)(**fields)
 
 
 def numbered(cells: list[list[str]]) -> dict[str, list[str]]:

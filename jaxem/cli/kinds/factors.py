@@ -25,7 +25,7 @@ def _scores(model: Any, params: Any, x: np.ndarray) -> Assignment:
 
     import jaxem
 
-    values = np.asarray(jaxem.factor_analysis.scores(params, jnp.asarray(x)).mean)
+    values = np.asarray(jaxem.models.factor_analysis.scores(params, jnp.asarray(x)).mean)
     return Assignment(values, [f"score_{j}" for j in range(values.shape[1])])
 
 
@@ -46,7 +46,9 @@ def _kind(title: str, name: str, noise: str) -> Kind:
         title=title,
         options=lambda covariance, x: {},
         build=_build(name),
-        layout=lambda options: declare("FactorParams", mean="real d", loading="real d k", noise_variance=noise),
+        layout=lambda options: declare(
+            "families.FactorParams", mean="real d", loading="real d k", noise_variance=noise
+        ),
         describe=_describe,
         panel=panels.factors,
         continuous=True,

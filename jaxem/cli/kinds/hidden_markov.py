@@ -33,15 +33,15 @@ def _hmm(family: str, wrapper: str) -> Callable[..., Any]:
     def build(num_components: int, missing: bool = False, **options: Any) -> Any:
         import jaxem
 
-        emission = getattr(jaxem, family)(**options)
-        return jaxem.HMM(getattr(jaxem, wrapper)(emission) if missing else emission, num_components)
+        emission = getattr(jaxem.families, family)(**options)
+        return jaxem.HMM(getattr(jaxem.families, wrapper)(emission) if missing else emission, num_components)
 
     return build
 
 
 def _layout(emission: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
     return lambda options: declare(
-        "HMMParams", initial="simplex k", transition="simplex k k", emission=emission(options)
+        "models.HMMParams", initial="simplex k", transition="simplex k k", emission=emission(options)
     )
 
 
@@ -90,7 +90,9 @@ HIDDEN_MARKOV = {
         "Gaussian",
         "Incomplete",
         _layout(
-            lambda options: declare("GaussianParams", mean="real k d", covariance=COVARIANCE[options["covariance"]])
+            lambda options: declare(
+                "families.GaussianParams", mean="real k d", covariance=COVARIANCE[options["covariance"]]
+            )
         ),
         describe_gaussians,
         lambda covariance, x: {"covariance": covariance},
@@ -100,7 +102,7 @@ HIDDEN_MARKOV = {
         "Poisson hidden Markov model",
         "Poisson",
         "IncompleteColumns",
-        _layout(lambda options: declare("PoissonParams", rate="nonnegative k d")),
+        _layout(lambda options: declare("families.PoissonParams", rate="nonnegative k d")),
         describe_field("rate", "rate", "{:.4g}"),
         lambda covariance, x: {},
         False,

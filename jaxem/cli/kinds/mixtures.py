@@ -38,14 +38,16 @@ def _mixture(family: str) -> Callable[..., Any]:
     def build(num_components: int, missing: bool = False, **options: Any) -> Any:
         import jaxem
 
-        columns = getattr(jaxem, family)(**options)
-        return jaxem.Mixture(jaxem.IncompleteColumns(columns) if missing else columns, num_components)
+        columns = getattr(jaxem.families, family)(**options)
+        return jaxem.Mixture(jaxem.families.IncompleteColumns(columns) if missing else columns, num_components)
 
     return build
 
 
 def _layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: declare("MixtureParams", weights="simplex k", components=declare(params, **fields))
+    return lambda options: declare(
+        "models.MixtureParams", weights="simplex k", components=declare(f"families.{params}", **fields)
+    )
 
 
 def _gaussian_layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:

@@ -180,7 +180,7 @@ class AbstractKernel(eqx.Module):
         """Rows with their missing entries filled in under each member, `[k, n, ...]`: by means, or drawn by a `key`."""
         raise MissingCapabilityError(
             f"{type(self.family).__name__} takes no missing entries, which is for jaxem.Incomplete(family), "
-            "jaxem.IncompleteColumns(family), jaxem.Factor(...), or a jaxem.Product with a block of these"
+            "jaxem.families.IncompleteColumns(family), jaxem.Factor(...), or a jaxem.Product with a block of these"
         )
 
 

@@ -30,7 +30,7 @@ class Beta(AbstractPrior):
     **Example**
 
     >>> import jaxem
-    >>> model = jaxem.Mixture(jaxem.Bernoulli(prior=jaxem.Beta(2.0, 2.0)), num_components=2)
+    >>> model = jaxem.Mixture(jaxem.Bernoulli(prior=jaxem.priors.Beta(2.0, 2.0)), num_components=2)
     """
 
     a: Any

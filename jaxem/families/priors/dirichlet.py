@@ -29,7 +29,7 @@ class Dirichlet(AbstractPrior):
     **Example**
 
     >>> import jaxem
-    >>> model = jaxem.GaussianMixture(2, weights_prior=jaxem.Dirichlet(2.0))
+    >>> model = jaxem.GaussianMixture(2, weights_prior=jaxem.priors.Dirichlet(2.0))
     """
 
     concentration: Any

@@ -31,7 +31,7 @@ class Gamma(AbstractPrior):
     **Example**
 
     >>> import jaxem
-    >>> model = jaxem.Mixture(jaxem.Poisson(prior=jaxem.Gamma(2.0, 1.0)), num_components=2)
+    >>> model = jaxem.Mixture(jaxem.Poisson(prior=jaxem.priors.Gamma(2.0, 1.0)), num_components=2)
     """
 
     shape: Any

@@ -32,7 +32,7 @@ class NormalInverseWishart(AbstractPrior):
     **Example**
 
     >>> import jax.numpy as jnp, jaxem
-    >>> prior = jaxem.NormalInverseWishart(jnp.zeros(2), 0.01, jnp.eye(2), 4.0)
+    >>> prior = jaxem.priors.NormalInverseWishart(jnp.zeros(2), 0.01, jnp.eye(2), 4.0)
     >>> model = jaxem.GaussianMixture(2, prior=prior)
     """
 

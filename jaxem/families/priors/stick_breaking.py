@@ -34,7 +34,7 @@ class StickBreaking(AbstractPrior):
     **Example**
 
     >>> import jaxem
-    >>> model = jaxem.GaussianMixture(10, weights_prior=jaxem.StickBreaking(1.0))
+    >>> model = jaxem.GaussianMixture(10, weights_prior=jaxem.priors.StickBreaking(1.0))
     """
 
     concentration: Any

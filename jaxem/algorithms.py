@@ -1,9 +1,9 @@
-"""The names that the literature gives to combinations of rules."""
+"""Algorithms: the names that the literature gives to combinations of rules."""
 
 import dataclasses
 from typing import Any
 
-from jaxem._algorithm import Algorithm
+from jaxem._algorithm import Algorithm as Algorithm
 from jaxem.accelerate import AbstractAccelerator, Anderson, Parabolic, QuasiNewton, Squarem
 from jaxem.e_step import Alpha, Annealed, Mode, MonteCarlo, Sample
 from jaxem.m_step import (
@@ -246,7 +246,7 @@ def conjugate_gradient_em() -> Algorithm:
     **Example**
 
     >>> import jaxem
-    >>> jaxem.conjugate_gradient_em().monotone
+    >>> jaxem.algorithms.conjugate_gradient_em().monotone
     True
     """
     return Algorithm(m_step=ConjugateGradient())
@@ -316,7 +316,7 @@ def quasi_newton_em(algorithm: Algorithm | None = None, pairs: int = 3) -> Algor
     **Example**
 
     >>> import jaxem
-    >>> algorithm = jaxem.quasi_newton_em(pairs=2)
+    >>> algorithm = jaxem.algorithms.quasi_newton_em(pairs=2)
     """
     return _accelerated(algorithm, QuasiNewton(pairs))
 
@@ -329,7 +329,7 @@ def parabolic_em(algorithm: Algorithm | None = None) -> Algorithm:
     **Example**
 
     >>> import jaxem
-    >>> algorithm = jaxem.parabolic_em()
+    >>> algorithm = jaxem.algorithms.parabolic_em()
     """
     return _accelerated(algorithm, Parabolic())
 
@@ -343,7 +343,7 @@ def newton() -> Algorithm:
     **Example**
 
     >>> import jaxem
-    >>> algorithm = jaxem.newton()
+    >>> algorithm = jaxem.algorithms.newton()
     """
     return Algorithm(m_step=NewtonAscent())
 
@@ -356,7 +356,7 @@ def gradient_ascent(transformation: Any = None, rows: int | None = None) -> Algo
     **Example**
 
     >>> import jaxem, optax
-    >>> algorithm = jaxem.gradient_ascent(optax.adam(0.1))
+    >>> algorithm = jaxem.algorithms.gradient_ascent(optax.adam(0.1))
     """
     rule = GradientAscent(transformation or _adam())
     return Algorithm(m_step=rule) if rows is None else Algorithm(update=Stepwise(rows, power=0.0), m_step=rule)
