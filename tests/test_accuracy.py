@@ -7,6 +7,8 @@ import pytest
 import jaxem
 from tests.helpers.problems import COVARIANCES, narrow_clusters, two_gaussians
 
+pytestmark = pytest.mark.optimized
+
 # The other structures share their code with this one; they run with the slow tests.
 KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind != "full" else ()) for kind in (*COVARIANCES, "VEV")]
 

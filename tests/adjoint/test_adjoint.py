@@ -12,6 +12,8 @@ from jaxem.adjoint import Implicit, OneStep, Unroll
 from jaxem.termination import FixedSteps
 from tests.helpers import engine
 
+pytestmark = pytest.mark.optimized
+
 N = 24
 
 

@@ -94,7 +94,9 @@ def found(name):
     return result
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.optimized if n in FEW else pytest.mark.slow) for n in NAMES]
+)
 def test_derivatives_are_those_of_the_fit(name):
     """Of parameters and objective; that of the objective is its partial derivative alone, since it is a maximum."""
     results = found(name)

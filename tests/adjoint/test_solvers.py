@@ -10,6 +10,8 @@ import jaxem
 from jaxem.adjoint import Implicit
 from jaxem.adjoint._linear import pseudo_inverse
 
+pytestmark = pytest.mark.optimized
+
 
 def rows(dtype, lanes=2):
     rng = np.random.default_rng(0)

@@ -10,6 +10,8 @@ import jaxem
 from jaxem.adjoint import Implicit
 from jaxem.termination import FixedSteps
 
+pytestmark = pytest.mark.optimized
+
 PRECISIONS = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 N = 30
 
