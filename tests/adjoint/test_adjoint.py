@@ -157,6 +157,7 @@ def test_an_iterative_solver(inputs, direction, implicit):
     np.testing.assert_allclose(found, implicit, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_full_covariances_and_the_log_likelihood():
     """At a maximum the log-likelihood depends on the data through the density alone."""
     case = engine.case("full")

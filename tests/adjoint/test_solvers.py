@@ -27,7 +27,8 @@ def mean(x, adjoint):
     return fit.params.components.mean[0, 0]
 
 
-@pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.float32])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_products_alone_give_the_same_derivatives(dtype):
     """Forward and in reverse, in lanes."""
     x = rows(dtype)
