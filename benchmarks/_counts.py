@@ -134,7 +134,7 @@ def compilations(name: str) -> dict[str, int]:
         fit = jaxem.fit(model, data, key=key, restarts=STARTS, batch_size=STARTS // 2, max_steps=10, throw=False)
         jax.block_until_ready(fit.params)
         _programs._thread().submit(int).result()  # those that no one has called for
-    own = sum(any(name == f"jit({fn})" or name == fn for fn in called) for name in names)
+    own = sum(any(name in (fn, f"jit({fn})", f"jit_{fn}") for fn in called) for name in names)
     return {"programs": own, "operations": len(names) - own}
 
 
@@ -193,9 +193,9 @@ def versions() -> dict[str, str]:
 def grown(group: str, found: dict[str, int], bounds: dict[str, Any]) -> list[str]:
     """What has more than `bounds` allows, a line each.
 
-    Under other versions of JAX and Equinox than those of `bounds` a tenth more is allowed.
+    Under other versions of JAX and Equinox than those of `bounds` a quarter more is allowed.
     """
-    allowed, slack = bounds[group], 1.0 if bounds["versions"] == versions() else 1.1
+    allowed, slack = bounds[group], 1.0 if bounds["versions"] == versions() else 1.25
     return [
         f"{group}: {what} has grown by {count - allowed.get(what, 0)}, from {allowed.get(what, 0)} to {count}"
         for what, count in found.items()

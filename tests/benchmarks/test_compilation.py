@@ -71,8 +71,8 @@ def test_what_has_grown_is_named_with_by_how_much():
         "model: new has grown by 7, from 0 to 7",
     ]
     elsewhere = bounds | {"versions": {"jax": "0.0"}}
-    assert _counts.grown("model", {"advance": 110}, elsewhere) == []
-    assert len(_counts.grown("model", {"advance": 111}, elsewhere)) == 1
+    assert _counts.grown("model", {"advance": 125}, elsewhere) == []
+    assert len(_counts.grown("model", {"advance": 126}, elsewhere)) == 1
 
 
 def test_bounds_are_lowered_and_never_raised():
