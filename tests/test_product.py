@@ -1,7 +1,6 @@
 """Algorithms x models: every legal cell keeps its promise, every other is refused with its reason."""
 
 from collections import Counter
-from itertools import groupby
 from pathlib import Path
 
 import chex
@@ -24,10 +23,12 @@ LEGAL = [
 
 
 def sample():
-    """A cell for each model in either precision, with the algorithm that has had the fewest so far."""
-    times = Counter()
-    for _, of_one in groupby(LEGAL, key=lambda cell: cell[1:]):
-        cell = min(of_one, key=lambda cell: times[cell[0]])
+    """A cell for each model, single precision in turn with double: of the algorithms that have had the fewest so far,
+    the one with the fewest models."""
+    rare, times = Counter(cell[0] for cell in LEGAL), Counter()
+    for i, model in enumerate(product.models()):
+        own = [cell for cell in LEGAL if cell[1:] == (model, ("float64", "float32")[i % 2])]
+        cell = min(own, key=lambda cell: (times[cell[0]], rare[cell[0]]))
         times[cell[0]] += 1
         yield cell
 
