@@ -4,11 +4,14 @@ from itertools import count
 from pathlib import Path
 
 # Most of the time of the suite is compilation, of small programs that run once. XLA ends the process at a flag that it
-# does not know, and may drop the last one.
+# does not know, and may drop the last one. With `JAXEM_XLA=default` all is compiled as it is for users.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+    {
+        "quick": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+        "default": "",
+    }[os.environ.get("JAXEM_XLA", "quick")],
 )
 
 import hypothesis

@@ -7,6 +7,8 @@ import pytest
 import jaxem
 from tests.helpers.problems import COVARIANCES, narrow_clusters, two_gaussians
 
+pytestmark = pytest.mark.optimized
+
 # The other structures share their code with this one; they run with the slow tests.
 KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind != "full" else ()) for kind in (*COVARIANCES, "VEV")]
 
@@ -39,7 +41,8 @@ def test_a_common_offset_does_not_change_the_variances(kind):
         np.testing.assert_allclose(single.log_likelihood, double.log_likelihood, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*COVARIANCES, "VEV"])
 def test_narrow_clusters(kind):
     problem = narrow_clusters(1e4, kind)
     single, double = both(problem, 3)

@@ -13,6 +13,8 @@ import jaxem
 from jaxem import _fit, _restarts
 from tests.helpers.problems import old_faithful, overlapping_gaussians
 
+pytestmark = pytest.mark.optimized
+
 MODEL = jaxem.GaussianMixture(3)
 KEY = jax.random.key(3)
 

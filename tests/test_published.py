@@ -20,6 +20,8 @@ from tests.helpers.published import (
     OLD_FAITHFUL,
 )
 
+pytestmark = pytest.mark.optimized
+
 # One of each kind in every run; the others are as long again and differ in little.
 _ALWAYS = {"waiting-tied-2", "faithful-full-2", "iris-diagonal-3", "iris-VEV-3", "galaxies-tied-6"}
 

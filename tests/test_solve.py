@@ -13,6 +13,8 @@ from tests.helpers import direct, engine, oracles
 from tests.helpers.engine import assert_same, history, name, solve
 from tests.helpers.oracles import NIW
 
+pytestmark = pytest.mark.optimized
+
 MODEL, START, X, ONES, _ = engine.case("spherical")
 
 

@@ -12,6 +12,8 @@ from jaxem.adjoint import Implicit, OneStep, Unroll
 from jaxem.termination import FixedSteps
 from tests.helpers import engine
 
+pytestmark = pytest.mark.optimized
+
 N = 24
 
 
@@ -155,6 +157,7 @@ def test_an_iterative_solver(inputs, direction, implicit):
     np.testing.assert_allclose(found, implicit, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_full_covariances_and_the_log_likelihood():
     """At a maximum the log-likelihood depends on the data through the density alone."""
     case = engine.case("full")

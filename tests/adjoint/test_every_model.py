@@ -17,7 +17,7 @@ from tests.helpers import product
 STEP = 1e-4
 DRAWN = "continuous function"  # its posterior is known by draws alone
 NAMES = [name for name in product.models() if name != DRAWN]
-FEW = ("diagonal, priors", "function", "experts")
+QUICK, OPTIMIZED = "diagonal, priors", ("diagonal, priors", "function", "experts")
 PARTS = ("model", "data", "weights")
 
 
@@ -94,7 +94,13 @@ def found(name):
     return result
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in NAMES])
+def cases():
+    for name in NAMES:
+        marks = [pytest.mark.slow] if name != QUICK else []
+        yield pytest.param(name, marks=[*marks, pytest.mark.optimized] if name in OPTIMIZED else marks)
+
+
+@pytest.mark.parametrize("name", cases())
 def test_derivatives_are_those_of_the_fit(name):
     """Of parameters and objective; that of the objective is its partial derivative alone, since it is a maximum."""
     results = found(name)

@@ -46,8 +46,9 @@ def exponentials():
     return rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "problem", [mixture, pytest.param(exponentials, marks=pytest.mark.slow)], ids=["linear", "nonlinear"]
+    "problem", [pytest.param(mixture, marks=pytest.mark.optimized), exponentials], ids=["linear", "nonlinear"]
 )
 def test_hessians_are_symmetric_and_those_of_differences(problem):
     value, h = problem(), 1e-4

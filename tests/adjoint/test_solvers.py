@@ -27,7 +27,8 @@ def mean(x, adjoint):
     return fit.params.components.mean[0, 0]
 
 
-@pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.slow), np.float32])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.optimized)])
 def test_products_alone_give_the_same_derivatives(dtype):
     """Forward and in reverse, in lanes."""
     x = rows(dtype)
@@ -53,6 +54,7 @@ def test_no_solver_calls_the_host():
         assert "callback" not in str(program)
 
 
+@pytest.mark.optimized
 def test_a_solver_that_fails_gives_nan():
     adjoint = Implicit(linear_solver=lx.GMRES(rtol=1e-12, atol=1e-12, restart=1, max_steps=1), unconverged="as_is")
     assert np.all(np.isnan(jax.jit(jax.grad(lambda x: mean(x, adjoint)))(rows(np.float64)[0])))

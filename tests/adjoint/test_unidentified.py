@@ -53,6 +53,7 @@ def test_beside_an_empty_component_the_other_has_derivatives(dtype):
                 assert np.all(np.isnan(row)) if unidentified == "nan" else np.all(row == 0)
 
 
+@pytest.mark.optimized
 @PRECISIONS
 def test_equal_members_move_together(dtype):
     x = rows(dtype)
@@ -130,6 +131,7 @@ def test_a_run_that_stopped_early_says_so(mode):
     assert np.all(np.isfinite(slope(3, unconverged="as_is")))
 
 
+@pytest.mark.optimized
 def test_the_default_tolerance_is_enough():
     """What is left to the fixed point counts only squared."""
     x = jnp.concatenate([rows(np.float64), rows(np.float64) + 3])

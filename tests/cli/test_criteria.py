@@ -49,6 +49,7 @@ def test_categorical_columns(run):
     assert "is not one of the categories 0 to 1" in err
 
 
+@pytest.mark.slow
 def test_steps_of_a_hidden_markov_model(run):
     x = 4.0 * (np.arange(90) // 30 == 1)[:, None] + RNG.normal(size=(90, 1))
     x[40:44] = np.nan

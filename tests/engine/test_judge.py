@@ -9,6 +9,8 @@ from jaxem._status import NAMES, Status, status_name
 from jaxem.engine.judge import Evidence, compare, judge
 from jaxem.engine.state import Reference
 
+pytestmark = pytest.mark.optimized
+
 YES, NO = True, False
 # A plain step of EM, the fifth of a hundred, that gained something: on such a one nothing ends.
 STEP = {

@@ -96,6 +96,7 @@ def solve(start, x, weights):
     return jaxem.solve(MODEL, start, x, weights=weights, tol=1e-10, max_steps=500)
 
 
+@pytest.mark.slow
 def test_em_ascends_to_equal_shapes_in_every_lane(x, weights):
     """From several starts in one program, some of whose shapes differ; with weights."""
     shapes = np.stack([BALLS, np.stack([np.diag([4.0, 1.0, 0.2]), np.eye(D)])])

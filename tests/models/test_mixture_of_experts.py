@@ -187,7 +187,7 @@ def test_a_gate_that_separates_is_degenerate_and_a_prior_cures_it():
         ).all()
 
 
-@pytest.mark.parametrize("covariates", [1, 2])
+@pytest.mark.parametrize("covariates", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("kind", ["Poisson", pytest.param("NegativeBinomial", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_counts_that_are_all_zero(kind, covariates, dtype):

@@ -46,6 +46,7 @@ def test_columns_of_responses():
     np.testing.assert_array_equal(found, same)
 
 
+@pytest.mark.slow
 def test_a_step_without_a_response_was_not_observed():
     """Its covariates are known, and do not matter."""
     gone = ALL.values.y.copy()
@@ -60,6 +61,7 @@ def test_a_step_without_a_response_was_not_observed():
     np.testing.assert_allclose(fits[0].objective, fits[1].objective, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_intervals():
     y = RNG.gamma(2.0, 1.0, size=(2, 8))
     values = jaxem.Interval.right(np.minimum(y, 2.0), y > 2)
