@@ -101,7 +101,7 @@ def programs(name: str) -> dict[str, int]:
         patch.object(_programs, "_SEEN", set()),
         contextlib.suppress(_Prepared),
     ):
-        jaxem.fit(model, data, key=jax.random.key(0), restarts=STARTS, batch_size=STARTS // 2)
+        jaxem.fit(model, data, key=jax.random.key(0), restarts=STARTS, lanes=STARTS // 2)
     return found
 
 
@@ -131,7 +131,7 @@ def compilations(name: str) -> dict[str, int]:
         patch.object(_programs, "_SEEN", set()),
         compiled() as names,
     ):
-        fit = jaxem.fit(model, data, key=key, restarts=STARTS, batch_size=STARTS // 2, max_steps=10, throw=False)
+        fit = jaxem.fit(model, data, key=key, restarts=STARTS, lanes=STARTS // 2, max_steps=10, throw=False)
         jax.block_until_ready(fit.params)
         _programs._thread().submit(int).result()  # those that no one has called for
     own = sum(any(name in (fn, f"jit({fn})", f"jit_{fn}") for fn in called) for name in names)
@@ -144,7 +144,7 @@ def solves() -> dict[str, dict[str, int]]:
     x = jnp.asarray(_table(2))
     weights, variance = jnp.full(COMPONENTS, 1 / COMPONENTS, x.dtype), jnp.ones((COMPONENTS, 2), x.dtype)
     model = jaxem.GaussianMixture(COMPONENTS, "diagonal")
-    start = jaxem.MixtureParams(weights, jaxem.GaussianParams(x[:COMPONENTS], variance))
+    start = jaxem.models.MixtureParams(weights, jaxem.families.GaussianParams(x[:COMPONENTS], variance))
     runs = {kernel: (jax.jit(partial(jaxem.solve, model, kernel=kernel, tol=1e-8)), (start, x)) for kernel in KERNELS}
     runs["plain EM"] = (
         jax.jit(partial(plain_em, tol=1e-8, max_steps=1000)),

@@ -111,7 +111,8 @@ class AbstractJoined(AbstractLinearModel):
     def log_prior(self, params):
         own, members = self.structure.split(params)
         prior = self.kernel.log_prior(members).astype(jax.tree.leaves(params)[0].dtype)
-        return prior + self.structure.log_prior(own)
+        of_structure = self.structure.log_prior(own)
+        return prior if isinstance(of_structure, int) else prior + of_structure
 
     def conjugate(self):
         own, members = self.structure.conjugate(), self.kernel.conjugate()

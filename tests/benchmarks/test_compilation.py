@@ -43,7 +43,7 @@ def test_plain_em_is_what_solve_computes():
     x = jnp.asarray(jaxem.datasets.old_faithful().data)
     weights, mean, variance = jnp.array([0.5, 0.5]), x[:2], jnp.full((2, 2), 10.0)
     params, total, steps = plain_em(Diagonal(weights, mean, variance), x, 1e-12, 1000)
-    start = jaxem.MixtureParams(weights, jaxem.GaussianParams(mean, variance))
+    start = jaxem.models.MixtureParams(weights, jaxem.families.GaussianParams(mean, variance))
     fit = jaxem.solve(jaxem.GaussianMixture(2, "diagonal"), start, x, tol=1e-12)
     assert 1 < steps < 1000
     np.testing.assert_allclose(total, fit.log_likelihood, rtol=1e-9)
