@@ -19,8 +19,8 @@ class Sample(AbstractEStep):
     **Example**
 
     >>> import jaxem
-    >>> jaxem.stochastic_em().e_step
-    Sample(draws=1)
+    >>> jaxem.stochastic_em().e_step.draws
+    1
     """
 
     draws: int = eqx.field(static=True, default=1)

@@ -35,7 +35,7 @@ class IncompleteColumns(AbstractWrapped):
     >>> model = jaxem.Single(jaxem.families.IncompleteColumns(jaxem.Poisson()))
     >>> x = jnp.array([[1.0, 4.0], [3.0, jnp.nan], [jnp.nan, 8.0]])
     >>> fit = jaxem.fit(model, x, key=jax.random.key(0))
-    >>> fit.params.rate.round(3).tolist()
+    >>> [round(float(value), 3) for value in fit.params.rate]
     [2.0, 6.0]
     """
 

@@ -23,9 +23,9 @@ class Interval(NamedTuple):
     Lifetimes of three parts, the last of which still worked when the study ended:
 
     >>> import jaxem
-    >>> times = jaxem.Interval.right([3.1, 4.0, 5.0], censored=[False, False, True])
+    >>> times = jaxem.Interval.right([3.0, 4.0, 5.0], censored=[False, False, True])
     >>> times.upper.tolist()
-    [3.1, 4.0, inf]
+    [3.0, 4.0, inf]
     """
 
     lower: Float[Array, "..."]

@@ -38,7 +38,7 @@ class Mixture(AbstractMixture):
     >>> model = jaxem.Mixture(jaxem.Poisson(), num_components=2)
     >>> counts = jnp.array([[0.0], [1.0], [0.0], [9.0], [11.0], [10.0]])
     >>> fit = jaxem.fit(model, counts, key=jax.random.key(0), restarts=4)
-    >>> sorted(fit.params.components.rate[:, 0].round(1).tolist())
+    >>> sorted(round(float(rate), 1) for rate in fit.params.components.rate[:, 0])
     [0.3, 10.0]
     """
 

@@ -259,7 +259,9 @@ def sampling(problem: ModelProblem, report: Report) -> None:
             return
         many = layout.read(model.sample(problem.key, params, DRAWS)[0])
         at = points(many, numbers, 0)
-        value = np.asarray(model.log_prob(params, layout.write(at.values.reshape(-1, many.shape[1]))), float)
+        # Under a trace, where values outside of the support have no density rather than being refused.
+        log_prob = jax.jit(lambda params, rows: model.log_prob(params, rows))
+        value = np.asarray(log_prob(params, layout.write(at.values.reshape(-1, many.shape[1]))), float)
         held = value.reshape(at.log_measure.shape) + at.log_measure
         sums = Sums(at, np.exp(np.where(np.isnan(held), -np.inf, held)), many)
         if "integral" not in problem.skip:

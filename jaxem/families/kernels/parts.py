@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
 from jaxem.families.kernels._kernel import AbstractKernel, Coefficients
-from jaxem.families.kernels.kept import kept
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import SeveralTree
 
@@ -290,11 +289,7 @@ class OneOfKernel(AbstractPartsKernel):
         return jnp.zeros_like(next(iter(self.parts.values())).log_base(x))
 
     def maximize(self, stats, params, frozen=()):
-        def one(name, part):
-            found = self.maximize_part(name, stats[name][0], params, frozen)
-            return kept(part, found, params[name], within(name, frozen), stats[name][1])
-
-        return {name: one(name, part) for name, part in self.parts.items()}
+        return {name: self.maximize_part(name, stats[name][0], params, frozen) for name in self.parts}
 
     def conjugate(self):
         return None
