@@ -387,9 +387,11 @@ def forward_backward_log(
     rest = None if ended is None else ended[1:]
     last = own((filtered[-1], jnp.zeros_like(transition) if each is None else ()), filtered)
     inputs = (filtered[:-1], predicted[1:], rest, each)
-    (_, counts), earlier = jax.lax.scan(step, last, inputs, reverse=True)
+    out: Any
+    (_, counts), out = jax.lax.scan(step, last, inputs, reverse=True)
+    earlier = out
     if each is not None:
-        earlier, counts = earlier
+        earlier, counts = out
     smoothed = jnp.exp(jnp.concatenate([earlier, filtered[-1:]]))
     value = pairwise_sum(scale)
     found = value > -jnp.inf

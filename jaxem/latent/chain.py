@@ -13,8 +13,8 @@ from jaxem.latent._latent import AbstractChoice, scale
 class ChainTree(NamedTuple):
     """Log potentials of a chain for each sequence, or its moments.
 
-    `initial` `[k, n]` and `transition` `[k, k, n]` (from, to), or `[k, k, n, T - 1]` where those of the steps differ (the
-    first is into the second step), and `local` `[k, n, T]` for the state of every step.
+    `initial` `[k, n]` and `transition` `[k, k, n]` (from, to), or `[k, k, n, T - 1]` where those of the steps differ
+    (the first is into the second step), and `local` `[k, n, T]` for the state of every step.
     `ended` and `silent`, `[n, T]` or `None`, are 0 where a sequence has ended and where nothing was observed, minus
     infinity elsewhere: after its end nothing depends on a sequence, and the local potentials of silent steps do not
     count. These two have no moments.

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem.m_step._ascent import newton_step
+from jaxem.kernels.newton import newton_step
 from jaxem.m_step._m_step import AbstractMStep
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxem._coordinates import coordinates
-from jaxem.m_step._ascent import not_below
+from jaxem.kernels.newton import not_below
 from jaxem.m_step._m_step import AbstractMStep
 from jaxem.m_step._optimiser import Optimiser
 

@@ -2,6 +2,7 @@
 
 from jaxem.models.censored import Tobit as Tobit
 from jaxem.models.documents import Documents as Documents
+from jaxem.models.driven import Driven as Driven
 from jaxem.models.factor_analysis import PPCA as PPCA
 from jaxem.models.factor_analysis import FactorAnalysis as FactorAnalysis
 from jaxem.models.factor_analysis import MixtureOfFactorAnalyzers as MixtureOfFactorAnalyzers

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxem.m_step import Newton, _ascent
+from jaxem.kernels import newton
+from jaxem.m_step import Newton
 from tests.helpers import engine
 
 
 @jax.jit
 def uphill(hessian, gradient, mask):
     """Newton's own direction, with no curvature damped."""
-    return _ascent._uphill(hessian, gradient, mask, jnp.zeros(1))[0]
+    return newton._uphill(hessian, gradient, mask, jnp.zeros(1))[0]
 
 
 def quadratic(curvature, slope):
@@ -39,7 +40,7 @@ def parts():
 def test_hessian_blocks(parts):
     curvature, slope = parts
     q, blocks = quadratic(curvature, slope), [jnp.ones((3, 4)), jnp.ones((1, 1))]
-    found = jax.jit(lambda blocks: [_ascent._hessian_block(q, blocks, i) for i in range(2)])(blocks)
+    found = jax.jit(lambda blocks: [newton._hessian_block(q, blocks, i) for i in range(2)])(blocks)
     engine.assert_same(found, [-np.asarray(c) for c in curvature], rtol=1e-10, atol=1e-12)
 
 
@@ -65,7 +66,7 @@ def test_a_direction_that_is_almost_flat_does_not_hold_up_the_others():
         return -((u - 1) ** 2) + 1e-8 * v - 1e6 * v**4
 
     start = [jnp.zeros((1, 2))]
-    (moved,), rose = _ascent.newton_step(objective, start, [jnp.ones((1, 2))], 10)
+    (moved,), rose = newton.newton_step(objective, start, [jnp.ones((1, 2))], 10)
     assert bool(rose)
     assert float(objective([moved])) > float(objective(start)) + 0.01
 

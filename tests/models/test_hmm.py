@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import jaxem
-from jaxem.models._pattern import stationary
+from jaxem.structures._pattern import Rows, stationary
 from jaxem.testing import check_model
 from tests.helpers import chains, engine
 
@@ -276,7 +276,7 @@ def test_fixed_entries_stay_and_the_others_are_maximised_given_them():
     for row, length in zip(path, data.lengths, strict=True):
         assert (np.diff(row[: int(length)]) >= 0).all()
     three = jaxem.HMM(jaxem.Poisson(), 3, transition_pattern=[[NAN, NAN, 0.2], [0, NAN, NAN], [NAN] * 3])
-    rows = three._moves.estimate(
+    rows = Rows(three.transition_pattern, (3, 3)).estimate(
         jnp.array([[3.0, 1.0, 9.0], [5.0, 2.0, 6.0], [0.0, 0.0, 0.0]]), jnp.full((3, 3), 1 / 3)
     )
     np.testing.assert_allclose(rows, [[0.6, 0.2, 0.2], [0, 0.25, 0.75], [1 / 3] * 3])
