@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +17,6 @@ from jaxem.structures.markov import Markov
 
 class AbstractSequenceModel(AbstractFamilyModel):
     """A model in which each step of a sequence comes from the member of a family that the state of a chain names."""
-
-    num_states: eqx.AbstractVar[int]
 
     @property
     @abstractmethod
@@ -81,17 +78,18 @@ class AbstractSequenceModel(AbstractFamilyModel):
         if isinstance(data, Driven):
             data.check()
 
-    def check(self, data: Any, weights: Any) -> None:
+    def check_for(self, k: int, data: Any, weights: Any) -> None:
+        """Raise `DataError` for data that a model of `k` states cannot be fitted to; on the host."""
         if hasattr(data, "labels"):
             raise DataError("labels are for mixtures; an HMM takes sequences of which no states are known")
         self._check_kind(data)
-        self.distribution.check_members(self.num_states)
+        self.distribution.check_members(k)
         sequences = steps_of(data)
         sequences.check()
         seen = np.asarray(sequences.seen())
         counted = seen if weights is None else seen[np.asarray(weights) > 0]
-        if counted.sum() < self.num_states:
-            raise DataError(f"data has {counted.sum()} observed steps, fewer than num_states={self.num_states}")
+        if counted.sum() < k:
+            raise DataError(f"data has {counted.sum()} observed steps, fewer than num_states={k}")
         self._check_steps(data, self.distribution.check)
         if isinstance(data, Driven):
             self.chain.transitions.check_covariates(data.check())

@@ -1,10 +1,10 @@
 """Sequences with covariates of their transitions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxem._errors import DataError
 from jaxem.models.sequences import Sequences, as_sequences
@@ -39,11 +39,11 @@ class Driven(NamedTuple):
                 f"data.covariates must have shape [sequences, steps, columns], here {(*shape, 'q')}, got {found}"
             )
 
-    def moving(self) -> Bool[Array, "n s"]:
-        """The transitions there are: into steps after the first, up to the end."""
+    def moving(self) -> Any:
+        """The transitions there are, `[n, T - 1]`: into steps after the first, up to the end."""
         n, steps = as_sequences(self.rows).shape
         ended = as_sequences(self.rows).ended()
-        return jnp.ones((n, steps - 1), bool) if ended is None else ~jnp.asarray(ended)[:, 1:]
+        return np.ones((n, steps - 1), bool) if ended is None else ~ended[:, 1:]
 
     def check(self) -> np.ndarray:
         """The covariates of all transitions, `[m, q]`; raises `DataError` where one is not finite. On the host."""

@@ -165,8 +165,8 @@ class HMM(AbstractChainModel):
     def bind(self, data, weights, reduce=unreduced):
         bound = dataclasses.replace(super().bind(data, weights, reduce), _steps=steps_of(data).shape[1])
         covariates, own = transition_covariates(data), transition_weights(data, weights)
-        if covariates is None or own is None:
-            return bound
+        if covariates is None or own is None or "transition" in self.frozen:
+            return bound  # what is frozen stays to the bit in the user's coordinates alone
         return dataclasses.replace(bound, transitions=self.chain.transitions.bind(covariates, own, reduce))
 
     def encode(self, params):
@@ -284,6 +284,9 @@ class HMM(AbstractChainModel):
             return HMMParams(*own, emission_back(list(taken)))
 
         return [*chain, *emission], back
+
+    def check(self, data, weights):
+        self.check_for(self.num_states, data, weights)
 
     def floats_per_row(self, params, lanes=1):
         shared, own = self.emission.floats_per_row(params.emission)

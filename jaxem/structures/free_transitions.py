@@ -39,7 +39,9 @@ class FreeTransitions(AbstractTransitions):
 
     def __post_init__(self):
         if self.pattern is not None:
-            rows = np.atleast_2d(np.asarray(self.pattern, object))
+            rows = np.asarray(self.pattern, object)
+            if rows.ndim != 2 or rows.shape[0] != rows.shape[1]:
+                raise ValueError(f"pattern must have shape [states, states], got {rows.shape}")
             self.pattern = as_fixed(rows, "pattern", len(rows), len(rows))
 
     def __check_init__(self):
