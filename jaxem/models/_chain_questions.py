@@ -34,7 +34,7 @@ class AbstractChainModel(AbstractSequenceModel):
     def posterior(self, params: Any, data: PyTree) -> Float[Array, "n T k"]:
         """Smoothed probabilities of the states of every step given the whole sequence; 0 after its end."""
         factors, ended = self._states(params, data)
-        return jnp.transpose(forward_backward(*factors, ended, self.choice.shared)[0].local, (2, 0, 1))
+        return jnp.transpose(forward_backward(*factors, ended, not self.chain.transitions.driven)[0].local, (2, 0, 1))
 
     @question
     def entropy(self, params: Any, data: PyTree) -> Float[Array, " n"]:
@@ -160,7 +160,7 @@ class AbstractChainModel(AbstractSequenceModel):
         keys = (None, None) if key is None else jax.random.split(key)
         sequences, (factors, ended) = steps_of(data), self._states(params, data)
         if keys[0] is None:
-            share = forward_backward(*factors, ended, self.choice.shared)[0].local
+            share = forward_backward(*factors, ended, not self.chain.transitions.driven)[0].local
         else:
             path = draw_path(keys[0], *factors, ended)[0]
             share = of_path(path, params.initial.shape[0], None, jnp.ones(path.shape[1], bool), factors[0]).local
