@@ -76,14 +76,14 @@ class AbstractChainModel(AbstractSequenceModel):
     @question
     def transition_probabilities(self, params: Any, data: PyTree) -> Float[Array, "n s k k"]:
         """Probabilities of the next state given the last, `[n, T - 1, k, k]`, those of the transition into the second
-        step first. After the end of a sequence they mean nothing."""
+        step first; 0 after its end."""
         transitions = self.chain.transitions
         covariates = transition_covariates(data)
         p = jnp.exp(transitions.log_probabilities(transitions.natural(params.transition), covariates))
-        n, steps = steps_of(data).shape
-        if not transitions.driven:
-            return jnp.broadcast_to(p[None, None], (n, steps - 1, *p.shape))
-        return jnp.transpose(p, (2, 3, 0, 1))
+        (n, steps), ended = steps_of(data).shape, steps_of(data).ended()
+        p = jnp.transpose(p, (2, 3, 0, 1)) if transitions.driven else p[None, None]
+        p = jnp.broadcast_to(p, (n, steps - 1, *p.shape[2:]))
+        return p if ended is None else jnp.where(ended[:, 1:, None, None], 0, p)
 
     def _coming(self, name: str, params: Any, covariates: Any, steps: int | None) -> tuple[Array | None, int | None]:
         """Covariates of steps that are not in the data, `[steps, n, q]` or `[steps, 1, q]`, and how many there are."""

@@ -140,7 +140,7 @@ class WhitenedTransitions(_AbstractSoftmax):
 
 def _odds(coefficients: Float[Array, "k j q"], x: Float[Array, "m q"]) -> Float[Array, "k j m"]:
     k, j, q = coefficients.shape
-    return matmul(coefficients.reshape(k * j, q), x.T).reshape(k, j, -1)
+    return matmul(coefficients.reshape(k * j, q), x.T).reshape(k, j, x.shape[0])
 
 
 def _against_staying(moves: Float[Array, "k j m"]) -> Float[Array, "k k m"]:
