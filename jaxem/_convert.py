@@ -179,8 +179,10 @@ def as_integers(x: Any, name: str) -> Any:
     array = x if isinstance(x, jax.Array) else np.asarray(x)
     if array.dtype.kind not in "iu":
         raise DataError(f"{name} must be integers, got {array.dtype}")
-    if is_concrete(array) and array.size and not (int(array.min()) >= -(2**31) and int(array.max()) < 2**31):
-        raise DataError(f"{name} has values beyond the range of 32-bit integers")
+    if is_concrete(array) and array.size:
+        known = np.asarray(array)  # under a trace even the least of known values would be traced
+        if int(known.min()) < -(2**31) or int(known.max()) >= 2**31:
+            raise DataError(f"{name} has values beyond the range of 32-bit integers")
     return array.astype(np.int32)
 
 

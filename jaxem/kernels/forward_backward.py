@@ -1,7 +1,8 @@
 """Sums over the paths of a Markov chain of `k` states, for many sequences at once.
 
-Arrays have the states first and the sequences last; what belongs to a step is `[T, k, n]`. A step whose entry of
-`ended` `[T, n]` is true comes after the end of its sequence, and nothing depends on what is there.
+Arrays have the states first and the sequences last; what belongs to a step is `[T, k, n]`. Transition potentials are
+those of every step, `[k, k, n]`, or differ by step: `[T - 1, k, k, n]`, the first of them into the second step. A step
+whose entry of `ended` `[T, n]` is true comes after the end of its sequence, and nothing depends on what is there.
 """
 
 import math
@@ -21,18 +22,18 @@ _UNROLLED = 16  # more states than this are multiplied by a matrix product
 
 
 class Marginals(NamedTuple):
-    """Posterior probabilities of the first state `[k, n]`, expected numbers of transitions `[k, k, n]`, posterior
-    probabilities of every state `[T, k, n]`."""
+    """Posterior probabilities of the first state `[k, n]`, expected numbers of transitions `[k, k, n]` (or those of
+    every step, `[T - 1, k, k, n]`, where the potentials are), posterior probabilities of every state `[T, k, n]`."""
 
     initial: Float[Array, "k n"]
-    transition: Float[Array, "k k n"]
+    transition: Float[Array, "*s k k n"]
     local: Float[Array, "T k n"]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4, 5))
 def forward_backward(
     initial: Float[Array, "k n"],
-    transition: Float[Array, "k k n"],
+    transition: Float[Array, "*s k k n"],
     local: Float[Array, "T k n"],
     ended: Bool[Array, "T n"] | None = None,
     shared: bool = False,
@@ -63,6 +64,11 @@ def _(shared, blocks, primals, tangents):
     return out, (d_moments, sum(terms))
 
 
+def differs(transition: Float[Array, "*s k k n"]) -> bool:
+    """Whether these transition potentials are those of each step."""
+    return transition.ndim == 4
+
+
 def num_blocks(steps: int, k: int, n: int) -> int:
     """How many stretches of time to work on side by side; 1 for one step after the other.
 
@@ -80,12 +86,13 @@ def num_blocks(steps: int, k: int, n: int) -> int:
 def _scaled(initial, transition, local, ended, shared, blocks):
     """Marginals and log-normalizer, and for each sequence whether they lack digits."""
     steps, k, n = local.shape
+    by_step = differs(transition)
     if shared:
         transition = transition[..., :1]
     top = _finite(jnp.max(local, 1))
-    top_initial, top_transition = _finite(jnp.max(initial, 0)), _finite(jnp.max(transition, (0, 1)))
+    top_initial, top_transition = _finite(jnp.max(initial, 0)), _finite(jnp.max(transition, (-3, -2)))
     start = jnp.exp(initial - top_initial[None])
-    matrix = jnp.exp(transition - top_transition[None, None])
+    matrix = jnp.exp(transition - top_transition[..., None, None, :])
     likely = jnp.exp(local - top[:, None])
 
     length = math.ceil(steps / blocks)
@@ -99,7 +106,12 @@ def _scaled(initial, transition, local, ended, shared, blocks):
     likely = likely.reshape(blocks, length, k, n).transpose(1, 2, 0, 3)
     over = None if over is None else over.reshape(blocks, length, n).transpose(1, 0, 2)
     first = first.reshape(blocks, length).T[:, :, None]
-    matrix = matrix[:, :, None]  # a lane for each stretch and sequence
+    if by_step:
+        # The first step has no transition; what stands in its place, and beyond the last, is not looked at.
+        matrix = jnp.pad(matrix, ((1, blocks * length - steps), (0, 0), (0, 0), (0, 0)), constant_values=1)
+        matrix = matrix.reshape(blocks, length, *matrix.shape[1:]).transpose(1, 2, 3, 0, 4)
+    else:
+        matrix = matrix[:, :, None]  # a lane for each stretch and sequence
     chain = _Chain(start, matrix, likely, first, over)
 
     origin = jnp.zeros((k, blocks, n), likely.dtype)
@@ -112,19 +124,27 @@ def _scaled(initial, transition, local, ended, shared, blocks):
     before = jnp.concatenate([origin[None], filtered[:-1]])
     smoothed, products = _backward(chain, ends, before, predicted)
 
-    counts = jnp.sum(products, 2)
-    counts = jnp.where(matrix[:, :, 0] > 0, counts * matrix[:, :, 0], 0)
+    if by_step:
+        pairs = jnp.where(matrix > 0, products * matrix, 0).transpose(3, 0, 1, 2, 4)
+        counts = pairs.reshape(blocks * length, k, k, n)[1:steps]
+    else:
+        counts = jnp.sum(products, 2)
+        counts = jnp.where(matrix[:, :, 0] > 0, counts * matrix[:, :, 0], 0)
     smoothed = smoothed.transpose(2, 0, 1, 3).reshape(blocks * length, k, n)[:steps]
     log_scale = jnp.log(jnp.where(scale > 0, scale, 1)).transpose(1, 0, 2).reshape(blocks * length, n)[:steps]
     each = log_scale + top
+    if by_step:
+        each = each.at[1:].add(top_transition)
     transitions = jnp.full((n,), steps - 1, each.dtype)
     if ended is not None:
         each = jnp.where(ended, 0, each)
         smoothed = jnp.where(ended[:, None], 0, smoothed)
         transitions = jnp.sum(~ended, 0).astype(each.dtype) - 1
-    value = pairwise_sum(each) + top_initial + transitions * top_transition
+    value = pairwise_sum(each) + top_initial
+    value = value if by_step else value + transitions * top_transition
     moments = Marginals(smoothed[0], counts, smoothed)
-    unsafe = jnp.any(unsafe | lost, 0) | ~jnp.isfinite(jnp.sum(counts, (0, 1)) + jnp.sum(smoothed[0], 0))
+    total = jnp.sum(counts, tuple(range(counts.ndim - 1)))
+    unsafe = jnp.any(unsafe | lost, 0) | ~jnp.isfinite(total + jnp.sum(smoothed[0], 0))
     return (moments, value), unsafe
 
 
@@ -132,10 +152,20 @@ class _Chain(NamedTuple):
     """Factors of the steps of stretches `b` of time, `[length, k, b, n]`."""
 
     start: Array  # [k, n]
-    matrix: Array  # [k, k, 1, n]
+    matrix: Array  # [k, k, 1, n], or [length, k, k, b, n]
     likely: Array
     first: Array  # [length, b, 1]
     over: Array | None  # [length, b, n]
+
+    @property
+    def by_step(self) -> bool:
+        """Whether the matrix is another one in every step."""
+        return self.matrix.ndim == 5
+
+    @property
+    def each(self) -> Array | None:
+        """The matrices of the steps, where they differ."""
+        return self.matrix if self.by_step else None
 
 
 def _forward(chain: _Chain, origin: Array, keep: bool = True) -> tuple[Any, Any]:
@@ -152,12 +182,18 @@ def _forward(chain: _Chain, origin: Array, keep: bool = True) -> tuple[Any, Any]
         """Axes for the extra lanes, after the first `axes`."""
         return a.reshape(a.shape[:axes] + (1,) * extra + a.shape[axes:])
 
-    matrix, start = spread(chain.matrix, 2), spread(chain.start[:, None], 1)
-    reachable = jnp.any(matrix > 0, 0)
+    def into(matrix: Array) -> tuple[Array, Array]:
+        """The matrix for all lanes, and which states it leads to."""
+        matrix = spread(matrix, 2)
+        return matrix, jnp.any(matrix > 0, 0)
+
+    start = spread(chain.start[:, None], 1)
+    common = None if chain.by_step else into(chain.matrix)
 
     def step(carry, x):
         state, faint, log, lost = carry
-        likely, first, over = x
+        likely, first, over, own_matrix = x
+        matrix, reachable = into(own_matrix) if common is None else common
         first = spread(first, 0)[None]
         predicted = jnp.where(first, start, _times(matrix, state))
         new = predicted * spread(likely, 1)
@@ -183,21 +219,21 @@ def _forward(chain: _Chain, origin: Array, keep: bool = True) -> tuple[Any, Any]
     nowhere = jnp.zeros(lanes, bool)
     carry = (origin, nowhere, () if keep else jnp.zeros(lanes, jnp.int32), nowhere)
     carry = own(carry, (chain.start, chain.matrix, chain.likely))
-    return jax.lax.scan(step, carry, (chain.likely, chain.first, chain.over))
+    return jax.lax.scan(step, carry, (chain.likely, chain.first, chain.over, chain.each))
 
 
 def _backward(chain: _Chain, ends: Array, before: Array, predicted: Array) -> tuple[Array, Array]:
     """Probabilities of the states of every step given all of the sequence, and the sums over time of the products
-    `[k, k, b, n]` that, times the matrix, are the expected numbers of transitions."""
+    `[k, k, b, n]` that, times the matrix, are the expected numbers of transitions (or these of each step)."""
     k = ends.shape[0]
-    inside = k <= _UNROLLED
+    inside = k <= _UNROLLED and not chain.by_step
 
     def step(carry, x):
         smoothed, products = carry
-        before, predicted, first, over = x
+        before, predicted, first, over, own_matrix = x
         ratio = jnp.where(predicted > 0, smoothed / jnp.where(predicted > 0, predicted, 1), 0)
         ratio = jnp.where(first[None], 0, ratio)
-        previous = before * _times(chain.matrix, ratio, transposed=True)
+        previous = before * _times(own_matrix if chain.by_step else chain.matrix, ratio, transposed=True)
         if over is not None:
             ratio = jnp.where(over[None], 0, ratio)
             previous = jnp.where(over[None], before, previous)
@@ -207,11 +243,13 @@ def _backward(chain: _Chain, ends: Array, before: Array, predicted: Array) -> tu
 
     zeros = jnp.zeros((k, *ends.shape) if inside else (), ends.dtype)
     out: Any
-    inputs = (before, predicted, chain.first, chain.over)
+    inputs = (before, predicted, chain.first, chain.over, chain.each)
     (_, products), out = jax.lax.scan(step, own((ends, zeros), before), inputs, reverse=True)
     if inside:
         return out, products
     smoothed, ratio = out
+    if chain.by_step:
+        return smoothed, before[:, :, None] * ratio[:, None]
     return smoothed, einsum("tibn,tjbn->ijbn", before, ratio)
 
 
@@ -292,7 +330,7 @@ def _finite(x: Array) -> Array:
 
 def filter_log(
     initial: Float[Array, "k n"],
-    transition: Float[Array, "k k n"],
+    transition: Float[Array, "*s k k n"],
     local: Float[Array, "T k n"],
     ended: Bool[Array, "T n"] | None = None,
 ) -> tuple[Float[Array, "T k n"], Float[Array, "T k n"], Float[Array, "T n"]]:
@@ -306,51 +344,61 @@ def filter_log(
 
     state, scale = advance(initial, local[0])
 
+    each = transition if differs(transition) else None
+
     def step(state, x):
-        local, ended = x
-        predicted = logsumexp(state[:, None] + transition)
+        local, ended, onward = x
+        predicted = logsumexp(state[:, None] + (transition if onward is None else onward))
         new, scale = advance(predicted, local)
         if ended is not None:
             new, scale = jnp.where(ended[None], state, new), jnp.where(ended, 0, scale)
         return new, (new, predicted, scale)
 
     rest = None if ended is None else ended[1:]
-    _, later = jax.lax.scan(step, state, (local[1:], rest))
+    _, later = jax.lax.scan(step, state, (local[1:], rest, each))
     first = (state, initial, scale)
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
 def forward_backward_log(
     initial: Float[Array, "k n"],
-    transition: Float[Array, "k k n"],
+    transition: Float[Array, "*s k k n"],
     local: Float[Array, "T k n"],
     ended: Bool[Array, "T n"] | None = None,
 ) -> tuple[Marginals, Float[Array, " n"]]:
     """`forward_backward` on logarithms: slower, without a limit to the range of probabilities."""
     filtered, predicted, scale = filter_log(initial, transition, local, ended)
+    each = transition if differs(transition) else None
 
     def step(carry, x):
         smoothed, counts = carry
-        filtered, predicted, ended = x
+        filtered, predicted, ended, onward = x
         reached = predicted > -jnp.inf
         ratio = jnp.where(reached, smoothed - jnp.where(reached, predicted, 0), -jnp.inf)
-        joint = filtered[:, None] + transition + ratio[None]
+        joint = filtered[:, None] + (transition if onward is None else onward) + ratio[None]
         previous, pairs = logsumexp(jnp.swapaxes(joint, 0, 1)), jnp.exp(joint)
         if ended is not None:
             previous = jnp.where(ended[None], filtered, previous)
             pairs = jnp.where(ended[None, None], 0, pairs)
+        if each is not None:
+            return (previous, counts), (previous, pairs)
         return (previous, counts + pairs), previous
 
     rest = None if ended is None else ended[1:]
-    last = own((filtered[-1], jnp.zeros_like(transition)), filtered)
-    (_, counts), earlier = jax.lax.scan(step, last, (filtered[:-1], predicted[1:], rest), reverse=True)
+    last = own((filtered[-1], jnp.zeros_like(transition) if each is None else ()), filtered)
+    inputs = (filtered[:-1], predicted[1:], rest, each)
+    out: Any
+    (_, counts), out = jax.lax.scan(step, last, inputs, reverse=True)
+    earlier = out
+    if each is not None:
+        earlier, counts = out
     smoothed = jnp.exp(jnp.concatenate([earlier, filtered[-1:]]))
     value = pairwise_sum(scale)
     found = value > -jnp.inf
     if ended is not None:
         smoothed = jnp.where(ended[:, None], 0, smoothed)
     smoothed = jnp.where(found[None, None], smoothed, 0)
-    counts = jnp.where(found[None, None], counts, 0)
+    counts = jnp.where(found.reshape((1,) * (counts.ndim - 1) + (-1,)), counts, 0)
     return Marginals(smoothed[0], counts, smoothed), value
 
 

@@ -13,17 +13,23 @@ from jaxem.latent._latent import AbstractChoice, scale
 class ChainTree(NamedTuple):
     """Log potentials of a chain for each sequence, or its moments.
 
-    `initial` `[k, n]` and `transition` `[k, k, n]` (from, to), and `local` `[k, n, T]` for the state of every step.
+    `initial` `[k, n]` and `transition` `[k, k, n]` (from, to), or `[k, k, n, T - 1]` where those of the steps differ
+    (the first is into the second step), and `local` `[k, n, T]` for the state of every step.
     `ended` and `silent`, `[n, T]` or `None`, are 0 where a sequence has ended and where nothing was observed, minus
     infinity elsewhere: after its end nothing depends on a sequence, and the local potentials of silent steps do not
     count. These two have no moments.
     """
 
     initial: Float[Array, "k n"]
-    transition: Float[Array, "k k n"]
+    transition: Float[Array, "k k n *s"]
     local: Float[Array, "k n T"]
     ended: Float[Array, "n T"] | None = None
     silent: Float[Array, "n T"] | None = None
+
+    @property
+    def by_step(self) -> bool:
+        """Whether the transition potentials of the steps differ."""
+        return self.transition.ndim == 4
 
     def factors(self) -> tuple[tuple[Array, Array, Array], Bool[Array, "T n"] | None]:
         """What `jaxem.kernels.forward_backward` takes: the potentials with time first, and which steps have ended."""
@@ -32,15 +38,17 @@ class ChainTree(NamedTuple):
             local = jnp.where(jnp.isfinite(self.silent)[None], 0, local)
         if self.ended is not None:
             ended = jnp.isfinite(self.ended).T
-        return (self.initial, self.transition, jnp.moveaxis(local, 2, 0)), ended
+        transition = jnp.moveaxis(self.transition, 3, 0) if self.by_step else self.transition
+        return (self.initial, transition, jnp.moveaxis(local, 2, 0)), ended
 
 
 @final
 class Chain(AbstractChoice):
-    """A Markov chain of `k` states for each sequence of an observation, homogeneous in time.
+    """A Markov chain of `k` states for each sequence of an observation.
 
-    Moments are the posterior probabilities of the first state, the expected numbers of transitions, and the posterior
-    probabilities of the states of the steps that were observed. Baum et al. (1970).
+    Moments are the posterior probabilities of the first state, the expected numbers of transitions (of each step, where
+    its potentials are its own), and the posterior probabilities of the states of the steps that were observed. Baum et
+    al. (1970).
 
     **Arguments:**
 
@@ -80,7 +88,8 @@ class Chain(AbstractChoice):
             return jnp.where(m == 0, 0, m * jnp.where(m == 0, 0, p))
 
         initial, transition, local = (one(p, m) for p, m in zip(potentials[:3], moments[:3], strict=True))
-        return jnp.sum(initial, 0) + jnp.sum(transition, (0, 1)) + jnp.sum(local, (0, 2))
+        over = (0, 1, 3) if potentials.by_step else (0, 1)
+        return jnp.sum(initial, 0) + jnp.sum(transition, over) + jnp.sum(local, (0, 2))
 
     def weigh(self, moments: ChainTree, weights: Float[Array, " n"]) -> ChainTree:
         def along(leaf: Any, axis: int) -> Any:
@@ -105,9 +114,11 @@ def _moments(marginals: Marginals, potentials: ChainTree) -> ChainTree:
     if potentials.silent is not None:
         local = jnp.where(jnp.isfinite(potentials.silent)[None], 0, local)
     ended, silent = (None if leaf is None else jnp.zeros_like(leaf) for leaf in potentials[3:])
-    return ChainTree(marginals.initial, marginals.transition, local, ended, silent)
+    transition = jnp.moveaxis(marginals.transition, 0, 3) if potentials.by_step else marginals.transition
+    return ChainTree(marginals.initial, transition, local, ended, silent)
 
 
 def _of_path(path: Array, ended: Array | None, value: Array, potentials: ChainTree) -> ChainTree:
     k = potentials.initial.shape[0]
-    return _moments(of_path(path, k, ended, value > -jnp.inf, potentials.initial), potentials)
+    marginals = of_path(path, k, ended, value > -jnp.inf, potentials.initial, potentials.by_step)
+    return _moments(marginals, potentials)

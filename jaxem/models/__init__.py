@@ -31,6 +31,7 @@ from jaxem.models.student_t import MultivariateT as MultivariateT
 from jaxem.models.student_t import StudentTMixture as StudentTMixture
 from jaxem.models.zero_inflated import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from jaxem.models.zero_inflated import ZeroInflatedPoisson as ZeroInflatedPoisson
+from jaxem.structures.driven import Driven as Driven
 from jaxem.structures.gated import Gated as Gated
 from jaxem.structures.labelled import Labelled as Labelled
 from jaxem.structures.sequences import Sequences as Sequences

@@ -15,8 +15,8 @@ from jaxem._model import AbstractLinearModel, has_entries, unreduced
 from jaxem.families import AbstractFamily
 from jaxem.families.kernels.kept import kept
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.kernels.linalg import trailing
 from jaxem.models._joined_conjugate import JoinedConjugate
+from jaxem.models._members import fill
 from jaxem.structures._structure import AbstractStructure, Prepared, nested
 from jaxem.structures.labelled import Labelled
 from jaxem.structures.weights import Weights
@@ -145,7 +145,8 @@ class AbstractJoined(AbstractLinearModel):
 
     def bind(self, data, weights, reduce=unreduced):
         rows, each = self.rows(data), self.structure.row_weights(data, weights)
-        return self.on(self.structure.bind(data, weights, reduce), self.distribution.bind(rows, each, reduce))
+        structure = self.structure.bind(data, weights, reduce, self._frozen)
+        return self.on(structure, self.distribution.bind(rows, each, reduce))
 
     def encode(self, params):
         own, members = self.structure.split(params)
@@ -331,20 +332,8 @@ class Bound(AbstractJoined):
     def kernel(self) -> Any:
         return self.members
 
+    def check_shape(self, params, data):
+        """Nothing: what is bound has been through the door."""
 
-def require_family(family: Any) -> None:
-    """Raise `DataError` (a `ValueError`) for what is no family, with what to pass instead."""
-    if isinstance(family, AbstractFamily):
-        return
-    if isinstance(family, type) and issubclass(family, AbstractFamily):
-        raise DataError(f"family is the class {family.__name__}; pass an instance: {family.__name__}()")
-    raise DataError(f"family must be a family of distributions such as jaxem.Gaussian(), got {family!r}")
-
-
-def fill(rows: PyTree, share: Float[Array, "k n"], completed: PyTree) -> PyTree:
-    """Rows whose NaN are the mean of those `completed` under each member, `[k, n, ...]`, weighted by its share."""
-
-    def one(leaf, own):
-        return jnp.where(jnp.isnan(leaf), jnp.sum(trailing(share, own) * own, 0), leaf)
-
-    return jax.tree.map(one, rows, completed)
+    def check_rows(self, data):
+        """Nothing, likewise."""

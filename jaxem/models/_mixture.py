@@ -8,7 +8,8 @@ import numpy as np
 from jaxem._errors import DataError
 from jaxem.families import AbstractFamily
 from jaxem.kernels.chunks import num_rows
-from jaxem.models._joined import AbstractJoined, require_family
+from jaxem.models._joined import AbstractJoined
+from jaxem.models._members import require_family
 from jaxem.structures.labelled import Labelled
 
 

@@ -6,7 +6,8 @@ import equinox as eqx
 
 from jaxem.families import AbstractFamily
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.models._joined import AbstractJoined, require_family
+from jaxem.models._joined import AbstractJoined
+from jaxem.models._members import require_family
 from jaxem.structures._structure import AbstractStructure
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from jaxem.families import AbstractFamily
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.models._joined import AbstractJoined, require_family
+from jaxem.models._joined import AbstractJoined
+from jaxem.models._members import require_family
 from jaxem.structures.one import One
 
 

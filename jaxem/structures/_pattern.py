@@ -93,6 +93,14 @@ class Rows(NamedTuple):
         moving = column != last[row]
         return row[moving], column[moving], last
 
+    def to_free(self, p: Float[Array, "r k"]) -> Array:
+        """Coordinates `[r, k - 1]`, or of free entries alone, `[m]`, where there is a pattern."""
+        return bijections.simplex_to_free(p) if self.fixed is None else self.unconstrain(p)
+
+    def from_free(self, free: Array) -> Float[Array, "r k"]:
+        """The inverse of `to_free`."""
+        return bijections.free_to_simplex(free) if self.fixed is None else self.constrain(free)
+
 
 def stationary(transition: Float[Array, "k k"]) -> Float[Array, " k"]:
     """The stationary distribution, by elimination without subtractions (Grassmann, Taksar and Heyman 1985)."""

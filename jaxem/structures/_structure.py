@@ -121,8 +121,8 @@ class AbstractStructure(eqx.Module):
 
     # Coordinates, and the shape of trees
 
-    def bind(self, data: PyTree, weights: Array, reduce: Any) -> "AbstractStructure":
-        """The structure in coordinates suited to the data."""
+    def bind(self, data: PyTree, weights: Array, reduce: Any, frozen: tuple[str, ...] = ()) -> "AbstractStructure":
+        """The structure in coordinates suited to the data; in these what is `frozen` would not stay to the last bit."""
         return self
 
     def encode(self, own: Own) -> Own:

@@ -87,7 +87,9 @@ class Gate(AbstractStructure):
     def start(self, key, weights, data):
         return (jnp.zeros((self.num_members - 1, covariates_of(data).shape[1]), weights.dtype),)
 
-    def bind(self, data, weights, reduce):
+    def bind(self, data, weights, reduce, frozen=()):
+        if "gate" in frozen:
+            return self
         return dataclasses.replace(self, frame=Frame.of(covariates_of(data), weights, reduce))
 
     def encode(self, own):

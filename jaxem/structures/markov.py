@@ -8,32 +8,30 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractConjugate
 from jaxem.families.priors import Dirichlet
 from jaxem.kernels import exclusion
-from jaxem.kernels.newton import newton_step
 from jaxem.kernels.rows import without_weight
 from jaxem.latent import Chain, ChainTree, NestedTree
-from jaxem.structures._pattern import Fixed, Rows, stationary
+from jaxem.structures._parts import AbstractInitial, AbstractTransitions
 from jaxem.structures._structure import AbstractStructure
-from jaxem.structures.sequences import as_sequences
+from jaxem.structures.driven import steps_of, transition_covariates, transition_weights
 
 
 class HMMParams(NamedTuple):
-    """Distribution of the first state `[k]`, probabilities of the next state given the last `[k, k]` (rows sum to 1),
-    and the parameters of the `emission` with a leading axis `k`."""
+    """Distribution of the first state `[k]`, probabilities of the next state given the last `[k, k]` (rows sum to 1) or
+    what its `transitions` have in their place, and the parameters of the `emission` with a leading axis `k`."""
 
     initial: Float[Array, " k"]
-    transition: Float[Array, "k k"]
+    transition: Float[Array, " k *j"]
     emission: Any
 
 
 class HMMNatural(NamedTuple):
-    """Their logarithms, and the emission's natural parameters."""
+    """Their logarithms (or the natural parameters of the `transitions`), and the emission's natural parameters."""
 
     log_initial: Float[Array, " k"]
-    log_transition: Float[Array, "k k"]
+    log_transition: Float[Array, " k *j"]
     emission: Any
 
 
@@ -41,50 +39,50 @@ class HMMNatural(NamedTuple):
 class Markov(AbstractStructure):
     """A chain of `size` states: where it begins, and where it goes from each of them.
 
-    Patterns say which probabilities are fixed. A `stationary` chain begins in the stationary distribution of its
-    transitions, which then have no closed-form maximum.
+    **Arguments:**
+
+    - `size`: how many states, `k`.
+    - `initial`: the distribution of the first state, such as `FreeInitial()` or `StationaryInitial()`.
+    - `transitions`: the transitions, such as `FreeTransitions()` or `SoftmaxTransitions()`.
+    - `num_steps`: of a sequence, known once the structure has been bound to data.
     """
 
     size: int = eqx.field(static=True)
-    stationary: bool = eqx.field(static=True, default=False)
-    initial_prior: Dirichlet | None = None
-    transition_prior: Dirichlet | None = None
-    initial_pattern: Fixed | None = eqx.field(static=True, default=None)
-    transition_pattern: Fixed | None = eqx.field(static=True, default=None)
-    num_steps: int = eqx.field(static=True, default=1)  # of a sequence, once bound
+    initial: AbstractInitial
+    transitions: AbstractTransitions
+    num_steps: int = eqx.field(static=True, default=1)
 
     params_type: ClassVar[Any] = HMMParams
     natural_type: ClassVar[Any] = HMMNatural
     members: ClassVar[str] = "emission"
     names: ClassVar[tuple[str, ...]] = ("initial", "transition")
 
+    def __check_init__(self):
+        self.initial.check_states(self.size)
+        self.transitions.check_states(self.size)
+        self.initial.check_transitions(self.transitions)
+
     @property
     def num_members(self) -> int:
         return self.size
 
     @property
+    def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.transitions.linear
+
+    @property
     def choice(self) -> Chain:
-        return Chain(shared=True)
-
-    @property
-    def first(self) -> Rows:
-        """The probabilities of the first state."""
-        return Rows(self.initial_pattern, (1, self.num_members))
-
-    @property
-    def moves(self) -> Rows:
-        """The probabilities of the next state, a row for each last one."""
-        return Rows(self.transition_pattern, (self.num_members, self.num_members))
+        return Chain(shared=not self.transitions.driven)
 
     # The map
 
     def natural(self, own):
         initial, transition = own
-        return exclusion.log(stationary(transition) if self.stationary else initial), exclusion.log(transition)
+        return self.initial.natural(initial, transition), self.transitions.natural(transition)
 
     def joint(self, natural, members, hidden, data):
         assert natural is not None
-        sequences, k = as_sequences(data), self.num_members
+        sequences, k = steps_of(data), self.size
         (n, steps), seen, ended = sequences.shape, sequences.seen(), sequences.ended()
 
         def by_step(leaf: Array, at: int) -> Array:
@@ -92,16 +90,17 @@ class Markov(AbstractStructure):
             return jnp.swapaxes(split, at, at + 1)
 
         members = by_step(members, 1) if hidden is None else hidden.map_rows(by_step, members)
-        log_initial, log_transition = (exclusion.or_minus_infinity(leaf) for leaf in natural)
+        first = exclusion.or_minus_infinity(natural[0])
+        moves = self.transitions.log_probabilities(natural[1], transition_covariates(data))
         tree = ChainTree(
-            jnp.broadcast_to(log_initial[:, None], (k, n)),
-            jnp.broadcast_to(log_transition[:, :, None], (k, k, n)),
-            jnp.zeros((k, n, steps), log_initial.dtype),
-            None if ended is None else jnp.where(ended, 0, -jnp.inf).astype(log_initial.dtype),
+            jnp.broadcast_to(first[:, None], (k, n)),
+            moves if self.transitions.driven else jnp.broadcast_to(moves[:, :, None], (k, k, n)),
+            jnp.zeros((k, n, steps), first.dtype),
+            None if ended is None else jnp.where(ended, 0, -jnp.inf).astype(first.dtype),
         )
         if hidden is None:
             return tree._replace(local=jnp.where(seen[None], members, 0))
-        silent = jnp.where(seen, -jnp.inf, 0).astype(log_initial.dtype)
+        silent = jnp.where(seen, -jnp.inf, 0).astype(first.dtype)
         return NestedTree(tree._replace(silent=silent), members)
 
     # The maximum
@@ -110,94 +109,53 @@ class Markov(AbstractStructure):
         return stats[0] + jnp.sum(stats[1], 0)
 
     def maximize(self, stats, own, frozen):
-        initial, transition = own
-        first, moves = self._counted(stats)
-        if "transition" not in frozen:
-            moved = self.moves.estimate(moves, transition)
-            transition = self._stationary_maximum(first, moves, moved, transition) if self.stationary else moved
-            initial = stationary(transition) if self.stationary else initial
-        if "initial" not in frozen and not self.stationary:
-            initial = self.first.estimate(first[None], initial[None])[0]
-        return initial, transition
-
-    def _counted(self, stats: Any) -> tuple[Array, Array]:
-        """Expected numbers of first states and of transitions, with those of the priors; a state with no more than
-        rounding error has none."""
-        first, moves = stats
+        (first, moves), (initial, transition) = stats, own
+        # A state with no more than rounding error has none.
         empty = without_weight(self.counts(stats))
         first, moves = jnp.where(empty, 0, first), jnp.where(empty[None], 0, moves)
-        if self.initial_prior is not None:
-            first = first + self.initial_prior.pseudo_counts(first.shape, first.dtype)
-        if self.transition_prior is not None:
-            moves = moves + self.transition_prior.pseudo_counts(moves.shape, moves.dtype)
-        return first, moves
-
-    def _stationary_maximum(self, first: Array, moves: Array, estimate: Array, current: Array) -> Array:
-        """The transitions that maximise Q where the first state depends on them, by Newton's method from the better of
-        their estimate without it and the current ones."""
-
-        def q(transition):
-            return jnp.sum(first * exclusion.log(stationary(transition))) + jnp.sum(moves * exclusion.log(transition))
-
-        moves = jnp.where(self.moves.free(), moves, 0)
-        begin = jnp.where(q(estimate) >= q(current), estimate, current)
-        free = self.moves.unconstrain(begin)[None]
-        if free.size == 0:
-            return begin
-        rounding = 4 * jnp.finfo(moves.dtype).eps
-
-        def objective(blocks):
-            return q(self.moves.constrain(blocks[0][0]))
-
-        def step(carry):
-            count, free, value, _ = carry
-            (moved,), rose = newton_step(objective, [free], [jnp.ones_like(free)], 10)
-            new = objective([moved])
-            return count + 1, moved, new, rose & (new - value > rounding * jnp.abs(value))
-
-        def going(carry):
-            return carry[3] & (carry[0] < 20)
-
-        start = (jnp.zeros((), jnp.int32), free, objective([free]), jnp.ones((), bool))
-        _, free, value, _ = jax.lax.while_loop(going, step, start)
-        found = self.moves.constrain(free[0])
-        return jnp.where(value >= q(begin), found, begin)
+        if "transition" not in frozen:
+            estimate = self.transitions.maximize(moves, transition)
+            transition = self.initial.adjust(first, moves, estimate, transition, self.transitions)
+        if ("transition" if self.initial.follows else "initial") not in frozen:
+            initial = self.initial.maximize(first, initial, transition)
+        return initial, transition
 
     def log_prior(self, own):
-        terms = zip((self.initial_prior, self.transition_prior), own, strict=True)
-        return sum(prior.log_prob(p) for prior, p in terms if prior is not None)
+        return self.initial.log_prior(own[0]) + self.transitions.log_prior(own[1])
 
     def degenerate(self, own):
-        others = ~jnp.eye(self.num_members, dtype=bool)
-        return jnp.any((own[0] == 0) & (jnp.sum(jnp.where(others, own[1], 0), 0) == 0))
+        """Whether a state can never be reached, or the transitions are spurious."""
+        unreachable = (own[0] == 0) & ~self.transitions.entered(own[1])
+        return jnp.any(unreachable) | self.transitions.degenerate(own[1])
 
     @property
     def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        if self.stationary or self.initial_pattern is not None or self.transition_pattern is not None:
-            return "there is one only with a free initial distribution and no pattern"
-        return "there is no prior on its transitions: initial_prior=Dirichlet(...), transition_prior=Dirichlet(...)"
+        if self.transitions.driven:
+            return f"{type(self.transitions).__name__} has no conjugate prior; deviation serves its posterior mode"
+        lacking = self.initial if self.initial.conjugate() is None else self.transitions
+        name = "initial" if lacking is self.initial else "transition"
+        return (
+            f"there is no prior on its {name} probabilities ({type(lacking).__name__}): {name}_prior=Dirichlet(...), "
+            "with free probabilities and no pattern"
+        )
 
     def conjugate(self):
-        first, moves = self.initial_prior, self.transition_prior
-        patterns = self.initial_pattern, self.transition_pattern
-        if self.stationary or first is None or moves is None or any(pattern is not None for pattern in patterns):
-            return None
-        return MarkovConjugate(first, moves)
+        first, moves = self.initial.conjugate(), self.transitions.conjugate()
+        return None if first is None or moves is None else MarkovConjugate(first, moves)
 
     # Coordinates
 
     def unconstrain(self, own):
-        initial, transition = own
-        first = jnp.zeros(0, initial.dtype) if self.stationary else _unconstrained(self.first, initial[None])
-        return first, _unconstrained(self.moves, transition)
+        return self.initial.unconstrain(own[0]), self.transitions.unconstrain(own[1])
 
     def constrain(self, free):
-        transition = _constrained(self.moves, free[1])
-        return stationary(transition) if self.stationary else _constrained(self.first, free[0])[0], transition
+        transition = self.transitions.constrain(free[1])
+        return self.initial.constrain(free[0], transition), transition
 
     def blocks(self, free):
-        whole = self.stationary or self.transition_pattern is not None
-        chain = [free[0].reshape(1, -1), free[1].reshape(1 if whole else self.num_members, -1)]
+        """Blocks that do not interact in Q."""
+        moves = free[1].reshape(1, -1) if self.initial.follows else self.transitions.blocks(free[1])
+        chain = [free[0].reshape(1, -1), moves]
 
         def undo(arrays):
             taken = iter(arrays)
@@ -206,46 +164,61 @@ class Markov(AbstractStructure):
 
         return [array for array in chain if array.size], undo
 
+    def bind(self, data, weights, reduce, frozen=()):
+        bound = dataclasses.replace(self, num_steps=steps_of(data).shape[1])
+        covariates, each = transition_covariates(data), transition_weights(data, weights)
+        if covariates is None or each is None or "transition" in frozen:
+            return bound
+        return dataclasses.replace(bound, transitions=self.transitions.bind(covariates, each, reduce))
+
     def encode(self, own):
-        """With fixed entries in place."""
-        transition = self.moves.fit(own[1])
-        return stationary(transition) if self.stationary else self.first.fit(own[0][None])[0], transition
+        """With what is fixed in place."""
+        initial, transition = self._conformed(own)
+        return initial, self.transitions.encode(transition)
+
+    def decode(self, own):
+        return own[0], self.transitions.decode(own[1])
+
+    def _conformed(self, own):
+        transition = self.transitions.conform(own[1])
+        return self.initial.conform(own[0], transition), transition
 
     def start(self, key, weights, data):
-        """Random transitions that stay put to a random extent."""
-        k, dtype = self.num_members, weights.dtype
+        """Random transitions that stay put to a random extent; the first state has about the weights of the members."""
+        k, dtype = self.size, weights.dtype
         of_rows, of_stay = jax.random.split(key)
         random = jax.random.exponential(of_rows, (k, k), dtype)
         stay = jax.random.uniform(of_stay, (), dtype, 0, 0.9)
         mixed = (1 - stay) * random / jnp.sum(random, 1, keepdims=True) + stay * jnp.eye(k, dtype=dtype)
-        return self.encode(((weights + 1 / k) / 2, mixed))
+        each = transition_weights(data, jnp.ones(steps_of(data).shape[0], dtype))
+        transition = self.transitions.of_probabilities(mixed, transition_covariates(data), each)
+        return self._conformed(((weights + 1 / k) / 2, transition))
 
     @property
     def domains(self):
-        return {"transition": "simplex"} if self.stationary else {"initial": "simplex", "transition": "simplex"}
+        first = {} if self.initial.follows else {"initial": "simplex"}
+        return {**first, "transition": self.transitions.domain}
 
     # Rows
 
-    def bind(self, data, weights, reduce):
-        return dataclasses.replace(self, num_steps=as_sequences(data).shape[1])
-
     def rows(self, data):
-        sequences = as_sequences(data)
+        sequences = steps_of(data)
         return sequences.rows(sequences.seen())
 
     def row_weights(self, data, weights):
-        return jnp.where(as_sequences(data).seen().T, weights[None, :], 0).reshape(-1)
+        return jnp.where(steps_of(data).seen().T, weights[None, :], 0).reshape(-1)
 
     def log_bases(self, data, each):
         return jnp.sum(self.by_step(data, each), 0)
 
     def by_step(self, data: PyTree, each: Array) -> Float[Array, "T n"]:
         """A number for each row as one for each step, 0 where nothing was observed."""
-        seen = as_sequences(data).seen().T
+        seen = steps_of(data).seen().T
         return jnp.where(seen, each.reshape(seen.shape), 0)
 
     def floats_per_row(self, own, shared, each, lanes):
-        return self.num_steps * (shared + lanes * (4 * self.num_members + each))
+        pairs = 3 * self.size**2 if self.transitions.driven else 0
+        return self.num_steps * (shared + lanes * (4 * self.size + pairs + each))
 
 
 @final
@@ -280,11 +253,3 @@ class MarkovConjugate(AbstractConjugate):
 
     def constrain(self, free):
         return tuple(Dirichlet.constrain(own) for own in free)
-
-
-def _unconstrained(rows: Rows, p: Float[Array, "r k"]) -> Array:
-    return bijections.simplex_to_free(p) if rows.fixed is None else rows.unconstrain(p)
-
-
-def _constrained(rows: Rows, free: Array) -> Float[Array, "r k"]:
-    return bijections.free_to_simplex(free) if rows.fixed is None else rows.constrain(free)

@@ -17,18 +17,19 @@ EARTHQUAKES = (
 
 
 def enumerate_paths(initial, transition, local, length):
-    """All paths of one sequence `[p, length]` and their log potentials; `initial` `[k]`, `transition` `[k, k]`, `local`
-    `[T, k]`."""
+    """All paths of one sequence `[p, length]` and their log potentials; `initial` `[k]`, `transition` `[k, k]` or
+    `[T - 1, k, k]`, `local` `[T, k]`."""
     initial, transition, local = (np.asarray(a) for a in (initial, transition, local))
     paths = np.array(list(itertools.product(range(len(initial)), repeat=length)))
     value = initial[paths[:, 0]] + local[np.arange(length)[None], paths].sum(1)
-    return paths, value + transition[paths[:, :-1], paths[:, 1:]].sum(1)
+    each = np.broadcast_to(transition, (max(length, len(transition) + 1) - 1, *transition.shape[-2:]))
+    return paths, value + each[np.arange(length - 1)[None], paths[:, :-1], paths[:, 1:]].sum(1)
 
 
 def moments(initial, transition, local, lengths):
     """Marginals as the kernel has them, and log-normalizers, for arrays with the sequences last."""
     steps, k, n = local.shape
-    every, pairs, value = np.zeros((steps, k, n)), np.zeros((k, k, n)), np.zeros(n)
+    every, pairs, value = np.zeros((steps, k, n)), np.zeros((steps - 1, k, k, n)), np.zeros(n)
     for s in range(n):
         paths, log = enumerate_paths(initial[:, s], transition[..., s], local[..., s], lengths[s])
         value[s] = logsumexp(log)
@@ -38,8 +39,8 @@ def moments(initial, transition, local, lengths):
         for t in range(lengths[s]):
             np.add.at(every[t, :, s], paths[:, t], p)
             if t:
-                np.add.at(pairs[..., s], (paths[:, t - 1], paths[:, t]), p)
-    return (every[0], pairs, every), value
+                np.add.at(pairs[t - 1, ..., s], (paths[:, t - 1], paths[:, t]), p)
+    return (every[0], pairs if transition.ndim == 4 else pairs.sum(0), every), value
 
 
 @lru_cache
@@ -50,6 +51,14 @@ def potentials(steps=6, k=3, n=4, scale=3.0):
     transition = np.log(np.moveaxis(rng.dirichlet(np.ones(k), (n, k)), 0, -1))
     local = scale * rng.standard_normal((steps, k, n))
     return initial, transition, local, np.array([steps, 1, *rng.integers(2, steps, n - 2)])
+
+
+@lru_cache
+def stepwise(steps=6, k=3, n=4, scale=3.0):
+    """The same with transition potentials of every step."""
+    initial, _, local, lengths = potentials(steps, k, n, scale)
+    rng = np.random.default_rng(44)
+    return initial, np.log(np.moveaxis(rng.dirichlet(np.ones(k), (steps - 1, n, k)), 1, -1)), local, lengths
 
 
 @lru_cache

@@ -118,6 +118,7 @@ def latents() -> dict[str, Cell]:
         test_product_hidden,
     )
     from tests.models import (
+        test_driven,
         test_function,
         test_hmm,
         test_lda,
@@ -134,6 +135,7 @@ def latents() -> dict[str, Cell]:
     return {
         "chain": Cell(*test_hmm.cell()),
         "chain, priors": Cell(*test_hmm.conjugate_cell()),
+        "chain, driven": Cell(*test_driven.cell()),
         "Student t": Cell(*heavy.mixture()),
         "regressions": lines._replace(weights=jnp.ones(len(lines.x.y)) if lines.weights is None else lines.weights),
         "factors": Cell(jaxem.FactorAnalysis(1), factor, jnp.asarray(x), jnp.ones(120)),

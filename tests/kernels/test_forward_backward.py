@@ -24,9 +24,13 @@ def assert_moments(found, expected, tol=1e-12):
     np.testing.assert_allclose(found[1], expected[1], rtol=tol)
 
 
+CASES = {"shared": chains.potentials, "stepwise": chains.stepwise}
+
+
 @pytest.mark.parametrize("blocks", [1, 4])
-def test_moments_are_enumeration(blocks):
-    *p, lengths = chains.potentials()
+@pytest.mark.parametrize("case", CASES)
+def test_moments_are_enumeration(case, blocks):
+    *p, lengths = CASES[case]()
     p = [jnp.asarray(a) for a in p]
     over = ended(6, lengths)
     assert_moments(run(*p, over, False, blocks), chains.moments(*map(np.asarray, p), lengths))
@@ -46,16 +50,36 @@ def test_stretches_of_time_and_one_step_after_the_other_agree():
     np.testing.assert_allclose(one[0].transition.sum((0, 1)), 300, rtol=1e-12)
 
 
+def test_one_step_has_no_transition_of_its_own():
+    initial, _, local, _ = (jnp.asarray(a) for a in chains.potentials(1, 3, 2))
+    found = run(initial, jnp.zeros((0, 3, 3, 2)), local)
+    assert found[0].transition.shape == (0, 3, 3, 2)
+    np.testing.assert_allclose(found[1], jax.nn.logsumexp(initial + local[0], 0), rtol=1e-12)
+
+
 @pytest.mark.slow
 def test_many_states_are_multiplied_by_matrix_products():
     initial, transition, local, _ = (jnp.asarray(a) for a in chains.potentials(9, 18, 2))
     assert_moments(run(initial, transition, local, None, False, 1), run_log(initial, transition, local))
     shared = jnp.broadcast_to(transition[..., :1], transition.shape)
     assert_moments(run(initial, shared, local, None, True, 2), run_log(initial, shared, local))
+    each = jnp.asarray(chains.stepwise(9, 18, 2)[1])
+    assert_moments(run(initial, each, local, None, False, 2), run_log(initial, each, local))
 
 
-def test_moments_are_the_derivative_of_the_log_normalizer_and_have_derivatives():
-    *p, lengths = chains.potentials()
+@pytest.mark.parametrize("blocks", [1, 17])
+def test_steps_with_the_same_transitions_are_a_chain_that_shares_them(blocks):
+    initial, transition, local, _ = (jnp.asarray(a) for a in chains.potentials(301, 4, 3))
+    each = jnp.broadcast_to(transition, (300, *transition.shape))
+    expected = run(initial, transition, local, None, False, 1)
+    for found in (run(initial, each, local, None, False, blocks), run_log(initial, each, local)):
+        summed = found[0]._replace(transition=found[0].transition.sum(0))
+        assert_moments((summed, found[1]), expected, 1e-11)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_moments_are_the_derivative_of_the_log_normalizer_and_have_derivatives(case):
+    *p, lengths = CASES[case]()
     p = tuple(jnp.asarray(a) for a in p)
     over = ended(6, lengths)
 
@@ -80,7 +104,7 @@ def test_moments_are_the_derivative_of_the_log_normalizer_and_have_derivatives()
         np.testing.assert_allclose(a, (u - d) / (2 * step), atol=1e-8)
     change = sum(float(jnp.sum(r * t)) for r, t in zip(reverse, tangents, strict=True))
     difference = sum(float(jnp.sum(jnp.sin(u) - jnp.sin(d))) for u, d in zip(up, down, strict=True)) / (2 * step)
-    np.testing.assert_allclose(change, difference, rtol=1e-7)
+    np.testing.assert_allclose(change, difference, rtol=1e-7, atol=1e-10)
 
 
 def left_to_right(steps, lengths=None):

@@ -28,7 +28,7 @@ def example(name):
     return module
 
 
-linkage, abo, weibull = (example(name) for name in ("linkage", "abo", "weibull"))
+linkage, abo, weibull, speed = (example(name) for name in ("linkage", "abo", "weibull", "speed_accuracy"))
 
 
 def iterates(model, start, x, weights, steps):
@@ -176,3 +176,18 @@ def test_networks_find_the_regimes_that_lines_cannot_tell_apart():
         right[kind] = max(np.mean(path == regimes), np.mean(path != regimes))
     assert fits["neural"].log_likelihood > fits["linear"].log_likelihood + 100
     assert right["neural"] > 0.95 > right["linear"]
+
+
+def test_speed_and_accuracy_is_the_fit_of_depmixs4():
+    """Its tests (tests/test1speed.R) have -248.972219 for the pay-off as covariate."""
+    (_, _, without), (model, data, fit) = speed.fits(restarts=4)
+    np.testing.assert_allclose(fit.log_likelihood, -248.972219, atol=3e-5)
+    np.testing.assert_allclose(fit.restarts.objective, fit.objective, atol=1e-5)
+    assert -296.1151 < without.log_likelihood < -296.10
+    assert model.num_parameters(fit.params) == 1 + 4 + 6
+    slow = np.argmax(fit.params.emission["log_time"].mean[:, 0])
+    constant, slope = np.asarray(fit.params.transition)[slow, 0]
+    np.testing.assert_allclose(-constant / slope, 0.2135, atol=1e-3)
+    p = np.asarray(model.transition_probabilities(fit.params, data))
+    assert p.min() >= 0
+    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-12)

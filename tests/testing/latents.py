@@ -74,10 +74,12 @@ def _missing(rng):
     return latent.GaussianPotentials(rng.standard_normal(N), rng.standard_normal((2, 1, N)) * hidden, precision)
 
 
-def _chain(rng, ragged=True, shared=False):
+def _chain(rng, ragged=True, shared=False, by_step=False):
     k, steps = 3, 4
     transition = np.log(rng.dirichlet(np.ones(k), (k, 1 if shared else N)))
     transition = np.broadcast_to(np.moveaxis(transition, -1, 1), (k, k, N))
+    if by_step:
+        transition = np.moveaxis(np.log(rng.dirichlet(np.ones(k), (k, N, steps - 1))), -1, 1)
     ended = np.where(np.arange(steps)[None] < np.array([4, 1, 3, 2])[:, None], -np.inf, 0)
     silent = np.full((N, steps), -np.inf)
     silent[0, 1] = 0
@@ -143,6 +145,7 @@ def latents():
         "categorical": _both(latent.Categorical(), lambda rng: 2 * rng.standard_normal((3, N))),
         "chain": _both(latent.Chain(), lambda rng: _chain(rng)),
         "chain-shared": _both(latent.Chain(shared=True), lambda rng: _chain(rng, False, True)),
+        "chain-by-step": _both(latent.Chain(), lambda rng: _chain(rng, by_step=True)),
         "gaussian": _both(gaussian, lambda rng: _gaussian(rng, N)),
         "gaussian-members": _both(gaussian, lambda rng: _gaussian(rng, 2, N, q=7)),
         "gamma": _both(gamma, lambda rng: _gamma(rng, N)),
