@@ -19,9 +19,9 @@ import numpy as np
 
 import jaxem
 from benchmarks._plain_em import Diagonal, plain_em
-from jaxem import _programs
-from jaxem._programs import Program, blank
-from jaxem._search import Search
+from jaxem.engine import programs as _programs
+from jaxem.engine.programs import Program, blank
+from jaxem.engine.search import Search
 
 BOUNDS = Path(__file__).with_name("compilation.json")
 PACKAGES = ("jax", "equinox")  # their functions are part of every program

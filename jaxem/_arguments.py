@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxem._door import check_params
 from jaxem._errors import DataError
 from jaxem._moved import MOVED
 from jaxem._paths import leaf_name
-from jaxem._shapes import require_structure
+from jaxem.engine.door import check_params
+from jaxem.engine.shapes import require_structure
 
 MOST = 2**31 - 2  # steps are counted in 32 bits
 

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._arguments import as_count
-from jaxem._convert import as_data, as_weights, float_dtype
-from jaxem._door import count_rows, require_no_fork, without_absent
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
+from jaxem.engine.convert import as_data, as_weights, float_dtype
+from jaxem.engine.door import count_rows, require_no_fork, without_absent
 from jaxem.kernels.chunks import num_rows
 
 

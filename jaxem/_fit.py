@@ -12,18 +12,18 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
-from jaxem._convert import float_dtype
-from jaxem._door import for_fit
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
-from jaxem._programs import program
 from jaxem._renamed import renamed
-from jaxem._restarts import fresh_blocks
-from jaxem._search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
+from jaxem.engine.convert import float_dtype
+from jaxem.engine.door import for_fit
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
+from jaxem.engine.programs import program
+from jaxem.engine.restarts import fresh_blocks
+from jaxem.engine.search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows

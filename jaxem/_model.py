@@ -13,9 +13,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
-from jaxem._door import for_start, question
 from jaxem._errors import MissingCapabilityError
 from jaxem._paths import covers, leaf_name
+from jaxem.engine.door import for_start, question
 from jaxem.kernels.chunks import chunk_rows, local, not_finite, num_rows, sum_chunks
 from jaxem.latent import AbstractLatent
 

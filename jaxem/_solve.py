@@ -11,12 +11,12 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_tolerance, require_key, require_kind
 from jaxem._described import describe
-from jaxem._door import for_question, without_unusable
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel, unreduced
 from jaxem._status import Status, status_code
 from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem.e_step import Expectation
+from jaxem.engine.door import for_question, without_unusable
 from jaxem.engine.em import score
 from jaxem.engine.loop import enter, require_modes, resume, step
 from jaxem.engine.problem import Problem, on_accurate_kernel

@@ -11,7 +11,7 @@ import polars
 import pytest
 
 import jaxem
-from jaxem._convert import as_data, as_table, as_weights
+from jaxem.engine.convert import as_data, as_table, as_weights
 from jaxem.structures.labelled import with_labels
 
 COUNTS = np.array([[0, 3], [1, 2], [5, 0], [4, 1], [2, 2], [7, 1], [1, 1], [0, 4]])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import jaxem
-from jaxem import _programs
-from jaxem._programs import Program, blank, worth_preparing
+from jaxem.engine import programs as _programs
+from jaxem.engine.programs import Program, blank, worth_preparing
 
 KEY = jax.random.key(0)
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxem
-from jaxem._door import without_absent, without_unusable
-from jaxem._weights import held
+from jaxem.engine.door import without_absent, without_unusable
+from jaxem.engine.weights import held
 from tests.helpers import product
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxem._domains import fault
 from jaxem._text import plain, quoted
 from jaxem.cli._errors import CommandError
 from jaxem.cli._request import CRITERIA, LARGEST, TOLERANCES
 from jaxem.cli.kinds import COVARIANCES, KINDS
+from jaxem.engine.domains import fault
 
 FORMAT = 1
 _SPELLED = ("nan", "inf", "-inf")

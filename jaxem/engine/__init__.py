@@ -1,1 +1,1 @@
-"""The engine: a problem, the state of a run, and the loop that takes one to the other."""
+"""The engine: the door of data, a problem, the state of a run, the loop that moves it on, and the search over starts."""

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxem._convert import as_table, is_concrete
 from jaxem._errors import DataError
+from jaxem.engine.convert import as_table, is_concrete
 
 
 class Interval(NamedTuple):

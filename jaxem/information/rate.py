@@ -9,12 +9,12 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._coordinates import vector
-from jaxem._door import question
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel
 from jaxem.adjoint import em_map
 from jaxem.adjoint._equation import defect, unknowns
 from jaxem.adjoint._linear import columns
+from jaxem.engine.door import question
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.state import begin
 from jaxem.kernels.chunks import num_rows

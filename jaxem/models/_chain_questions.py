@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxem._convert import as_table, is_concrete
-from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._renamed import renamed
+from jaxem.engine.convert import as_table, is_concrete
+from jaxem.engine.door import question
 from jaxem.kernels.forward_backward import filter_log, forward_backward
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.paths import draw_path, of_path, path_entropy, viterbi

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxem._door import for_question, for_start, question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractLinearModel, has_entries, unreduced
+from jaxem.engine.door import for_question, for_start, question
 from jaxem.families import AbstractFamily
 from jaxem.families.kernels.kept import kept
 from jaxem.init import AbstractInit, KMeansPlusPlus

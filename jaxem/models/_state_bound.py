@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._door import for_start
 from jaxem._model import AbstractLinearModel
+from jaxem.engine.door import for_start
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxem._convert import as_table
 from jaxem._errors import DataError
+from jaxem.engine.convert import as_table
 
 
 class Documents(NamedTuple):

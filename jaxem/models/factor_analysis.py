@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxem._door import for_question
+from jaxem.engine.door import for_question
 from jaxem.families.factor import Factor, FactorParams
 from jaxem.families.priors import Dirichlet, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus

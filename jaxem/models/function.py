@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._constraints import by_name, covers_or_all, mapped, require_name
-from jaxem._door import for_start, question
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, num_rows
+from jaxem.engine.door import for_start, question
 from jaxem.latent import Categorical, Continuous
 from jaxem.latent.continuous import ContinuousPotentials
 

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, Int
 
 from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractConjugate
-from jaxem._door import for_question, for_start
 from jaxem._errors import DataError
 from jaxem._model import AbstractLinearModel
 from jaxem._paths import covers, leaf_name
+from jaxem.engine.door import for_question, for_start
 from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
 from jaxem.kernels import dirichlet, exclusion

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
+from jaxem.engine.door import question
 from jaxem.families import AbstractFamily
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import not_finite

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._door import question
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractLinearModel, unreduced
+from jaxem.engine.door import question
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import STRUCTURES, structure_name
 from jaxem.kernels.chunks import not_finite

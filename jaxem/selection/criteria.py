@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxem._door import question
 from jaxem._model import AbstractModel, weighted_sum
+from jaxem.engine.door import question
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
 
 

@@ -11,11 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from jaxem._convert import as_weights
-from jaxem._door import for_fit
 from jaxem._fit import fit as fit_model
 from jaxem._precision import precision_of
 from jaxem._status import Status, status_name
+from jaxem.engine.convert import as_weights
+from jaxem.engine.door import for_fit
 from jaxem.models import Mixture
 from jaxem.termination import Gain
 

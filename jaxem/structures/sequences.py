@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
-from jaxem._convert import as_data
 from jaxem._errors import DataError
+from jaxem.engine.convert import as_data
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import trailing
 

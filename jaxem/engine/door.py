@@ -16,21 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxem._convert import as_data, as_weights, float_dtype, is_concrete
-from jaxem._domains import fault
 from jaxem._errors import DataError
 from jaxem._fork import require_no_fork
 from jaxem._paths import leaf_name
-from jaxem._shapes import require_shapes, require_structure, shapes_of
 from jaxem._traced import leaves_used
-from jaxem._weights import held
+from jaxem.engine.convert import as_data, as_weights, float_dtype, is_concrete
+from jaxem.engine.domains import fault
+from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
+from jaxem.engine.weights import held
 from jaxem.kernels.linalg import trailing
 
 
 class Admitted(NamedTuple):
     """Data as a model takes them, weights `[n]` or `None`, and parameters of the same precision, if there are any.
 
-    Weights are in units of `unit`; see `jaxem._weights.held`.
+    Weights are in units of `unit`; see `jaxem.engine.weights.held`.
     """
 
     data: PyTree

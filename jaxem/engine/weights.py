@@ -40,7 +40,7 @@ def held(weights: Any, dtype: Any, *, rescale: bool = True) -> Held:
     **Example**
 
     >>> import numpy as np
-    >>> from jaxem._weights import held
+    >>> from jaxem.engine.weights import held
     >>> values, unit = held(np.array([1e-50, 3e-50, 0.0]), np.float32)
     >>> (values[1] / values[0]).round(3).item(), float(f"{float(values[0]) * unit:.3g}")
     (3.0, 1e-50)

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError, PrecisionWarning
-from jaxem._weights import held
+from jaxem.engine.weights import held
 
 _FLOATS = ("float32", "float64")
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._programs import blank, program
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.engine.loop import resume, run
 from jaxem.engine.problem import Problem
+from jaxem.engine.programs import blank, program
 from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing

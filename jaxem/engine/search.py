@@ -13,11 +13,11 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._errors import FitError
 from jaxem._model import AbstractModel
-from jaxem._programs import Program, worth_preparing
-from jaxem._restarts import Outcome, Pool, prepare, saved_blocks
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.problem import Problem, on_accurate_kernel
+from jaxem.engine.programs import Program, worth_preparing
+from jaxem.engine.restarts import Outcome, Pool, prepare, saved_blocks
 from jaxem.engine.state import State
 from jaxem.kernels.chunks import chunk_rows, num_rows
 from jaxem.record import Progress, Restarts
