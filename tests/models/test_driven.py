@@ -119,6 +119,7 @@ def test_forecasts_take_the_covariates_of_the_steps_to_come():
         plain.forecast(uniform, np.ones((1, 3, 1)), 2, x[0])
 
 
+@pytest.mark.slow
 def test_the_fit_is_the_maximum_that_scipy_finds():
     model, _, data, _ = cell()
     rows, x, lengths, _ = driven.counts()
