@@ -16,7 +16,7 @@ from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem._paths import covers, leaf_name
 from jaxem.engine.door import for_start, question
-from jaxem.kernels.chunks import chunk_rows, local, not_finite, num_rows, sum_chunks
+from jaxem.kernels.chunks import chunk_rows, not_finite, num_rows, per_device, sum_chunks
 from jaxem.latent import AbstractLatent
 
 Reduce = Callable[[PyTree], PyTree]
@@ -319,7 +319,7 @@ def collect(
     The statistics are the transpose of the map from natural parameters to potentials.
     """
     # Potentials that are the same for all rows are each device's own too, or their cotangents would not match them.
-    potentials, pull = jax.vjp(lambda natural: local(model.potentials(natural, data), (data, weights)), natural)
+    potentials, pull = jax.vjp(lambda natural: per_device(model.potentials(natural, data), (data, weights)), natural)
     moments, value = posterior(potentials)
     (stats,) = pull(model.latent.weigh(moments, weights))
     return stats, value

@@ -1,10 +1,12 @@
 """Algorithms: the names that the literature gives to combinations of rules."""
 
-import dataclasses
 from typing import Any
 
+from jaxem._accelerated import anderson as anderson
+from jaxem._accelerated import parabolic_em as parabolic_em
+from jaxem._accelerated import quasi_newton_em as quasi_newton_em
+from jaxem._accelerated import squarem as squarem
 from jaxem._algorithm import Algorithm as Algorithm
-from jaxem.accelerate import AbstractAccelerator, Anderson, Parabolic, QuasiNewton, Squarem
 from jaxem.e_step import Alpha, Annealed, Mode, MonteCarlo, Sample
 from jaxem.m_step import (
     Conditional,
@@ -281,59 +283,6 @@ def gibbs(draws: int = 1000, burn_in: int = 100, thin: int = 1) -> Algorithm:
     return Algorithm(e_step=Sample(), m_step=Draw(), record=DrawsRecord(draws, burn_in, thin))
 
 
-def squarem(algorithm: Algorithm | None = None, unconstrained: bool = True) -> Algorithm:
-    """Squared extrapolation of any monotone variant (EM by default). Varadhan and Roland (2008).
-
-    The objective never falls over a cycle of three evaluations of the map, which `num_steps` counts. Extrapolates the
-    parameters themselves if not `unconstrained`.
-
-    **Example**
-
-    >>> import jaxem
-    >>> accelerated = jaxem.squarem(jaxem.em_gradient())
-    """
-    return _accelerated(algorithm, Squarem(parameters=not unconstrained))
-
-
-def anderson(algorithm: Algorithm | None = None, window: int = 5) -> Algorithm:
-    """Damped Anderson acceleration of any monotone variant (EM by default). Henderson and Varadhan (2019).
-
-    The objective never falls. One evaluation of the map an iteration.
-
-    **Example**
-
-    >>> import jaxem
-    >>> algorithm = jaxem.anderson(window=3)
-    """
-    return _accelerated(algorithm, Anderson(window))
-
-
-def quasi_newton_em(algorithm: Algorithm | None = None, pairs: int = 3) -> Algorithm:
-    """Quasi-Newton acceleration of any monotone variant (EM by default). Zhou, Alexander and Lange (2011).
-
-    The objective never falls. A cycle takes two evaluations of the map.
-
-    **Example**
-
-    >>> import jaxem
-    >>> algorithm = jaxem.algorithms.quasi_newton_em(pairs=2)
-    """
-    return _accelerated(algorithm, QuasiNewton(pairs))
-
-
-def parabolic_em(algorithm: Algorithm | None = None) -> Algorithm:
-    """Extrapolation along the parabola through two steps of any monotone variant. Berlinet and Roland (2009).
-
-    The objective never falls. A cycle takes three evaluations of the map.
-
-    **Example**
-
-    >>> import jaxem
-    >>> algorithm = jaxem.algorithms.parabolic_em()
-    """
-    return _accelerated(algorithm, Parabolic())
-
-
 def newton() -> Algorithm:
     """Newton's method on the log-likelihood itself, without EM, safeguarded: a yardstick for small problems.
 
@@ -366,7 +315,3 @@ def _adam() -> Any:
     import optax  # slow to import
 
     return optax.adam(0.05)
-
-
-def _accelerated(algorithm: Algorithm | None, accelerator: AbstractAccelerator) -> Algorithm:
-    return dataclasses.replace(algorithm or Algorithm(), accelerator=accelerator)

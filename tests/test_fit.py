@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import jaxem
-from jaxem import _fit, _restarts
+from jaxem import _fit
+from jaxem.engine import restarts
 from tests.helpers.problems import old_faithful, overlapping_gaussians
 
 pytestmark = pytest.mark.optimized
@@ -87,10 +88,10 @@ def _starts(x, count):
 
 @pytest.mark.slow
 def test_packing_the_last_lanes_changes_nothing(reference, x, monkeypatch):
-    monkeypatch.setattr(_restarts, "_COMPILATION_FLOPS", 0.0)
+    monkeypatch.setattr(restarts, "_COMPILATION_FLOPS", 0.0)
     sizes = []
-    take = _restarts._take
-    monkeypatch.setattr(_restarts, "_take", lambda lanes, lane: (sizes.append(lane.shape), take(lanes, lane))[1])
+    take = restarts._take
+    monkeypatch.setattr(restarts, "_take", lambda lanes, lane: (sizes.append(lane.shape), take(lanes, lane))[1])
     fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8)
     assert (5,) in sizes
     np.testing.assert_allclose(fit.restarts.objective, reference.restarts.objective, rtol=1e-9)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxem.adjoint._equation import closed, defect, judged, require_equation, unknowns
+from jaxem.adjoint._equation import closed, defect, defect_and_slope, require_equation, unknowns
 from jaxem.adjoint._linear import columns, dense, iterative, pseudo_inverse
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import State
@@ -100,7 +100,7 @@ def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Wa
 
     def look(shift):
         there = here + shift
-        left, uphill = judged(problem, state, at, there)
+        left, uphill = defect_and_slope(problem, state, at, there)
         size, found = ones, ()
         if by_matrix:
             matrix, size = _matrix(fixed, there, direct, settings.one_step)

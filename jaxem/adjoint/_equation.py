@@ -66,7 +66,7 @@ def defect(problem: Problem, state: State, at: Callable, new: Array, old: Array)
     return _left(problem, _surrogate(problem, state, at(old)), at, new, old)
 
 
-def judged(problem: Problem, state: State, at: Callable, here: Array) -> tuple[Array, Array]:
+def defect_and_slope(problem: Problem, state: State, at: Callable, here: Array) -> tuple[Array, Array]:
     """The `defect` at one place, and the gradient of the objective, which is zero for parameters on their bounds."""
     q = _surrogate(problem, state, at(here))
     left = _left(problem, q, at, here, here)

@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._model import AbstractModel, collect, weighted_sum
 from jaxem.e_step import AbstractEStep
 from jaxem.engine.problem import Problem
-from jaxem.kernels.chunks import local, num_rows, sum_chunks
+from jaxem.kernels.chunks import num_rows, per_device, sum_chunks
 from jaxem.m_step import Surrogate
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def evaluate(
     prepared, pull = jax.vjp(model.prepare, natural)
 
     def expect(data, weights, key):
-        shared = local(prepared, (data, weights))
+        shared = per_device(prepared, (data, weights))
 
         def one(chunk, w, index):
             def posterior(potentials):
@@ -60,7 +60,7 @@ def score(
 ) -> Array:
     """The value that `evaluate` reports for all rows at `params`, without the statistics."""
     extras = e_step.extras(model, params, e_state)
-    shared = local(model.prepare(model.natural(params)), (problem.data, problem.weights))
+    shared = per_device(model.prepare(model.natural(params)), (problem.data, problem.weights))
 
     def one(chunk, w, index):
         potentials = model.potentials(shared, chunk)

@@ -16,7 +16,7 @@ from jaxem._model import (
     require_conjugate,
     unreduced,
 )
-from jaxem.kernels.chunks import chunk_rows, local, num_rows, sum_chunks
+from jaxem.kernels.chunks import chunk_rows, num_rows, per_device, sum_chunks
 
 
 @final
@@ -62,7 +62,7 @@ class Variational(AbstractLinearModel):
     def lift(self, params: PyTree, data: PyTree, weights: Array, reduce: Reduce = unreduced) -> PyTree:
         """The posterior after one ordinary E-step at parameters of `model`; `weights` `[n]` are those of the rows."""
         model: Any = (self.model.accurate() or self.model).about(params)
-        natural = local(model.natural(params), (data, weights))
+        natural = per_device(model.natural(params), (data, weights))
 
         def one(chunk, w, index):
             return collect(model, natural, chunk, w, model.latent.expectation)[0], jnp.zeros((), w.dtype)

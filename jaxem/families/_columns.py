@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxem.kernels.chunks import local, sum_chunks
+from jaxem.kernels.chunks import per_device, sum_chunks
 
 _ROWS = 2**16  # rows at a time when the data are first looked at
 _STEPS = 15
@@ -40,7 +40,7 @@ class Columns(NamedTuple):
             def one(chunk, w, index):
                 # A missing entry counts for nothing in its column.
                 missing, w = jnp.isnan(chunk), w[:, None]
-                power_of = jnp.where(missing, 0, chunk - local(about, chunk)[None]) ** power
+                power_of = jnp.where(missing, 0, chunk - per_device(about, chunk)[None]) ** power
                 return jnp.sum(w * power_of, 0), jnp.sum(jnp.where(missing, 0, w), 0)
 
             sums, total = reduce(sum_chunks(one, x, weights, _ROWS))
@@ -65,7 +65,7 @@ class Columns(NamedTuple):
 
         def once(_, found):
             def one(chunk, w, index):
-                rest = local(found, chunk).standardize(chunk)
+                rest = per_device(found, chunk).standardize(chunk)
                 if isotropic:
                     w = (w * (1 + x.shape[1]) / (1 + jnp.sum(rest**2, 1)))[:, None]
                     w = jnp.broadcast_to(w, rest.shape)

@@ -12,7 +12,7 @@ from jaxem._errors import DataError
 from jaxem.families._columns import in_power_of_two
 from jaxem.families.responses import Responses, check_responses
 from jaxem.kernels import linalg
-from jaxem.kernels.chunks import local, sum_chunks
+from jaxem.kernels.chunks import per_device, sum_chunks
 
 _ROWS = 2**16  # rows at a time when the data are first looked at
 _STEPS = 15
@@ -170,7 +170,7 @@ def _of_unit_size(x: np.ndarray) -> np.ndarray:
 
 def _mean(rows: Responses, weights: Array, reduce: Any, fn: Any, *given: Array) -> Any:
     def one(chunk, w, index):
-        return fn(chunk, w[:, None], *local(given, chunk)), jnp.sum(w)
+        return fn(chunk, w[:, None], *per_device(given, chunk)), jnp.sum(w)
 
     total, weight = reduce(sum_chunks(one, rows, weights, _ROWS))
     return jax.tree.map(lambda leaf: leaf / weight, total)

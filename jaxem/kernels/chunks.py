@@ -36,7 +36,7 @@ def chunk_rows(n: int, floats_per_row: int) -> int:
     return math.ceil(n / math.ceil(n / rows))
 
 
-def local(tree: PyTree, rows: PyTree) -> PyTree:
+def per_device(tree: PyTree, rows: PyTree) -> PyTree:
     """`tree` as a value of each device's own, where `jax.shard_map` spreads these `rows` over devices.
 
     What is shared by the devices has derivatives that JAX sums over them; sums over rows are summed once, at the end.
@@ -88,7 +88,7 @@ def sum_chunks(
 
     shapes, scalar = jax.eval_shape(fn, *_first(data, weights, rows), jnp.zeros((), jnp.int32))
     zeros: Any = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, scalar))
-    zeros, zero = local(zeros, (data, weights))
+    zeros, zero = per_device(zeros, (data, weights))
     (total, value, lost), _ = jax.lax.scan(body, (zeros, zero, zero), jnp.arange(steps, dtype=jnp.int32))
     return total, value + lost
 

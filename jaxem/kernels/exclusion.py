@@ -32,6 +32,11 @@ def or_minus_infinity(value: Array) -> Array:
     return jnp.where(value <= lowest(value.dtype), -jnp.inf, value)
 
 
+def or_zero(potential: Array) -> Array:
+    """A potential, with 0 for what is excluded. Constant to JAX."""
+    return jax.lax.stop_gradient(jnp.where(possible(potential), potential, jnp.zeros_like(potential)))
+
+
 def log(x: Array) -> Array:
     """`log(x)`, which is `log_zero` at 0.
 

@@ -14,20 +14,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxem.kernels.branch import refine_if
-from jaxem.kernels.chunks import local as own
-from jaxem.kernels.exclusion import possible
+from jaxem.kernels.chunks import per_device
+from jaxem.kernels.exclusion import or_zero
+from jaxem.kernels.forward_backward_log import Marginals, differs, forward_backward_log, pairwise_sum
 from jaxem.kernels.linalg import einsum, matmul
 
 _UNROLLED = 16  # more states than this are multiplied by a matrix product
-
-
-class Marginals(NamedTuple):
-    """Posterior probabilities of the first state `[k, n]`, expected numbers of transitions `[k, k, n]` (or those of
-    every step, `[T - 1, k, k, n]`, where the potentials are), posterior probabilities of every state `[T, k, n]`."""
-
-    initial: Float[Array, "k n"]
-    transition: Float[Array, "*s k k n"]
-    local: Float[Array, "T k n"]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4, 5))
@@ -64,11 +56,6 @@ def _(shared, blocks, primals, tangents):
     return out, (d_moments, sum(terms))
 
 
-def differs(transition: Float[Array, "*s k k n"]) -> bool:
-    """Whether these transition potentials are those of each step."""
-    return transition.ndim == 4
-
-
 def num_blocks(steps: int, k: int, n: int) -> int:
     """How many stretches of time to work on side by side; 1 for one step after the other.
 
@@ -89,8 +76,8 @@ def _scaled(initial, transition, local, ended, shared, blocks):
     by_step = differs(transition)
     if shared:
         transition = transition[..., :1]
-    top = _finite(jnp.max(local, 1))
-    top_initial, top_transition = _finite(jnp.max(initial, 0)), _finite(jnp.max(transition, (-3, -2)))
+    top = or_zero(jnp.max(local, 1))
+    top_initial, top_transition = or_zero(jnp.max(initial, 0)), or_zero(jnp.max(transition, (-3, -2)))
     start = jnp.exp(initial - top_initial[None])
     matrix = jnp.exp(transition - top_transition[..., None, None, :])
     likely = jnp.exp(local - top[:, None])
@@ -218,7 +205,7 @@ def _forward(chain: _Chain, origin: Array, keep: bool = True) -> tuple[Any, Any]
 
     nowhere = jnp.zeros(lanes, bool)
     carry = (origin, nowhere, () if keep else jnp.zeros(lanes, jnp.int32), nowhere)
-    carry = own(carry, (chain.start, chain.matrix, chain.likely))
+    carry = per_device(carry, (chain.start, chain.matrix, chain.likely))
     return jax.lax.scan(step, carry, (chain.likely, chain.first, chain.over, chain.each))
 
 
@@ -244,7 +231,7 @@ def _backward(chain: _Chain, ends: Array, before: Array, predicted: Array) -> tu
     zeros = jnp.zeros((k, *ends.shape) if inside else (), ends.dtype)
     out: Any
     inputs = (before, predicted, chain.first, chain.over, chain.each)
-    (_, products), out = jax.lax.scan(step, own((ends, zeros), before), inputs, reverse=True)
+    (_, products), out = jax.lax.scan(step, per_device((ends, zeros), before), inputs, reverse=True)
     if inside:
         return out, products
     smoothed, ratio = out
@@ -275,7 +262,7 @@ def _bounds(chain: _Chain) -> tuple[Array, Array, Array]:
         state = normalized(jnp.sum(across * state[:, None], 0))[0]
         return state, state
 
-    uniform = own(jnp.full((k, n), 1 / k, dtype), across)
+    uniform = per_device(jnp.full((k, n), 1 / k, dtype), across)
     _, begin = jax.lax.scan(forward, uniform, across[:-1])
     _, end = jax.lax.scan(backward, uniform, across[1:], reverse=True)
     smoothed, total = normalized(jnp.moveaxis(begin * end, 0, 1))
@@ -308,102 +295,3 @@ def _to_power_of_two(x: Array) -> tuple[Array, Array]:
     power = jax.lax.shift_right_logical(jax.lax.bitcast_convert_type(x, kind), shift) - bias
     factor = jax.lax.bitcast_convert_type(jax.lax.shift_left(bias - power, shift), x.dtype)
     return factor, power.astype(jnp.int32)
-
-
-def pairwise_sum(x: Float[Array, "T n"]) -> Float[Array, " n"]:
-    """Sum over the first axis, with an error that grows with the logarithm of its length."""
-    while x.shape[0] > 1:
-        half = x.shape[0] // 2
-        rest = x[2 * half :]
-        x = x[:half] + x[half : 2 * half]
-        x = jnp.concatenate([x, rest]) if rest.shape[0] else x
-    return x[0]
-
-
-def _finite(x: Array) -> Array:
-    """`x`, and 0 for what is excluded."""
-    return jax.lax.stop_gradient(jnp.where(possible(x), x, jnp.zeros_like(x)))
-
-
-# On logarithms
-
-
-def filter_log(
-    initial: Float[Array, "k n"],
-    transition: Float[Array, "*s k k n"],
-    local: Float[Array, "T k n"],
-    ended: Bool[Array, "T n"] | None = None,
-) -> tuple[Float[Array, "T k n"], Float[Array, "T k n"], Float[Array, "T n"]]:
-    """Log probabilities of the states of every step given the past with the step, and without it, and the log density
-    of the step given the past."""
-
-    def advance(predicted, local):
-        new = predicted + local
-        scale = logsumexp(new)
-        return new - jnp.where(scale > -jnp.inf, scale, 0)[None], scale
-
-    state, scale = advance(initial, local[0])
-
-    each = transition if differs(transition) else None
-
-    def step(state, x):
-        local, ended, onward = x
-        predicted = logsumexp(state[:, None] + (transition if onward is None else onward))
-        new, scale = advance(predicted, local)
-        if ended is not None:
-            new, scale = jnp.where(ended[None], state, new), jnp.where(ended, 0, scale)
-        return new, (new, predicted, scale)
-
-    rest = None if ended is None else ended[1:]
-    _, later = jax.lax.scan(step, state, (local[1:], rest, each))
-    first = (state, initial, scale)
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
-
-
-def forward_backward_log(
-    initial: Float[Array, "k n"],
-    transition: Float[Array, "*s k k n"],
-    local: Float[Array, "T k n"],
-    ended: Bool[Array, "T n"] | None = None,
-) -> tuple[Marginals, Float[Array, " n"]]:
-    """`forward_backward` on logarithms: slower, without a limit to the range of probabilities."""
-    filtered, predicted, scale = filter_log(initial, transition, local, ended)
-    each = transition if differs(transition) else None
-
-    def step(carry, x):
-        smoothed, counts = carry
-        filtered, predicted, ended, onward = x
-        reached = predicted > -jnp.inf
-        ratio = jnp.where(reached, smoothed - jnp.where(reached, predicted, 0), -jnp.inf)
-        joint = filtered[:, None] + (transition if onward is None else onward) + ratio[None]
-        previous, pairs = logsumexp(jnp.swapaxes(joint, 0, 1)), jnp.exp(joint)
-        if ended is not None:
-            previous = jnp.where(ended[None], filtered, previous)
-            pairs = jnp.where(ended[None, None], 0, pairs)
-        if each is not None:
-            return (previous, counts), (previous, pairs)
-        return (previous, counts + pairs), previous
-
-    rest = None if ended is None else ended[1:]
-    last = own((filtered[-1], jnp.zeros_like(transition) if each is None else ()), filtered)
-    inputs = (filtered[:-1], predicted[1:], rest, each)
-    out: Any
-    (_, counts), out = jax.lax.scan(step, last, inputs, reverse=True)
-    earlier = out
-    if each is not None:
-        earlier, counts = out
-    smoothed = jnp.exp(jnp.concatenate([earlier, filtered[-1:]]))
-    value = pairwise_sum(scale)
-    found = value > -jnp.inf
-    if ended is not None:
-        smoothed = jnp.where(ended[:, None], 0, smoothed)
-    smoothed = jnp.where(found[None, None], smoothed, 0)
-    counts = jnp.where(found.reshape((1,) * (counts.ndim - 1) + (-1,)), counts, 0)
-    return Marginals(smoothed[0], counts, smoothed), value
-
-
-def logsumexp(x: Array) -> Array:
-    """Over the first axis; minus infinity, with derivative zero, where all are."""
-    top = _finite(jnp.max(x, 0))
-    total = jnp.sum(jnp.exp(x - top[None]), 0)
-    return jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, -jnp.inf)

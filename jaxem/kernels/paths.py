@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxem.kernels import exclusion
-from jaxem.kernels.forward_backward import Marginals, differs, filter_log, pairwise_sum
+from jaxem.kernels.forward_backward_log import Marginals, differs, filter_log, pairwise_sum
 from jaxem.kernels.linalg import einsum
 
 

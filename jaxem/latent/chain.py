@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxem._errors import MissingCapabilityError
-from jaxem.kernels.forward_backward import Marginals, forward_backward
+from jaxem.kernels.forward_backward import forward_backward
+from jaxem.kernels.forward_backward_log import Marginals
 from jaxem.kernels.paths import draw_path, of_path, viterbi
 from jaxem.latent._latent import AbstractChoice, scale
 

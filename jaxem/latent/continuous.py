@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
 from jaxem.kernels import linalg
-from jaxem.kernels.chunks import local, num_rows
+from jaxem.kernels.chunks import num_rows, per_device
 from jaxem.kernels.linalg import matmul
 from jaxem.latent._latent import AbstractLatent
 
@@ -131,7 +131,7 @@ class Continuous(AbstractLatent):
         def add(j, drawn):
             return jax.lax.dynamic_update_index_in_dim(drawn, draw(jax.random.fold_in(key, j)), j, 1)
 
-        zeros = local(jnp.zeros((n, most, self._size), self._dtype(potentials)), potentials.rows)
+        zeros = per_device(jnp.zeros((n, most, self._size), self._dtype(potentials)), potentials.rows)
         return self._moments(potentials, jax.lax.fori_loop(0, draws, add, zeros), draws)
 
     def _drawer(self, potentials: ContinuousPotentials) -> Callable[[PRNGKeyArray], Float[Array, "n q"]]:
@@ -141,7 +141,7 @@ class Continuous(AbstractLatent):
         fitted = jax.vmap(lambda row: _laplace(self._density(natural, row), start))(rows)
 
         def draw(key):
-            keys = local(jax.random.key_data(jax.random.split(key, num_rows(rows))), rows)
+            keys = per_device(jax.random.key_data(jax.random.split(key, num_rows(rows))), rows)
             keys = jax.random.wrap_key_data(keys, impl=jax.random.key_impl(key))
             return jax.vmap(lambda *each: self._draw(natural, *each))(keys, rows, fitted)
 
@@ -181,7 +181,7 @@ class Continuous(AbstractLatent):
 
         algorithm = (self.kernel or _hamiltonian)(white)
         first, others = jax.random.split(key)
-        state = local(algorithm.init(jax.random.normal(first, mode.shape, mode.dtype)), mode)
+        state = per_device(algorithm.init(jax.random.normal(first, mode.shape, mode.dtype)), mode)
         keys = jax.random.split(others, self.transitions)
         state, _ = jax.lax.scan(lambda state, key: (algorithm.step(key, state)[0], None), state, keys)
         return mode + matmul(root, state.position[:, None])[:, 0]
@@ -243,7 +243,7 @@ def _laplace(density: Callable[[Array], Array], start: Array) -> _Laplace:
         return jnp.where(better, proposed, z), jnp.where(better, found, value), damping
 
     value = density(start)
-    carry = local((start, value, jnp.zeros((), start.dtype)), value)
+    carry = per_device((start, value, jnp.zeros((), start.dtype)), value)
     mode = jax.lax.fori_loop(0, _MODE_STEPS, improve, carry)[0]
     values, vectors = curvature(mode)
     root = jnp.linalg.qr((vectors / jnp.sqrt(values)[None]).T, mode="r").T

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxem._errors import MissingCapabilityError
 from jaxem.kernels import dirichlet, exclusion
-from jaxem.kernels.chunks import local
+from jaxem.kernels.chunks import per_device
 from jaxem.kernels.extrapolation import squared_step
 from jaxem.kernels.linalg import cholesky, diagonal_matrix, einsum, inverse_lower, matmul, transpose
 from jaxem.latent._latent import AbstractLatent
@@ -166,7 +166,7 @@ def _ascend(steps: int, tol: float, document: MeanFieldTree) -> Float[Array, " K
 
     # The start is as good as any extrapolation.
     start, yes = alpha + mean, jnp.ones((), bool)
-    lowest = local(jnp.full((), -jnp.inf, counts.dtype), start)
+    lowest = per_device(jnp.full((), -jnp.inf, counts.dtype), start)
     begun = jnp.zeros((), jnp.int32), start, start, start, start, lowest, yes, jnp.all(jnp.isfinite(start))
     _, _, _, image, second, _, far, _ = jax.lax.while_loop(going, body, begun)
     return jnp.where(far, second, image)

@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel, Reduce, inner, weighted_sum
 from jaxem.e_step import AbstractEStep, Expectation
-from jaxem.kernels.chunks import local, sum_chunks
+from jaxem.kernels.chunks import per_device, sum_chunks
 
 
 class Surrogate(eqx.Module):
@@ -57,7 +57,7 @@ class Surrogate(eqx.Module):
                 f"{type(self.e_step).__name__}; use jaxem.e_step.Expectation()"
             )
         model = self.model
-        natural = local(model.prepare(model.natural(params)), (self.data, self.weights))
+        natural = per_device(model.prepare(model.natural(params)), (self.data, self.weights))
 
         def one(chunk, w, index):
             value = model.latent.log_normalizer(model.potentials(natural, chunk))

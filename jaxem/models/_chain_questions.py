@@ -11,7 +11,8 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._renamed import renamed
 from jaxem.engine.convert import as_table, is_concrete
 from jaxem.engine.door import question
-from jaxem.kernels.forward_backward import filter_log, forward_backward
+from jaxem.kernels.forward_backward import forward_backward
+from jaxem.kernels.forward_backward_log import filter_log
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.paths import draw_path, of_path, path_entropy, viterbi
 from jaxem.models._chain_data import AbstractSequenceModel

@@ -1,13 +1,12 @@
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxem import _bijections as bijections
-from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import DataError
 from jaxem._model import AbstractLinearModel
 from jaxem._paths import covers, leaf_name
@@ -17,36 +16,12 @@ from jaxem.families.priors._prior import require_positive
 from jaxem.kernels import dirichlet, exclusion
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import MeanField, MeanFieldTree
+from jaxem.models._lda_posterior import LDAConjugate, LDADraws, LDANatural
+from jaxem.models._lda_posterior import LDAParams as LDAParams
 from jaxem.models.documents import Documents
 
 _LENGTH = 128  # distinct words of a document, for the size of the chunks
 _ROWS = 256  # documents at a time where something is returned for each
-
-
-class LDAParams(NamedTuple):
-    """The Dirichlet `concentration` of documents, `[K]` or a scalar, and the word probabilities of `topics` `[K, V]`.
-
-    In a posterior `topics` is a `Dirichlet` of concentration `[K, V]`.
-    """
-
-    concentration: Float[Array, "..."]
-    topics: Any
-
-
-class LDANatural(NamedTuple):
-    """Log probabilities of words, the Dirichlet of documents and its normalizer, and 1, which the counts multiply."""
-
-    log_topics: Float[Array, "K V"]
-    concentration: Float[Array, " K"]
-    log_normalizer: Float[Array, ""]
-    unit: Float[Array, ""]
-
-
-class LDADraws(NamedTuple):
-    """What is hidden in drawn documents: `proportions` `[n, K]` and the topic of each word, `[n, L]`."""
-
-    proportions: Float[Array, "n K"]
-    topics: Int[Array, "n L"]
 
 
 @final
@@ -334,44 +309,6 @@ class LDA(AbstractLinearModel):
     def check_rows(self, data: Any) -> None:
         self.check_shape(None, data)  # pyright: ignore[reportArgumentType]
         data.check(self.vocabulary_size)
-
-
-@final
-class LDAConjugate(AbstractConjugate):
-    """Dirichlet posteriors of the topics; the concentration of the documents is estimated, or stays."""
-
-    model: LDA
-    prior: Dirichlet
-    concentration: Array | None = None  # where it is now
-
-    def about(self, params: LDAParams) -> "LDAConjugate":
-        return LDAConjugate(self.model, self.prior, params.concentration)
-
-    def posterior(self, stats: LDANatural) -> LDAParams:
-        model, concentration = self.model, self.concentration
-        if concentration is None:
-            concentration = model.concentration_at_first(stats.log_topics.dtype)
-        if "concentration" not in model.held:
-            concentration = model.learned(stats, concentration)
-        return LDAParams(concentration, self.prior.update(jnp.maximum(stats.log_topics, 0)))
-
-    def expected_natural(self, posterior: LDAParams) -> LDANatural:
-        return self.model.natural_of(posterior.topics.expected_log(), posterior.concentration)
-
-    def mean(self, posterior: LDAParams) -> LDAParams:
-        return posterior._replace(topics=posterior.topics.mean())
-
-    def draw(self, key, posterior: LDAParams) -> LDAParams:
-        return posterior._replace(topics=posterior.topics.draw(key))
-
-    def kl(self, posterior: LDAParams) -> Array:
-        return posterior.topics.kl(self.prior)
-
-    def unconstrain(self, posterior):
-        return LDAParams(jnp.log(posterior.concentration), posterior.topics.unconstrain())
-
-    def constrain(self, free):
-        return LDAParams(jnp.exp(free.concentration), Dirichlet.constrain(free.topics))
 
 
 @eqx.filter_jit

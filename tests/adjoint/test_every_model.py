@@ -100,7 +100,7 @@ def cases():
         yield pytest.param(name, marks=[*marks, pytest.mark.optimized] if name in OPTIMIZED else marks)
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", [*cases()])
 def test_derivatives_are_those_of_the_fit(name):
     """Of parameters and objective; that of the objective is its partial derivative alone, since it is a maximum."""
     results = found(name)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxem.kernels.chunks import chunk_rows, local, sum_chunks
+from jaxem.kernels.chunks import chunk_rows, per_device, sum_chunks
 
 
 def weighted(chunk, w, index):
@@ -63,6 +63,6 @@ def test_chunks_have_numbers():
 def test_local_changes_no_value():
     tree = {"a": jnp.asarray([1.0, -0.0, jnp.inf]), "b": jnp.ones((), jnp.float32)}
     rows = (jnp.full((3, 2), jnp.nan), jnp.arange(3))
-    same = local(tree, rows)
+    same = per_device(tree, rows)
     np.testing.assert_array_equal(same["a"], tree["a"])
     assert same["b"].dtype == jnp.float32
