@@ -29,6 +29,8 @@ from jaxem.families.glm import PoissonRegression as PoissonRegression
 from jaxem.families.incomplete import Incomplete as Incomplete
 from jaxem.families.incomplete_columns import IncompleteColumns as IncompleteColumns
 from jaxem.families.intervals import Interval as Interval
+from jaxem.families.inverse_gaussian import InverseGaussian as InverseGaussian
+from jaxem.families.inverse_gaussian import InverseGaussianParams as InverseGaussianParams
 from jaxem.families.kernels import AbstractKernel as AbstractKernel
 from jaxem.families.negative_binomial import NegativeBinomial as NegativeBinomial
 from jaxem.families.negative_binomial import NegativeBinomialParams as NegativeBinomialParams

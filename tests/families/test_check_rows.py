@@ -17,6 +17,7 @@ FAMILIES = {
     "Bernoulli": jaxem.Bernoulli(),
     "Categorical": jaxem.Categorical(2),
 }
+POSITIVE = jaxem.families.InverseGaussian()
 WITH_GAPS = ("Incomplete", "IncompleteColumns", "Factor")
 
 
@@ -46,3 +47,10 @@ def test_values_outside_of_the_support_have_none(name):
 def test_a_fit_needs_more(name):
     with pytest.raises(jaxem.DataError, match="column 0 is constant"):
         FAMILIES[name].check(ROW)
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, np.nan, np.inf])
+def test_positive_columns_take_positive_numbers_alone(value):
+    POSITIVE.check_rows(np.array([[1.0, 0.5]]))
+    with pytest.raises(jaxem.DataError, match=f"data: row 1, column 0 has value {value}, which is not positive"):
+        POSITIVE.check_rows(np.array([[1.0, 0.5], [value, 1.0]]))

@@ -68,6 +68,7 @@ CASES = {
     "CensoredLogNormal": (jaxem.families.CensoredLogNormal(), INTERVALS),
     "CensoredExponential": (jaxem.families.CensoredExponential(), INTERVALS),
     "CensoredWeibull": (jaxem.families.CensoredWeibull(), INTERVALS),
+    "InverseGaussian": (jaxem.families.InverseGaussian(), 0.5 + COUNTS),
     "OneOf": (UNLIKE, COUNTS),
     "FunctionFamily": (LAPLACE, REAL),
     "NeuralFamily": (LINES, jaxem.Responses(X, LINE)),

@@ -167,6 +167,14 @@ def _scalar_prior(case, prior):
     )
 
 
+def _inverse_gaussian():
+    rng, mean = _rng(27), np.array([[1.5, 4.0], [3.0, 2.0]])
+    shape = np.array([[4.0, 6.0], [2.0, 9.0]])
+    label = rng.integers(2, size=N)
+    rows = rng.wald(mean[label], shape[label])
+    return Case(jaxem.families.InverseGaussian(), jaxem.families.InverseGaussianParams(mean, shape), rows)
+
+
 def families():
     """All of them by name."""
     found = {}
@@ -180,6 +188,7 @@ def families():
         "bernoulli-prior": _bernoulli(True),
         "categorical": _categorical(),
         "categorical-prior": _categorical(True),
+        "inverse-gaussian": _inverse_gaussian(),
     }
     rates = jaxem.families.ExponentialParams(np.array([[0.5, 1.0], [1.5, 0.7]]))
     normal = jaxem.families.GaussianParams(np.array([[0.8, 1.4], [1.2, 0.6]]), np.array([[0.9, 1.3], [1.4, 0.8]]))
