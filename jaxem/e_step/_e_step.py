@@ -12,7 +12,8 @@ class AbstractEStep(eqx.Module):
     """How moments are taken from the posterior of the latents.
 
     A rule is arithmetic on natural parameters and on the potentials they give (`posterior`, once a chunk of rows).
-    `monotone` says whether the value it reports never falls under exact updates.
+    `monotone` says whether the value it reports never falls under exact updates (it does not, by default), and `needs`
+    what a rule asks of the latent: `"expectation"`, `"mode"` or `"sample"`.
     """
 
     monotone: ClassVar[bool] = True

@@ -25,6 +25,9 @@ class AbstractFamily(eqx.Module):
 
     A family is a specification: it has the fields that the user gave, and its methods work in the coordinates of the
     data. `bind` makes a kernel of it, which the engine runs.
+
+    `parameters` names the fields of the parameters. A family says `linear = False` if its `potentials` are not linear
+    in `natural(params)`, and `num_members` if there has to be a certain number of members.
     """
 
     parameters: ClassVar[tuple[str, ...]]
@@ -135,7 +138,10 @@ class AbstractFamily(eqx.Module):
     # Starts
 
     def embed(self, x: PyTree, weights: Float[Array, " n"] | None = None) -> Float[Array, "n q"]:
-        """Coordinates in which Euclidean distance makes sense, for seeding; rows of weight 0 have no say in them."""
+        """Coordinates in which Euclidean distance makes sense, for seeding; rows of weight 0 have no say in them.
+
+        By default the rows as they are.
+        """
         return x
 
     def pool(self, params: PyTree, pooled: PyTree, counts: Array) -> PyTree:

@@ -20,6 +20,10 @@ class AbstractStructure(eqx.Module):
 
     Parameters, natural parameters, statistics, coordinates and posteriors of a model are named tuples whose last field
     is the family's, with a leading axis of members. The fields before it are the structure's `own`, a tuple.
+
+    A structure says the types of these tuples (`params_type`, `natural_type`), the `names` of its own parameters, and
+    `linear = False` if `joint` is not linear in `natural`. Statistics are the transpose of `joint`: expected counts, of
+    the shapes of its natural parameters.
     """
 
     params_type: ClassVar[Any] = None  # the named tuple of parameters
