@@ -77,3 +77,17 @@ def test_a_member_that_collapses_is_told():
 def test_a_column_of_one_value_is_refused():
     with pytest.raises(jaxem.DataError, match="column 1 holds a single value"):
         InverseGaussian().check(np.array([[1.0, 2.0], [3.0, 2.0]]))
+
+
+@pytest.mark.parametrize(("dtype", "status"), [(jnp.float32, "inaccurate"), (jnp.float64, "converged")])
+def test_members_too_narrow_for_the_precision_are_told(dtype, status):
+    mean, shape = jnp.array([[1.0], [3.0]], dtype), jnp.array([[1e6], [3e6]], dtype)
+    x = jnp.asarray(np.random.default_rng(2).wald(np.repeat(mean, 50, 0), np.repeat(shape, 50, 0)), dtype)
+    start = jaxem.models.MixtureParams(jnp.full(2, 0.5, dtype), InverseGaussianParams(mean, shape))
+    fit = jaxem.solve(jaxem.Mixture(InverseGaussian(), 2), start, x)
+    assert jaxem.status_name(fit.status) == status
+    if status == "converged":
+        by_member = np.asarray(x).reshape(2, 50)
+        assert_allclose(fit.params.components.mean[:, 0], by_member.mean(1), rtol=1e-12)
+        exact = 1 / ((1 / by_member).mean(1) - 1 / by_member.mean(1))
+        assert_allclose(fit.params.components.shape[:, 0], exact, rtol=1e-6)
