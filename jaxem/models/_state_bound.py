@@ -19,10 +19,8 @@ from jaxem.models._linear_regression import LinearRegression, RegressionNatural
 from jaxem.models._state_basis import observability
 from jaxem.models._state_data import observed_entries, present
 from jaxem.models._state_params import Coefficients, StateSpaceNatural, StateSpaceParams, clipped, rescaled
-from jaxem.models._state_start import guess_states
+from jaxem.models._state_start import SPREAD, guess_states, no_relations
 from jaxem.structures.sequences import as_sequences
-
-_DEFAULT_SPREAD = 0.1  # variance of the states about their first guess, for a start
 
 
 @final
@@ -325,22 +323,13 @@ class BoundStateSpace(AbstractLinearModel):
         """States guessed from the principal components of the last few steps, with noise; then one M-step."""
         data, weights = for_start(data, weights)
         q, dtype = self.model.state_dim, as_sequences(data).values.dtype
-        d, flat, eye = as_sequences(data).values.shape[2], jnp.zeros((q, q), dtype), jnp.eye(q, dtype=dtype)
-        empty = StateSpaceParams(
-            flat[0],
-            eye,
-            flat,
-            jnp.ones(q, dtype) if self.model.transition_covariance == "diagonal" else eye,
-            jnp.zeros((d, q), dtype),
-            jnp.ones(d, dtype),
-            flat[0] if self.model.transition_intercept else None,
-            jnp.zeros(d, dtype) if self.model.observation_intercept else None,
-        )
+        d, eye = as_sequences(data).values.shape[2], jnp.eye(q, dtype=dtype)
+        empty = no_relations(self.model, d, dtype)
         spec = dataclasses.replace(self.model, observation_covariance="diagonal", partly_missing=False, frozen=())
         plain = BoundStateSpace(spec, self.frame, num_steps=self.num_steps)
         states = guess_states(key, q, *self._read(data), weights)
         potentials, pull = jax.vjp(lambda natural: plain.potentials(natural, data), plain.natural(empty))
-        moments = plain.latent.about(potentials, states, _DEFAULT_SPREAD * eye)
+        moments = plain.latent.about(potentials, states, SPREAD * eye)
         found = plain.maximize(pull(plain.latent.weigh(moments, weights))[0], empty)
         error = found.observation_covariance
         error = jnp.diag(error) if self.model.observation_covariance == "full" else error

@@ -1,12 +1,16 @@
-"""A first guess at the states of sequences."""
+"""A first guess at the states of sequences, and the parameters that know of none."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem.kernels import linalg
+from jaxem.models._state_params import StateSpaceParams
+
+SPREAD = 0.1  # variance of the states about their first guess
 
 
 def guess_states(
@@ -36,3 +40,19 @@ def guess_states(
     dtype = y.dtype
     mixing = jnp.eye(q, dtype=dtype) + jax.random.normal(mix, (q, q), dtype) / (2 * math.sqrt(q))
     return linalg.einsum("ntq,rq->ntr", scores, mixing) + 0.3 * jax.random.normal(noise, scores.shape, dtype)
+
+
+def no_relations(model: Any, d: int, dtype: Any) -> StateSpaceParams:
+    """Parameters under which states depend on nothing before them, and `d` columns on no state."""
+    q = model.state_dim
+    flat, eye = jnp.zeros((q, q), dtype), jnp.eye(q, dtype=dtype)
+    return StateSpaceParams(
+        flat[0],
+        eye,
+        flat,
+        jnp.ones(q, dtype) if model.transition_covariance == "diagonal" else eye,
+        jnp.zeros((d, q), dtype),
+        jnp.ones(d, dtype),
+        flat[0] if model.transition_intercept else None,
+        jnp.zeros(d, dtype) if model.observation_intercept else None,
+    )

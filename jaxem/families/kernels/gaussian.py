@@ -258,16 +258,13 @@ class GaussianKernel(AbstractKernel):
         """That of the covariances, from the terms that cancel, and from the data themselves."""
         s, (mean, covariance) = self.structure, params
         eps = jnp.finfo(mean.dtype).eps
-        if natural is None or self.whitened:
-            precision = s.precision(s.factor(covariance), None)
-        else:
-            precision = -2 * natural.quadratic
+        natural = None if self.whitened else natural
+        precision = s.precision(s.factor(covariance), None) if natural is None else -2 * natural.quadratic
         terms = s.cancellation(precision, covariance, jnp.zeros_like(mean) if self.whitened else mean)
         terms = jnp.sqrt(terms) if self.whitened else terms
         frame = self.frame or Columns(jnp.zeros_like(mean[0]), jnp.ones_like(mean[0]))
-        spacing = (
-            eps * jnp.abs(mean + (frame.shift / frame.scale)[None]) / jnp.sqrt(s.variances(covariance, mean.shape[1]))
-        )
+        size = jnp.abs(mean + (frame.shift / frame.scale)[None])
+        spacing = eps * size / jnp.sqrt(s.variances(covariance, mean.shape[1]))
         # Rounded data add spacing^2 / 12 to a variance; 1% of that is put on a par with the limit for the statistics.
         return jnp.maximum(eps * jnp.max(terms), jnp.sqrt(eps) * 100 / 12 * jnp.max(spacing) ** 2)
 
