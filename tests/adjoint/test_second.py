@@ -40,7 +40,7 @@ def exponentials():
     model = jaxem.FunctionModel(log_joint, 2, start, constraints="positive")
 
     def rate(weights):
-        fit = jaxem.solve(model, start, x, weights=weights, tol=1e-14, max_steps=4000, history_size=1)
+        fit = jaxem.solve(model, start, x, weights=weights, tol=0.0, max_steps=4000, history_size=1)
         return fit.params["rate"] + jnp.log(fit.params["ratio"])
 
     return rate

@@ -8,9 +8,8 @@ from jaxem.m_step import ConjugateGradient, Maximize, Newton
 from tests.helpers import engine
 from tests.m_step import cases
 
-pytestmark = pytest.mark.slow  # compiled anew for every rule and model
 
-
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "saved"), [("london", 10), ("gaussians", 3)])
 def test_it_ends_where_em_ends_in_a_fraction_of_the_iterations(name, saved):
     case = cases.CASES[name]()
@@ -21,6 +20,7 @@ def test_it_ends_where_em_ends_in_a_fraction_of_the_iterations(name, saved):
     assert mine * saved < theirs
 
 
+@pytest.mark.slow
 def test_an_iteration_gains_no_less_than_em():
     case = cases.london()
     state = case
@@ -63,6 +63,7 @@ def test_it_is_the_recursion_of_hestenes_and_stiefel():
     np.testing.assert_allclose(found, free, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_accelerates_em_gradient():
     case = cases.london()
     case = case._replace(model=engine.function_model(2, None))
@@ -71,6 +72,7 @@ def test_it_accelerates_em_gradient():
     assert engine.history(fit)[60] > plain[-1] + 1e-4
 
 
+@pytest.mark.slow
 def test_lanes_in_single_precision():
     cases.assert_lanes_in_single_precision(ConjugateGradient(), cases.gaussians())
 

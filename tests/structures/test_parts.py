@@ -26,25 +26,26 @@ START = jaxem.models.HMMParams(
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "objects"),
     [
-        ({}, {"initial": FreeInitial(), "transitions": FreeTransitions()}),
+        pytest.param({}, {"initial": FreeInitial(), "transitions": FreeTransitions()}, marks=pytest.mark.slow),
         ({"initial": "stationary"}, {"initial": StationaryInitial()}),
-        (
+        pytest.param(
             {"initial_prior": Dirichlet(2.0), "transition_prior": Dirichlet(3.0)},
             {
                 "initial": FreeInitial(Dirichlet(2.0)),
                 "transitions": FreeTransitions(Dirichlet(3.0)),
             },
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"initial_pattern": [1.0, 0.0], "transition_pattern": [[NAN, 0.3], [0.0, 1.0]]},
             {
                 "initial": FreeInitial(pattern=[1.0, 0.0]),
                 "transitions": FreeTransitions(pattern=[[NAN, 0.3], [0.0, 1.0]]),
             },
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -18,15 +18,14 @@ from jaxem.testing.model import MODEL_LAWS
 from tests.helpers import engine
 from tests.testing import waits
 
-pytestmark = pytest.mark.slow  # compiled anew for every rule and model
 
-
-@pytest.mark.parametrize("name", ["full", "poisson", "function"])
+@pytest.mark.parametrize("name", [pytest.param("full", marks=pytest.mark.slow), "poisson", "function"])
 def test_the_models_of_the_package_pass(name):
     case = engine.case(name)
     assert check_model(case.model, case.start, case.x[:60]) is None
 
 
+@pytest.mark.slow
 def test_rung_one_and_single_precision_pass():
     from tests.test_model import START, Experts
 
@@ -114,10 +113,12 @@ START = jnp.array([0.3, 0.6])
 HEADS = jnp.asarray(np.random.default_rng(0).binomial(5, np.where(np.arange(30) % 3, 0.1, 0.9)).astype(float))[:, None]
 
 
+@pytest.mark.slow
 def test_a_sound_model_passes():
     check_model(Coins(), START, HEADS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -151,6 +152,7 @@ def test_each_broken_promise_is_found(model, words):
     assert re.search(r"\d", str(found.value))
 
 
+@pytest.mark.slow
 def test_faults_of_the_family_are_found_through_the_model():
     params = jaxem.models.MixtureParams(jnp.array([0.3, 0.7]), jax.tree.map(jnp.asarray, waits.PARAMS))
     laws = [law for law in FAMILY_LAWS if law not in ("frozen", "constant", "integral")]
@@ -165,6 +167,7 @@ def test_faults_of_the_family_are_found_through_the_model():
             )
 
 
+@pytest.mark.slow
 def test_what_freeze_names_must_stay():
     class Restless(Coins):
         frozen: tuple[str, ...] = eqx.field(static=True, default=())
@@ -176,6 +179,7 @@ def test_what_freeze_names_must_stay():
         check_model(Restless(), START, HEADS, skip=("statistics", "ascent", "sampling", "latent"))
 
 
+@pytest.mark.slow
 def test_a_wrong_number_of_parameters_is_found():
     class Counted(Coins):
         def num_parameters(self, params):
@@ -187,6 +191,7 @@ def test_a_wrong_number_of_parameters_is_found():
         check_model(Counted(), START, HEADS, skip=("statistics", "ascent", "sampling", "latent"))
 
 
+@pytest.mark.slow
 def test_a_density_that_is_not_finite_is_found():
     def log_joint(params, x, z):
         return jnp.where(x > 0, -((x - params) ** 2), jnp.nan)
