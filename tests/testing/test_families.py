@@ -40,6 +40,6 @@ def test_no_family_is_left_out():
     public = {
         kind
         for kind in vars(families).values()
-        if isinstance(kind, type) and issubclass(kind, AbstractFamily) and kind is not AbstractFamily
+        if isinstance(kind, type) and issubclass(kind, AbstractFamily) and not kind.__name__.startswith("Abstract")
     }
     assert public == {type(case.family) for case in CASES.values()}
