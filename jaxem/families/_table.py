@@ -61,6 +61,15 @@ def check_incomplete(x: Any, name: str) -> np.ndarray:
     return np.where(missing, x[np.argmin(missing, 0), np.arange(x.shape[1])][None], x)
 
 
+def require_varying(x: Any, name: str, parameter: str, advice: str) -> None:
+    """Raise for the first column of a complete table whose entries are all the same."""
+    for column in np.flatnonzero(np.ptp(x, axis=0) == 0)[:1]:
+        raise DataError(
+            f"{name}: column {column} is constant (value {float(x[0, column])!r}), so its {parameter} has no "
+            f"maximum-likelihood estimate; {advice}"
+        )
+
+
 def require(valid: np.ndarray, x: Any, name: str, message: str) -> None:
     """Raise for the first entry of `x` where `valid` is false."""
     if not valid.all():

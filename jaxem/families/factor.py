@@ -10,7 +10,7 @@ from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractKernelFamily
-from jaxem.families._table import check_gaps, check_incomplete, check_width
+from jaxem.families._table import check_gaps, check_incomplete, check_width, require_varying
 from jaxem.families.kernels.factor import FactorKernel
 from jaxem.families.kernels.factor import FactorParams as FactorParams
 from jaxem.kernels import linalg
@@ -150,10 +150,5 @@ class Factor(AbstractKernelFamily):
                 f"{name} has {x.shape[1]} columns, too few for num_factors={self.num_factors}: "
                 "there must be fewer factors than columns"
             )
-        if self.noise == "isotropic":
-            return
-        for column in np.flatnonzero(np.ptp(x, axis=0) == 0)[:1]:
-            raise DataError(
-                f"{name}: column {column} is constant (value {float(x[0, column])!r}), so its noise variance has no "
-                "maximum-likelihood estimate; drop the column"
-            )
+        if self.noise != "isotropic":
+            require_varying(x, name, "noise variance", "drop the column")

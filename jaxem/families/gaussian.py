@@ -2,12 +2,11 @@ from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
-import numpy as np
 
 from jaxem._errors import DataError
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractKernelFamily
-from jaxem.families._table import check_table, check_width
+from jaxem.families._table import check_table, check_width, require_varying
 from jaxem.families.covariance import (
     STRUCTURES,
     AbstractCovariance,
@@ -118,10 +117,5 @@ class Gaussian(AbstractKernelFamily):
 
     def check(self, x: Any, name: str = "data") -> None:
         self.check_rows(x, name)
-        constant = np.flatnonzero(np.ptp(x, axis=0) == 0)
-        if constant.size and self.prior is None:
-            column = constant[0]
-            raise DataError(
-                f"{name}: column {column} is constant (value {float(x[0, column])!r}), so its variance has no "
-                "maximum-likelihood estimate; drop the column or pass a prior"
-            )
+        if self.prior is None:
+            require_varying(x, name, "variance", "drop the column or pass a prior")

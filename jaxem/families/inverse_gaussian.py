@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families._family import AbstractFamily
+from jaxem.families._table import check_shape, check_width, require
 from jaxem.families.kernels import AbstractKernel
 
 
@@ -90,10 +92,10 @@ class InverseGaussian(AbstractFamily):
         return InverseGaussianParams(mean, 1 / jnp.maximum(spread, self.floor / mean))
 
     def unconstrain(self, params):
-        return jax.tree.map(jnp.log, params)
+        return jax.tree.map(bijections.positive_to_free, params)
 
     def constrain(self, free):
-        return jax.tree.map(jnp.exp, free)
+        return jax.tree.map(bijections.free_to_positive, free)
 
     def from_points(self, points, x, weights):
         total = jnp.sum(weights)
@@ -118,11 +120,9 @@ class InverseGaussian(AbstractFamily):
         return mean * jnp.where(first, smaller, 1 / smaller)
 
     def check_rows(self, x, name="data"):
-        wrong = np.argwhere(~((np.asarray(x) > 0) & np.isfinite(x)))
-        if wrong.size:
-            row, column = wrong[0]
-            value = np.asarray(x)[row, column]
-            raise DataError(f"{name}: row {row}, column {column} has value {value}, which is not positive and finite")
+        check_shape(x, name)
+        x = np.asarray(x)
+        require((x > 0) & np.isfinite(x), x, name, "is not positive and finite")
 
     def check(self, x, name="data"):
         self.check_rows(x, name)
@@ -133,8 +133,7 @@ class InverseGaussian(AbstractFamily):
             )
 
     def check_shape(self, params, x, name="data"):
-        if x.shape[1] != params.mean.shape[1]:
-            raise DataError(f"{name} has {x.shape[1]} columns, the parameters are for {params.mean.shape[1]}")
+        check_width(x, params.mean.shape[1], name)
 
     def bind(self, x, weights, reduce):
         total, sums = reduce((jnp.sum(weights), weights @ x))

@@ -209,7 +209,10 @@ class AbstractJoined(AbstractLinearModel):
         return jnp.argmax(self._shares(params, data), 0)
 
     def _shares(self, params: PyTree, data: PyTree) -> Float[Array, "k n"]:
-        moments = self.expectation(params, data)[0]
+        return self._share(self.expectation(params, data)[0])
+
+    def _share(self, moments: PyTree) -> Array:
+        """What of each row is each member's, from the moments of the latent."""
         return self.structure.choice.local(moments if self.distribution.latent is None else moments.outer)
 
     # Names
@@ -311,7 +314,7 @@ class AbstractJoined(AbstractLinearModel):
         model: Any = self._scoring(params)
         potentials = model.potentials(model.natural(params), data)
         moments = latent.expectation(potentials)[0] if key is None else latent.sample(keys[0], potentials)
-        share = self.structure.choice.local(moments if self.distribution.latent is None else moments.outer)
+        share = self._share(moments)
         return fill(rows, share.reshape(share.shape[:2]), self.distribution.kernel().impute(members, rows, keys[1]))
 
 

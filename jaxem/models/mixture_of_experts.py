@@ -14,7 +14,7 @@ from jaxem.models._mixture import AbstractMixture
 from jaxem.structures.gate import Gate, covariates_of
 from jaxem.structures.gate import MixtureOfExpertsParams as MixtureOfExpertsParams
 from jaxem.structures.gated import Gated, check_gate
-from jaxem.structures.labelled import Labelled
+from jaxem.structures.labelled import unlabelled
 
 
 @final
@@ -80,14 +80,14 @@ class MixtureOfExperts(AbstractMixture):
 
     def check_shape(self, params, data):
         self.require_parameters(params)
-        check_gate(data.rows if isinstance(data, Labelled) else data)
+        check_gate(unlabelled(data))
         width, found = params.gate.shape[1], covariates_of(data).shape
         if len(found) != 2 or found[1] != width:
             raise DataError(f"the gate's covariates have shape {found}, but the parameters are for {width} columns")
         super().check_shape(params, data)
 
     def check_rows(self, data):
-        inner = data.rows if isinstance(data, Labelled) else data
+        inner = unlabelled(data)
         check_gate(inner)
         super().check_rows(data)
         if isinstance(inner, Gated):
@@ -97,7 +97,7 @@ class MixtureOfExperts(AbstractMixture):
         return super().unusable(data) | not_finite(covariates_of(data))
 
     def check(self, data: Any, weights: Any) -> None:
-        inner = data.rows if isinstance(data, Labelled) else data
+        inner = unlabelled(data)
         check_gate(inner)
         super().check(data, weights)
         if isinstance(inner, Gated):

@@ -6,14 +6,14 @@ from typing import Any, ClassVar, NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jaxem.families._frame import Frame
 from jaxem.kernels.linalg import matmul
+from jaxem.structures._logits import centred_normal
 from jaxem.structures._structure import AbstractStructure, over
 from jaxem.structures.gated import Gated
-from jaxem.structures.labelled import Labelled
+from jaxem.structures.labelled import unlabelled
 from jaxem.structures.weights import allowed
 
 
@@ -71,12 +71,7 @@ class Gate(AbstractStructure):
     def log_prior(self, own):
         if self.deviation is None:
             return 0
-        (gate,) = self.decode(own)
-        k, q = self.num_members, gate.shape[1]
-        gate = _with_last(gate)
-        squares = jnp.sum((gate - jnp.mean(gate, 0, keepdims=True)) ** 2) / self.deviation**2
-        constant = q * ((k - 1) * np.log(2 * np.pi * self.deviation**2) + np.log(k)) / 2
-        return -squares / 2 - jnp.asarray(constant, gate.dtype)
+        return centred_normal(_with_last(self.decode(own)[0]), self.deviation, 0)
 
     def unconstrain(self, own):
         return own
@@ -105,7 +100,7 @@ class Gate(AbstractStructure):
         return self.frame.undetermined(self.frame.amount[None] * share * (1 - share))
 
     def rows(self, data):
-        data = data.rows if isinstance(data, Labelled) else data
+        data = unlabelled(data)
         return data.rows if isinstance(data, Gated) else data
 
     def floats_per_row(self, own, shared, each, lanes):
@@ -114,7 +109,7 @@ class Gate(AbstractStructure):
 
 def covariates_of(data: PyTree) -> Float[Array, "n q"]:
     """What a gate sees of the data, in their coordinates."""
-    data = data.rows if isinstance(data, Labelled) else data
+    data = unlabelled(data)
     return data.gate if isinstance(data, Gated) else data.x
 
 

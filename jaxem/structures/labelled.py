@@ -44,3 +44,8 @@ class Labelled(NamedTuple):
             raise DataError(
                 f"labels: row {row} has label {labels[row]}; labels run from 0 to {k - 1}, with -1 where unknown"
             )
+
+
+def unlabelled(data: PyTree) -> PyTree:
+    """The data without their labels, if they have any."""
+    return data.rows if isinstance(data, Labelled) else data

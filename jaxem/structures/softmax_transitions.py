@@ -14,6 +14,7 @@ from jaxem.families._design import Design, check_columns
 from jaxem.families._frame import Frame
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import matmul
+from jaxem.structures._logits import centred_normal
 from jaxem.structures._parts import AbstractTransitions
 
 
@@ -37,11 +38,7 @@ class _AbstractSoftmax(AbstractTransitions):
     def log_prior(self, transition):
         if self.deviation is None:
             return super().log_prior(transition)
-        k, _, q = transition.shape
-        every = _against_staying(transition)
-        squares = jnp.sum((every - jnp.mean(every, 1, keepdims=True)) ** 2) / self.deviation**2
-        constant = k * q * ((k - 1) * np.log(2 * np.pi * self.deviation**2) + np.log(k)) / 2
-        return -squares / 2 - jnp.asarray(constant, transition.dtype)
+        return centred_normal(_against_staying(transition), self.deviation, 1)
 
     def of_probabilities(self, p, covariates, weights):
         assert covariates is not None

@@ -12,7 +12,7 @@ from jaxem.families.priors import Dirichlet, StickBreaking
 from jaxem.kernels import exclusion
 from jaxem.kernels.rows import without_weight
 from jaxem.structures._structure import AbstractStructure, first_leaf, over
-from jaxem.structures.labelled import Labelled
+from jaxem.structures.labelled import Labelled, unlabelled
 
 
 class MixtureParams(NamedTuple):
@@ -99,7 +99,7 @@ class Weights(AbstractStructure):
         return {"weights": "simplex"}
 
     def rows(self, data):
-        return data.rows if isinstance(data, Labelled) else data
+        return unlabelled(data)
 
 
 @final

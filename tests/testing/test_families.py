@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxem import families
-from jaxem.families import AbstractFamily
 from jaxem.testing import check_family
 from jaxem.testing.family import FAMILY_LAWS
+from tests.helpers import families
 from tests.testing.cases import families as every
 
 pytestmark = pytest.mark.slow  # a dozen programs for each law and kernel
@@ -37,9 +36,4 @@ def test_in_single_precision(name):
 
 
 def test_no_family_is_left_out():
-    public = {
-        kind
-        for kind in vars(families).values()
-        if isinstance(kind, type) and issubclass(kind, AbstractFamily) and not kind.__name__.startswith("Abstract")
-    }
-    assert public == {type(case.family) for case in CASES.values()}
+    assert families.public() == {type(case.family) for case in CASES.values()}
