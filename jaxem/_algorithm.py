@@ -81,14 +81,14 @@ class Algorithm(eqx.Module):
         """Raise `MissingCapabilityError` for a model that lacks what the rules need."""
         if self.update.additive and not model.linear:
             raise MissingCapabilityError(
-                f"{type(self.update).__name__} adds up statistics, and {type(model).__name__} has none "
+                f"{type(self.update).__name__} adds up statistics, and {model.name} has none "
                 "(rung 2: `natural` and linear `potentials`); use the full update"
             )
         if self.e_step.needs in model.latent.lacks:
             instead = "Sample(draws)" if "expectation" in model.latent.lacks else "Expectation()"
             raise MissingCapabilityError(
                 f"{type(self.e_step).__name__} needs the {self.e_step.needs} of the posterior of the latents, which "
-                f"that of {type(model).__name__} does not have; use jaxem.e_step.{instead}"
+                f"that of {model.name} does not have; use jaxem.e_step.{instead}"
             )
 
 

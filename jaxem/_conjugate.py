@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxem._errors import MissingCapabilityError
+
 
 class AbstractConjugate(eqx.Module):
     """Posteriors of the parameters given expected statistics, for variational Bayes and Gibbs sampling.
@@ -72,3 +74,13 @@ class AbstractPriorConjugate(AbstractConjugate):
 
     def constrain(self, free):
         return type(self.prior).constrain(free)
+
+
+def require_conjugate(model: Any, use: str) -> AbstractConjugate:
+    """The posteriors of a model; raises `MissingCapabilityError` where it has none, with what they would take."""
+    found = model.conjugate()
+    if found is None:
+        name = getattr(model, "name", None) or type(model).__name__
+        hint = getattr(model, "prior_hint", "define `conjugate`")
+        raise MissingCapabilityError(f"{name} has no conjugate prior (rung 3), which {use} needs: {hint}")
+    return found

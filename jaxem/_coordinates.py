@@ -1,16 +1,15 @@
 """Unconstrained coordinates of the parameters that are not frozen, and the way back."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from jaxem._model import AbstractModel
 
-
-def coordinates(model: AbstractModel, params: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+def coordinates(model: Any, params: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
     """The trainable coordinates of `params` (`None` for the others), and the parameters at other values of them."""
     free = model.unconstrain(params)
     mine, fixed = eqx.partition(free, model.trainable(free))
@@ -23,7 +22,7 @@ def coordinates(model: AbstractModel, params: PyTree) -> tuple[PyTree, Callable[
     return mine, at
 
 
-def vector(model: AbstractModel, params: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+def vector(model: Any, params: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
     """The same, as one vector."""
     mine, at = coordinates(model, params)
     flat, unravel = ravel_pytree(mine)

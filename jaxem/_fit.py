@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
+from jaxem._bound import AbstractBound
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
@@ -137,8 +138,8 @@ def fit(
         restarts = count
 
     shapes = _shapes(problem.model, key, device_data, w)
-    size = _lanes(model, shapes, n, restarts, lanes)
-    problem = dataclasses.replace(problem, chunk_rows=rows_per_chunk(model, shapes, n, size))
+    size = _lanes(problem.model, shapes, n, restarts, lanes)
+    problem = dataclasses.replace(problem, chunk_rows=rows_per_chunk(problem.model, shapes, n, size))
     require_modes(
         model, algorithm, lambda: step(problem, begin(problem, _init(problem.model, key, device_data, w), key))
     )
@@ -251,7 +252,7 @@ def _keys(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray
     return both[: numbers.shape[0]], both[numbers.shape[0] :]
 
 
-def _lanes(model: AbstractModel, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> int:
+def _lanes(model: AbstractBound, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> int:
     if lanes is not None:
         return min(as_count("lanes", lanes), restarts)
     most = _CPU_LANES if jax.default_backend() == "cpu" else _DEVICE_LANES

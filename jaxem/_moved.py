@@ -37,6 +37,19 @@ MOVED = {
 }
 
 
+_BOUND = """
+    prepare maximize_expanded freeze blocks encode decode about translate rounding_error accurate degenerate
+    floats_per_row
+"""
+
+
+def moved_method(name: str) -> str:
+    """Where a method that models had is now, for the end of an error; empty for any other name."""
+    if name == "num_observations":
+        return ": it is jaxem.selection.num_observations(model, data, weights) now"
+    return f": ask model.bound(), which the engine runs, for its {name}" if name in _BOUND.split() else ""
+
+
 def moved(name: str, old: str) -> Any:
     """What module `old` had under this name, from where it is now; for the `__getattr__` of that module."""
     place = MOVED[old].get(name)

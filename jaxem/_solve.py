@@ -12,7 +12,7 @@ from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_tolerance, require_key, require_kind
 from jaxem._described import describe
 from jaxem._errors import DataError
-from jaxem._model import AbstractModel, unreduced
+from jaxem._model import AbstractModel
 from jaxem._status import Status, status_code
 from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem.e_step import Expectation
@@ -22,6 +22,7 @@ from jaxem.engine.loop import enter, require_modes, resume, step
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
+from jaxem.kernels.sums import unreduced
 from jaxem.record import Restarts
 from jaxem.termination import AbstractTermination, default_tolerance
 
@@ -175,24 +176,25 @@ def solve(
 
 def finish(problem: Problem, state: State) -> Fit:
     """The result of a run, with the objective evaluated at the very parameters that are returned."""
-    model, algorithm, e_state = problem.model, problem.algorithm, state.rules.e_step
+    model: Any = problem.model
+    algorithm, e_state = problem.algorithm, state.rules.e_step
     report = algorithm.record.report(state.record)
     final = model.decode(state.iterate.params) if report.params is None else report.params
     encoded = model.encode(final)
     if report.params is not None:
         final = model.decode(encoded)  # an average of parameters need not be one of them
-    at, lowered = model.about(encoded), model.lower(encoded)
-    posterior = None
+    at, posterior = model.about(encoded), None
     # Rules that draw latents report the log-likelihood too, and can where there is no exact E-step.
     exact = algorithm.e_step if "expectation" in model.latent.lacks else Expectation()
-    if lowered is None:
+    plain: Any = model.plain
+    if plain is None:
         log_likelihood = score(problem, at, exact, encoded, e_state, state.key)
     else:
-        plain: Any = model.model  # pyright: ignore[reportAttributeAccessIssue]
+        lowered = model.lower(encoded)
         posterior, final = final, plain.decode(lowered)
         likelihood = dataclasses.replace(problem, model=plain)
         log_likelihood = score(likelihood, plain.about(lowered), Expectation(), lowered, (), state.key)
-    same = lowered is None and isinstance(algorithm.e_step, type(exact))
+    same = plain is None and isinstance(algorithm.e_step, type(exact))
     value = log_likelihood if same else score(problem, at, algorithm.e_step, encoded, e_state, state.key)
     objective = value + model.log_prior(encoded).astype(problem.weights.dtype)
     return Fit(

@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._algorithm import Algorithm
 from jaxem._arguments import as_count, as_starts, require_key, require_kind
 from jaxem._batches import Reader
+from jaxem._bound import AbstractBound
 from jaxem._errors import DataError, FitError, MissingCapabilityError
 from jaxem._fit import _shapes, fit
 from jaxem._model import AbstractModel
@@ -191,7 +192,7 @@ class _Run:
         )
 
 
-def _problem(model: AbstractModel, algorithm: Algorithm, x: PyTree, w: Array, total: Array, limit: Any) -> Problem:
+def _problem(model: AbstractBound, algorithm: Algorithm, x: PyTree, w: Array, total: Array, limit: Any) -> Problem:
     """The batch as if it were the whole: weights that sum to `total`, so that its statistics are on that scale."""
     seen = jnp.sum(w)
     w = w * jnp.where(seen > 0, total / jnp.where(seen > 0, seen, 1), 0)
@@ -201,7 +202,7 @@ def _problem(model: AbstractModel, algorithm: Algorithm, x: PyTree, w: Array, to
 @eqx.filter_jit
 def _begin(
     model: AbstractModel, algorithm: Algorithm, params: PyTree, x: PyTree, w: Array, total: Array, key: PRNGKeyArray
-) -> tuple[AbstractModel, State]:
+) -> tuple[AbstractBound, State]:
     lifted = algorithm.m_step.lift(model)
     bound: Any = lifted.bind(x, w)
     start = enter(bound, params, x, w, lifted is not model)
@@ -209,19 +210,19 @@ def _begin(
 
 
 @eqx.filter_jit
-def _resume(model: AbstractModel, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array) -> State:
+def _resume(model: AbstractBound, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array) -> State:
     return resume(_problem(model, algorithm, x, w, total, 0), state)
 
 
 @eqx.filter_jit
 def _advance(
-    model: AbstractModel, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array, limit: Array
+    model: AbstractBound, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array, limit: Array
 ) -> State:
     return step(_problem(model, algorithm, x, w, total, limit), state)
 
 
 @eqx.filter_jit
-def _finish(model: AbstractModel, algorithm: Algorithm, state: State, x: PyTree, w: Array) -> Fit:
+def _finish(model: AbstractBound, algorithm: Algorithm, state: State, x: PyTree, w: Array) -> Fit:
     return finish(Problem.make(model, algorithm, x, w, tol=0.0, max_steps=0, termination=FixedSteps()), state)
 
 

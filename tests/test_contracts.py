@@ -8,12 +8,17 @@ import pytest
 
 import jaxem
 from jaxem import families, models, structures
+from jaxem._bound import AbstractBound, AbstractPlain
+from jaxem._model import AbstractBoundModel
+from jaxem.engine.variational import VariationalBound
 from jaxem.families import AbstractFamily
 from jaxem.families.kernels import AbstractKernel
 from jaxem.families.kernels.parts import AbstractPartsKernel
 from jaxem.families.kernels.scaled import AbstractScaledKernel
 from jaxem.families.kernels.wrapped import AbstractWrappedKernel
 from jaxem.latent import AbstractLatent
+from jaxem.models import AbstractLinearModel, AbstractModel
+from jaxem.models._joined_bound import JoinedBound
 from jaxem.structures import AbstractStructure
 
 
@@ -48,6 +53,23 @@ def test_a_family_answers_to_few_methods():
     assert len(methods(AbstractFamily)) <= 25
 
 
+@pytest.mark.parametrize("contract", [AbstractModel, AbstractLinearModel])
+def test_a_model_answers_to_few_methods(contract):
+    assert len(methods(contract)) <= 25
+    assert len(contract.__abstractmethods__) <= 5
+
+
+def test_what_went_to_the_bound_model_says_so():
+    model = jaxem.GaussianMixture(2)
+    for name in methods(AbstractBound) - methods(AbstractModel) - {"name", "plain", "linear"}:
+        with pytest.raises(AttributeError, match=rf"Mixture has no {name}: ask model.bound\(\)"):
+            getattr(model, name)
+    with pytest.raises(AttributeError, match="num_observations: it is jaxem.selection.num_observations"):
+        model.num_observations  # noqa: B018
+    with pytest.raises(AttributeError, match="Mixture has no colour$"):
+        model.colour  # noqa: B018
+
+
 def test_a_structure_needs_few_methods():
     assert len(AbstractStructure.__abstractmethods__) <= 8
     assert len(AbstractLatent.__abstractmethods__) == 0
@@ -80,3 +102,26 @@ def test_a_wrapper_forwards_all_that_it_does_not_say_itself(wrapper):
     missing = methods(AbstractKernel) - forwarded - OWN[wrapper]
     assert not missing, f"{wrapper.__name__} neither forwards nor lists {sorted(missing)}"
     assert not OWN[wrapper] & forwarded
+
+
+# What a bound model says by itself, since its own default is the right one, or there is nothing to forward to.
+BOUND = {
+    AbstractPlain: {"prepare", "maximize_expanded", "blocks", "encode", "decode", "plain", "about", "translate"}
+    | {"rounding_error", "accurate", "degenerate", "floats_per_row"},
+    JoinedBound: {"freeze", "plain"},
+    VariationalBound: {"maximize_expanded", "conjugate", "freeze", "blocks"},
+}
+
+
+@pytest.mark.parametrize("wrapper", BOUND)
+def test_a_bound_model_forwards_all_that_it_does_not_say_itself(wrapper):
+    forwarded = {name for name in methods(AbstractBound) if getattr(wrapper, name) is not getattr(AbstractBound, name)}
+    missing = methods(AbstractBound) - forwarded - BOUND[wrapper]
+    assert not missing, f"{wrapper.__name__} neither forwards nor lists {sorted(missing)}"
+    assert not BOUND[wrapper] & forwarded
+
+
+def test_a_model_is_asked_what_its_bound_says():
+    """All that both contracts have, but for what is asked of the data."""
+    shared = methods(AbstractModel) & methods(AbstractBound)
+    assert all(getattr(AbstractBoundModel, name) is not getattr(AbstractModel, name) for name in shared)

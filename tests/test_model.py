@@ -75,7 +75,7 @@ def test_what_follows_from_potentials_alone(data):
     )
     assert model.num_parameters(START) == 6
     assert float(model.log_prior(START)) == 0.0
-    assert model.accurate() is None
+    assert model.bound().accurate() is None
     with pytest.raises(
         jaxem.MissingCapabilityError, match="Experts does not say how to draw observations: define `sample`"
     ):

@@ -89,7 +89,7 @@ def test_legal(algorithm, model, dtype):
     history = np.asarray(fit.history, np.float64)[: int(fit.num_steps) + 1]
     scale = abs(history[np.isfinite(history)]).max() + len(w)
     # What rounding may take, of the objective and by what the model says that its statistics lose.
-    slack = 64 * eps * scale + 4 * len(w) * float(cell.model.rounding_error(fit.params))
+    slack = 64 * eps * scale + 4 * len(w) * float(cell.model.bound().rounding_error(fit.params))
     ordinary = not isinstance(rule.e_step, jaxem.e_step.Annealed) and not rule.update.additive
     if rule.monotone and ordinary and not isinstance(rule.accelerator, jaxem.accelerate.Squarem):
         assert np.diff(history).min(initial=0) >= -slack

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._model import AbstractModel
+from jaxem._bound import AbstractBound
 
 
 class AbstractEStep(eqx.Module):
@@ -21,24 +21,24 @@ class AbstractEStep(eqx.Module):
     needs: ClassVar[str] = "expectation"  # of the latent: `expectation`, `mode` or `sample`
     extrapolates: ClassVar[bool] = False  # takes other statistics than EM's, and back if the objective falls
 
-    def init(self, model: AbstractModel, params: PyTree) -> PyTree:
+    def init(self, model: AbstractBound, params: PyTree) -> PyTree:
         """State carried between iterations."""
         return ()
 
-    def extras(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
+    def extras(self, model: AbstractBound, params: PyTree, state: PyTree) -> PyTree:
         """What `posterior` needs beside the potentials at `params`; once an iteration."""
         return ()
 
     @abstractmethod
     def posterior(
-        self, model: AbstractModel, potentials: PyTree, extras: PyTree, data: PyTree, key: PRNGKeyArray
+        self, model: AbstractBound, potentials: PyTree, extras: PyTree, data: PyTree, key: PRNGKeyArray
     ) -> tuple[PyTree, Array]:
         """Moments of a block of observations with these potentials, and what each contributes to the objective."""
 
     def review(
         self,
         sweep: Callable,
-        model: AbstractModel,
+        model: AbstractBound,
         params: PyTree,
         proposed: PyTree,
         state: PyTree,
@@ -54,7 +54,7 @@ class AbstractEStep(eqx.Module):
         """True if statistics taken with `state` are those of EM, so that the objective cannot fall."""
         return True
 
-    def reset(self, model: AbstractModel, params: PyTree, state: PyTree) -> PyTree:
+    def reset(self, model: AbstractBound, params: PyTree, state: PyTree) -> PyTree:
         """The state to go on with at `params` after the objective fell."""
         return state
 

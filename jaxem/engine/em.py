@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._model import AbstractModel, collect, weighted_sum
+from jaxem._bound import AbstractBound, collect
 from jaxem.e_step import AbstractEStep
 from jaxem.engine.problem import Problem
 from jaxem.kernels.chunks import num_rows, per_device, sum_chunks
+from jaxem.kernels.sums import weighted_sum
 from jaxem.m_step import Surrogate
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     problem: Problem,
-    model: AbstractModel,
+    model: AbstractBound,
     e_step: AbstractEStep,
     params: PyTree,
     e_state: PyTree,
@@ -52,7 +53,7 @@ def evaluate(
 
 def score(
     problem: Problem,
-    model: AbstractModel,
+    model: AbstractBound,
     e_step: AbstractEStep,
     params: PyTree,
     e_state: PyTree,

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._model import AbstractModel, Reduce, unreduced
 from jaxem._status import Status
 from jaxem.engine.em import evaluate
 from jaxem.engine.judge import Comparison, Evidence, Verdict, compare, judge
@@ -17,6 +16,7 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.state import Iterate, Reference, State, begin
 from jaxem.engine.trees import all_finite, choose, every
 from jaxem.families.priors import all_have_modes
+from jaxem.kernels.sums import Reduce, unreduced
 from jaxem.termination import Step
 
 
@@ -193,10 +193,12 @@ def resume(problem: Problem, state: State) -> State:
 
 def enter(model: Any, params: PyTree, data: PyTree, weights: Array, lifted: bool, reduce: Reduce = unreduced) -> PyTree:
     """The user's parameters as those of the bound `model`, which is one of posteriors if the M rule `lifted` it."""
-    return model.lift(model.model.encode(params), data, weights, reduce) if lifted else model.encode(params)
+    if not lifted:
+        return model.encode(params)
+    return model.lift(model.plain.encode(params), data, weights, reduce)
 
 
-def require_modes(model: AbstractModel, algorithm: Algorithm, iteration: Callable[[], Any]) -> None:
+def require_modes(model: Any, algorithm: Algorithm, iteration: Callable[[], Any]) -> None:
     """Raise the `ValueError` of an M-step that needs the mode of a prior which has none, while its values are known.
 
     Inside a compiled loop they are not, and parameters that are not finite would be the only sign of it. Nothing is

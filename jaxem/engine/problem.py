@@ -8,15 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._model import AbstractModel, Reduce, unreduced, weighted_sum
+from jaxem._bound import AbstractBound
 from jaxem.kernels.chunks import chunk_rows, num_rows
+from jaxem.kernels.sums import Reduce, unreduced, weighted_sum
 from jaxem.termination import AbstractTermination
 
 
 class Problem(eqx.Module):
     """Everything that stays the same during a run."""
 
-    model: AbstractModel  # bound to the data
+    model: AbstractBound  # bound to the data
     algorithm: Algorithm
     termination: AbstractTermination
     data: PyTree
@@ -31,7 +32,7 @@ class Problem(eqx.Module):
 
     @staticmethod
     def make(
-        model: AbstractModel,
+        model: AbstractBound,
         algorithm: Algorithm,
         data: PyTree,
         weights: Array,
@@ -76,5 +77,5 @@ def on_accurate_kernel(problem: Problem) -> Problem | None:
     return dataclasses.replace(problem, model=model, base=base, moves_on=False)
 
 
-def _base(model: AbstractModel, data: PyTree, weights: Array) -> Array:
+def _base(model: AbstractBound, data: PyTree, weights: Array) -> Array:
     return weighted_sum(weights, model.log_base(data).astype(weights.dtype))

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jaxem._bound import AbstractBound
 from jaxem._errors import FitError
-from jaxem._model import AbstractModel
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.problem import Problem, on_accurate_kernel
@@ -171,7 +171,7 @@ def _running(state: State) -> Any:
     return status_from_code(jnp.full_like(status_code(state.status), int(status_code(Status.running))))
 
 
-def rows_per_chunk(model: AbstractModel, params: PyTree, n: int, lanes: int) -> int:
+def rows_per_chunk(model: AbstractBound, params: PyTree, n: int, lanes: int) -> int:
     """How many of `n` rows an E-step of `lanes` runs side by side holds at a time.
 
     Only the shapes of `params`, those of one run, matter.

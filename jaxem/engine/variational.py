@@ -6,21 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._conjugate import AbstractConjugate
-from jaxem._model import (
-    AbstractLinearModel,
-    AbstractModel,
-    Reduce,
-    collect,
-    for_start,
-    require_conjugate,
-    unreduced,
-)
+from jaxem._bound import AbstractBound, collect
+from jaxem._conjugate import AbstractConjugate, require_conjugate
+from jaxem._model import AbstractBoundModel, AbstractModel
+from jaxem.engine.door import for_start
 from jaxem.kernels.chunks import chunk_rows, num_rows, per_device, sum_chunks
+from jaxem.kernels.sums import Reduce, unreduced
 
 
 @final
-class Variational(AbstractLinearModel):
+class Variational(AbstractBoundModel):
     """A model whose parameters are the posterior of those of another: EM on it is variational Bayes.
 
     Its natural parameters are the expected ones, its M-step the conjugate posterior, and its log prior minus the
@@ -52,97 +47,30 @@ class Variational(AbstractLinearModel):
     model: AbstractModel
 
     def __check_init__(self):
-        require_conjugate(self.model, "variational Bayes")
+        require_conjugate(self.model, _USE)
 
-    @property
-    def posteriors(self) -> AbstractConjugate:
-        """The posteriors of the model's parameters."""
-        return require_conjugate(self.model, "variational Bayes")
+    def bound(self) -> "VariationalBound":
+        return VariationalBound(self.model.bound())
 
-    def lift(self, params: PyTree, data: PyTree, weights: Array, reduce: Reduce = unreduced) -> PyTree:
+    def bind(self, data, weights, reduce=unreduced) -> "VariationalBound":
+        return VariationalBound(self.model.bind(data, weights, reduce))
+
+    def lift(self, params: PyTree, data: PyTree, weights: Array) -> PyTree:
         """The posterior after one ordinary E-step at parameters of `model`; `weights` `[n]` are those of the rows."""
-        model: Any = (self.model.accurate() or self.model).about(params)
-        natural = per_device(model.natural(params), (data, weights))
-
-        def one(chunk, w, index):
-            return collect(model, natural, chunk, w, model.latent.expectation)[0], jnp.zeros((), w.dtype)
-
-        rows = chunk_rows(num_rows(data), model.floats_per_row(params))
-        stats, _ = reduce(sum_chunks(one, data, weights, rows))
-        return require_conjugate(model, "variational Bayes").about(params).posterior(stats)
+        return self.bound().lift(params, data, weights)
 
     def lower(self, params: PyTree) -> PyTree:
         """Parameters of `model` to plug in for the posterior: its mean."""
-        return self.posteriors.mean(params)
+        return self.bound().lower(params)
 
     def draw(self, key: PRNGKeyArray, params: PyTree) -> PyTree:
         """Parameters of `model` drawn from the posterior."""
-        return self.posteriors.draw(key, params)
+        return self.bound().posteriors.draw(key, params)
 
-    def natural(self, params):
-        return self.posteriors.expected_natural(params)
-
-    def maximize(self, stats, params):
-        return self.posteriors.about(self.lower(params)).posterior(stats)
-
-    def log_prior(self, params):
-        return -self.posteriors.kl(params)
-
-    def init(self, key, data, weights=None):
-        data, weights = for_start(data, weights)
-        return self.lift(self.model.init(key, data, weights), data, weights)
-
-    def unconstrain(self, params):
-        return self.posteriors.unconstrain(params)
-
-    def constrain(self, free):
-        return self.posteriors.constrain(free)
-
-    # The rest is the model's
-
-    @property
-    def latent(self):
-        return self.model.latent
-
-    def prepare(self, natural):
-        return self.model.prepare(natural)
-
-    def potentials(self, natural, data):
-        return self.model.potentials(natural, data)
+    # The door of data
 
     def observed(self, data):
         return self.model.observed(data)
-
-    def log_base(self, data):
-        return self.model.log_base(data)
-
-    def bind(self, data, weights, reduce=unreduced):
-        return Variational(self.model.bind(data, weights, reduce))
-
-    def encode(self, params):
-        return self.posteriors.encode(params)
-
-    def decode(self, params):
-        return self.posteriors.decode(params)
-
-    def about(self, params):
-        return Variational(self.model.about(self.lower(params)))
-
-    def translate(self, stats, source: Any):
-        return self.model.translate(stats, source.model)
-
-    def rounding_error(self, params, natural=None):
-        return self.model.rounding_error(self.lower(params))
-
-    def accurate(self):
-        model = self.model.accurate()
-        return None if model is None else Variational(model)
-
-    def degenerate(self, params):
-        return self.model.degenerate(self.lower(params))
-
-    def floats_per_row(self, params, lanes=1):
-        return self.model.floats_per_row(jax.eval_shape(self.lower, params), lanes)
 
     def check(self, data, weights):
         self.model.check(data, weights)
@@ -155,3 +83,114 @@ class Variational(AbstractLinearModel):
 
     def unusable(self, data):
         return self.model.unusable(data)
+
+
+_USE = "variational Bayes"
+
+
+@final
+class VariationalBound(AbstractBound):
+    """The model of the posteriors of another bound model, in the coordinates of that."""
+
+    of: AbstractBound
+
+    @property
+    def name(self) -> str:
+        return Variational.__name__
+
+    @property
+    def plain(self) -> AbstractBound:
+        return self.of
+
+    @property
+    def posteriors(self) -> AbstractConjugate:
+        """The posteriors of the parameters of `of`."""
+        return require_conjugate(self.of, _USE)
+
+    def lift(self, params: PyTree, data: PyTree, weights: Array, reduce: Reduce = unreduced) -> PyTree:
+        """The posterior after one ordinary E-step at parameters of `of`, given by rows that `reduce` sums."""
+        model = (self.of.accurate() or self.of).about(params)
+        natural = per_device(model.natural(params), (data, weights))
+
+        def one(chunk, w, index):
+            return collect(model, natural, chunk, w, model.latent.expectation)[0], jnp.zeros((), w.dtype)
+
+        rows = chunk_rows(num_rows(data), model.floats_per_row(params))
+        stats, _ = reduce(sum_chunks(one, data, weights, rows))
+        return require_conjugate(model, _USE).about(params).posterior(stats)
+
+    def lower(self, params: PyTree) -> PyTree:
+        """Parameters of `of` to plug in for the posterior: its mean."""
+        return self.posteriors.mean(params)
+
+    # The map
+
+    @property
+    def linear(self) -> bool:
+        return True
+
+    @property
+    def latent(self):
+        return self.of.latent
+
+    def natural(self, params):
+        return self.posteriors.expected_natural(params)
+
+    def prepare(self, natural):
+        return self.of.prepare(natural)
+
+    def potentials(self, natural, data):
+        return self.of.potentials(natural, data)
+
+    def log_base(self, data):
+        return self.of.log_base(data)
+
+    def maximize(self, stats, params):
+        return self.posteriors.about(self.lower(params)).posterior(stats)
+
+    def log_prior(self, params):
+        return -self.posteriors.kl(params)
+
+    # Coordinates
+
+    def unconstrain(self, params):
+        return self.posteriors.unconstrain(params)
+
+    def constrain(self, free):
+        return self.posteriors.constrain(free)
+
+    def trainable(self, tree):
+        return jax.tree.map(lambda leaf: True, tree)
+
+    def encode(self, params):
+        return self.posteriors.encode(params)
+
+    def decode(self, params):
+        return self.posteriors.decode(params)
+
+    # Accuracy and speed
+
+    def about(self, params):
+        return VariationalBound(self.of.about(self.lower(params)))
+
+    def translate(self, stats, source: Any):
+        return self.of.translate(stats, source.of)
+
+    def rounding_error(self, params, natural=None):
+        return self.of.rounding_error(self.lower(params))
+
+    def accurate(self):
+        plain = self.of.accurate()
+        return None if plain is None else VariationalBound(plain)
+
+    def degenerate(self, params):
+        return self.of.degenerate(self.lower(params))
+
+    def floats_per_row(self, params, lanes=1):
+        return self.of.floats_per_row(jax.eval_shape(self.lower, params), lanes)
+
+    # Starts
+
+    def init(self, key, data, weights: Any = None):
+        data, weights = for_start(data, weights)
+        return self.lift(self.of.init(key, data, weights), data, weights)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from jaxem._model import collect
+from jaxem._bound import collect
 from jaxem.kernels.rows import of_positive_weight
 
 

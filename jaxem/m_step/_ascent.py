@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from jaxem._bound import AbstractBound
 from jaxem._coordinates import vector
-from jaxem._model import AbstractModel
 from jaxem.kernels.newton import newton_step
 
 
-def ascend(objective: Callable[[PyTree], Array], model: AbstractModel, params: PyTree, halvings: int) -> PyTree:
+def ascend(objective: Callable[[PyTree], Array], model: AbstractBound, params: PyTree, halvings: int) -> PyTree:
     """`params` after one safeguarded Newton step with the whole Hessian of the trainable coordinates."""
     flat, at = vector(model, params)
     ones = jnp.ones_like(flat)[None]

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxem._bound import AbstractBound
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, Reduce, inner, weighted_sum
+from jaxem._model import AbstractModel
 from jaxem.e_step import AbstractEStep, Expectation
 from jaxem.kernels.chunks import per_device, sum_chunks
+from jaxem.kernels.sums import Reduce, inner, weighted_sum
 
 
 class Surrogate(eqx.Module):
@@ -20,7 +22,7 @@ class Surrogate(eqx.Module):
     chunk of rows, so that none are stored.
     """
 
-    model: AbstractModel
+    model: AbstractBound
     stats: PyTree
     reference: PyTree
     e_step: AbstractEStep
@@ -85,7 +87,7 @@ class AbstractMStep(eqx.Module):
     closed: ClassVar[bool] = False
     rung: ClassVar[int] = 0  # of the ladder of models that it needs
 
-    def init(self, model: AbstractModel, params: PyTree) -> PyTree:
+    def init(self, model: AbstractBound, params: PyTree) -> PyTree:
         """State carried between iterations; raises `MissingCapabilityError` for a model that lacks what is needed."""
         return ()
 

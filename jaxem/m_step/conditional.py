@@ -4,9 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from jaxem._bound import AbstractBound
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel
-from jaxem._paths import covers
+from jaxem._paths import covers, parameter_names
 from jaxem.m_step._ascent import ascend
 from jaxem.m_step._m_step import AbstractMStep
 
@@ -88,7 +88,7 @@ class Conditional(AbstractMStep):
     def init(self, model, params):
         if not model.linear and not all(isinstance(block, OnLikelihood) for block in self.blocks):
             raise MissingCapabilityError(
-                f"{type(model).__name__} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
+                f"{model.name} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
                 "`potentials`); mark the blocks of Conditional as OnLikelihood, or use a gradient M-step"
             )
         _given_others(model, params, self.blocks)
@@ -116,9 +116,9 @@ class Conditional(AbstractMStep):
         return params, state
 
 
-def _given_others(model: AbstractModel, params: Any, blocks: tuple[Any, ...]) -> list[Any]:
+def _given_others(model: AbstractBound, params: Any, blocks: tuple[Any, ...]) -> list[Any]:
     """For each block the model in which all other parameters are frozen."""
-    names = model.parameter_names(params)
+    names = parameter_names(params)
     free = [name for name, on in zip(names, jax.tree.leaves(model.trainable(params)), strict=True) if on]
     held = dict.fromkeys(names, 0)
     models = []

@@ -2,7 +2,7 @@ from typing import ClassVar, final
 
 import jax
 
-from jaxem._model import require_conjugate
+from jaxem._conjugate import require_conjugate
 from jaxem.m_step._m_step import AbstractMStep
 
 # No chunk of rows has this number, so that the draw shares no randomness with those of the latents.

@@ -25,7 +25,7 @@ class Expanded(AbstractMStep):
     def init(self, model, params):
         if not model.linear:
             raise MissingCapabilityError(
-                f"{type(model).__name__} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
+                f"{model.name} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
                 "`potentials`), which PX-EM expands; use jaxem.em_gradient()"
             )
         return ()

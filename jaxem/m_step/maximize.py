@@ -23,7 +23,7 @@ class Maximize(AbstractMStep):
     def init(self, model, params):
         if not model.linear:
             raise MissingCapabilityError(
-                f"{type(model).__name__} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
+                f"{model.name} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
                 "`potentials`); use an algorithm with a gradient M-step, such as jaxem.em_gradient()"
             )
         return ()

@@ -27,10 +27,9 @@ class Posterior(AbstractMStep):
         return model if isinstance(model, Variational) else Variational(model)
 
     def init(self, model, params):
-        if not isinstance(model, Variational):
-            self.lift(model)
+        if model.plain is None:
             raise MissingCapabilityError(
-                f"the parameters of {type(model).__name__} are not posteriors: run on jaxem.models.Variational(model)"
+                f"the parameters of {model.name} are not posteriors: run on jaxem.models.Variational(model)"
             )
         return ()
 

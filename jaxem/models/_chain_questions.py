@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jaxem._bound import scoring
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._renamed import renamed
 from jaxem.engine.convert import as_table, is_concrete
@@ -25,7 +26,7 @@ class AbstractChainModel(AbstractSequenceModel):
 
     def _states(self, params: Any, data: PyTree) -> tuple[tuple[Array, Array, Array], Array | None]:
         """What the kernels take: the potentials of the states, with time first."""
-        model: Any = self._scoring(params)
+        model = scoring(self, params)
         potentials = model.potentials(model.natural(params), data)
         hidden = self.distribution.latent
         if hidden is not None:
@@ -114,7 +115,7 @@ class AbstractChainModel(AbstractSequenceModel):
     def log_predictive(self, params: Any, data: PyTree) -> Float[Array, "n T"]:
         """Log density of every step given those before it; they add up to `log_prob`. 0 where nothing was observed."""
         factors, ended = self._states(params, data)
-        model: Any = self._scoring(params)
+        model = scoring(self, params)
         each = model.kernel.log_base(model.rows(data))
         return (filter_log(*factors, ended)[2] + model.structure.by_step(data, each)).T
 
@@ -178,7 +179,7 @@ class AbstractChainModel(AbstractSequenceModel):
 
         rows = jax.tree.map(gap, sequences.values)
         share = jnp.swapaxes(share, 0, 1).reshape(params.initial.shape[0], -1)
-        filled = fill(rows, share, self.kernel.impute(self.structure.split(params)[1], rows, keys[1]))
+        filled = fill(rows, share, self.distribution.kernel().impute(self.structure.split(params)[1], rows, keys[1]))
 
         def back(leaf, own):
             own = jnp.swapaxes(own.reshape(steps, n, *own.shape[1:]), 0, 1)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 from jaxem._errors import DataError
 from jaxem.families import AbstractFamily
 from jaxem.kernels.linalg import trailing
+from jaxem.structures._structure import AbstractStructure
 
 
 def require_family(family: Any) -> None:
@@ -27,3 +28,13 @@ def fill(rows: PyTree, share: Float[Array, "k n"], completed: PyTree) -> PyTree:
         return jnp.where(jnp.isnan(leaf), jnp.sum(trailing(share, own) * own, 0), leaf)
 
     return jax.tree.map(one, rows, completed)
+
+
+def frozen_members(structure: AbstractStructure, frozen: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The names of the family's parameters among those that are `frozen`; `None` if all of them are."""
+    members = structure.members
+    if not members:
+        return frozen
+    if members in frozen:
+        return None
+    return tuple(name.removeprefix(f"{members}.") for name in frozen if name.startswith(f"{members}."))

@@ -20,8 +20,8 @@ class AbstractMixture(AbstractJoined):
     num_components: eqx.AbstractVar[int]
 
     @property
-    def kernel(self) -> Any:
-        return self.family.kernel()
+    def distribution(self) -> AbstractFamily:
+        return self.family
 
     def check_components(self) -> None:
         """Raise `ValueError` for what is no family, or a number of components that is no positive integer."""

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg
+from jaxem.models._state_params import StateSpaceParams, rescaled
 
 
 def observability(transition: Float[Array, "q q"], observation: Float[Array, "d q"]) -> Float[Array, " q"]:
@@ -53,3 +55,15 @@ def unidentified(model: Any, params: Any) -> int:
     scale = np.abs(moves).max(0)
     moves = moves[:, scale > 0] / scale[scale > 0]
     return len(moves) - (int(np.linalg.matrix_rank(moves)) if moves.size else 0)
+
+
+def at_floor(model: Any, params: StateSpaceParams) -> Array:
+    """Whether a covariance that is estimated lies at its floor."""
+    scale = observability(params.transition, params.observation)
+    found = jnp.zeros((), bool)
+    for name, by in (("transition_covariance", 1 / scale), ("observation_covariance", None)):
+        if name not in model.frozen:
+            kind, covariance = getattr(model, name), getattr(params, name)
+            covariance = covariance if by is None else rescaled(kind, covariance, by)
+            found = found | jnp.any(STRUCTURES[kind]().at_floor(covariance[None], model.floor))
+    return found

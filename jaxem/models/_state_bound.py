@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._model import AbstractLinearModel
+from jaxem._bound import AbstractBound, also_frozen
+from jaxem._paths import leaves_but
 from jaxem.engine.door import for_start
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg
 from jaxem.latent import Entries, GaussianChain, GaussianChainTree
 from jaxem.models._linear_regression import LinearRegression, RegressionNatural
-from jaxem.models._state_basis import observability
+from jaxem.models._state_basis import at_floor, observability
+from jaxem.models._state_coordinates import on_covariances, regression_blocks
 from jaxem.models._state_data import observed_entries, present
 from jaxem.models._state_params import Coefficients, StateSpaceNatural, StateSpaceParams, clipped, rescaled
 from jaxem.models._state_start import SPREAD, guess_states, no_relations
@@ -24,7 +26,7 @@ from jaxem.structures.sequences import as_sequences
 
 
 @final
-class BoundStateSpace(AbstractLinearModel):
+class BoundStateSpace(AbstractBound):
     """`model` in columns that `frame` standardises, with coefficients that are counted from those of an `anchor`.
 
     Statistics are taken about the smoothed means at the parameters `careful_at`, if there are any.
@@ -37,11 +39,12 @@ class BoundStateSpace(AbstractLinearModel):
     num_steps: int = eqx.field(static=True, default=1)
 
     @property
-    def frozen(self) -> tuple[str, ...]:
-        return self.model.frozen
+    def name(self) -> str:
+        return type(self.model).__name__
 
-    def freeze(self, names):
-        return dataclasses.replace(self, model=self.model.freeze(names))
+    @property
+    def linear(self) -> bool:
+        return True
 
     # The three regressions
 
@@ -244,13 +247,19 @@ class BoundStateSpace(AbstractLinearModel):
     # Coordinates
 
     def unconstrain(self, params):
-        return self.model.unconstrain(params)
+        return on_covariances(self.model, params, lambda structure, leaf: structure.unconstrain(leaf[None])[0])
 
     def constrain(self, free):
-        return self.model.constrain(free)
+        return on_covariances(self.model, free, lambda structure, leaf: structure.constrain(leaf[None])[0])
+
+    def trainable(self, tree):
+        return leaves_but(self.model.frozen, tree)
+
+    def freeze(self, names):
+        return dataclasses.replace(self, model=also_frozen(self.model, self.name, names))
 
     def blocks(self, free):
-        return self.model.blocks(free)
+        return regression_blocks(free)
 
     def encode(self, params):
         if self.frame is None:
@@ -300,17 +309,7 @@ class BoundStateSpace(AbstractLinearModel):
         return eps * (jnp.sqrt(largest) if self._is_careful(params) else largest)
 
     def degenerate(self, params):
-        def at_floor(kind, covariance, scale=None):
-            covariance = covariance if scale is None else rescaled(kind, covariance, 1 / scale)
-            return jnp.any(STRUCTURES[kind]().at_floor(covariance[None], self.model.floor))
-
-        scale = observability(params.transition, params.observation)
-        found = jnp.zeros((), bool)
-        if "transition_covariance" not in self.model.frozen:
-            found = found | at_floor(self.model.transition_covariance, params.transition_covariance, scale)
-        if "observation_covariance" not in self.model.frozen:
-            found = found | at_floor(self.model.observation_covariance, params.observation_covariance)
-        return found
+        return at_floor(self.model, params)
 
     def floats_per_row(self, params, lanes=1):
         q, d = params.observation.shape[1], params.observation.shape[0]

@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxem._bound import AbstractPlain
 from jaxem._constraints import by_name, covers_or_all, mapped, require_name
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, num_rows
+from jaxem._model import AbstractModel
+from jaxem._paths import parameter_names
 from jaxem.engine.door import for_start, question
+from jaxem.kernels.chunks import num_rows
 from jaxem.latent import Categorical, Continuous
 from jaxem.latent.continuous import ContinuousPotentials
 
@@ -93,7 +96,7 @@ class FunctionModel(AbstractModel):
         return jax.vmap(one, (None, None, 0))(natural, data, values)
 
     @property
-    def fixed_start(self):
+    def fixed_start(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return not callable(self.start)
 
     def init(self, key, data, weights=None):
@@ -110,7 +113,7 @@ class FunctionModel(AbstractModel):
         return mapped(self.constraints, tree, direction)
 
     def trainable(self, tree):
-        names = self.parameter_names(tree)
+        names = parameter_names(tree)
         for prefix in self.frozen:
             require_name(prefix, names, "frozen")
         free = [not any(covers_or_all(prefix, name) for prefix in self.frozen) for name in names]
@@ -121,14 +124,8 @@ class FunctionModel(AbstractModel):
             return jnp.zeros((), jax.tree.leaves(params)[0].dtype)
         return self.prior(params)
 
-    def log_base(self, data):
-        return jnp.zeros(num_rows(data), jnp.result_type(float))
-
-    def floats_per_row(self, params, lanes=1):
-        if self.continuous is not None:
-            return lanes * self.continuous.floats_per_row
-        count = self.num_values if self.values is None else num_rows(self.values)
-        return 4 * lanes * (count or 1)
+    def bound(self):
+        return FunctionBound(self)
 
     def unusable(self, data):
         return jnp.zeros(num_rows(data), bool)  # what a number means is for `log_joint` to say
@@ -146,3 +143,16 @@ class FunctionModel(AbstractModel):
         if self.continuous is None:
             raise MissingCapabilityError("posterior_draws is for a continuous latent; use posterior(params, data)")
         return self.latent.average(key, ContinuousPotentials(params, data), draws, draws).draws
+
+
+@final
+class FunctionBound(AbstractPlain):
+    """What the engine runs of it: as it is, with the numbers that its potentials take."""
+
+    model: FunctionModel
+
+    def floats_per_row(self, params, lanes=1):
+        if self.model.continuous is not None:
+            return lanes * self.model.continuous.floats_per_row
+        count = self.model.num_values if self.model.values is None else num_rows(self.model.values)
+        return 4 * lanes * (count or 1)

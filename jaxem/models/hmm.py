@@ -113,5 +113,5 @@ class HMM(AbstractChainModel):
         return Markov(self.num_states, first, moves)
 
     @property
-    def kernel(self) -> Any:
-        return self.emission.kernel()
+    def distribution(self) -> AbstractFamily:
+        return self.emission

@@ -1,6 +1,6 @@
 """Any structure with any family: what `Mixture`, `Single`, `HMM` and `MixtureOfExperts` are short names of."""
 
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 
@@ -57,5 +57,5 @@ class Joined(AbstractJoined):
         return self.own
 
     @property
-    def kernel(self) -> Any:
-        return self.family.kernel()
+    def distribution(self) -> AbstractFamily:
+        return self.family

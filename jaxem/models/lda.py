@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem import _bijections as bijections
+from jaxem._bound import AbstractPlain
 from jaxem._errors import DataError
 from jaxem._model import AbstractLinearModel
-from jaxem._paths import covers, leaf_name
+from jaxem._paths import leaves_but
 from jaxem.engine.door import for_question, for_start
 from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
@@ -100,9 +101,7 @@ class LDA(AbstractLinearModel):
         return self.frozen if self.learn_concentration else (*self.frozen, "concentration")
 
     def trainable(self, tree):
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: not any(covers(prefix, leaf_name(path)) for prefix in self.held), tree
-        )
+        return leaves_but(self.held, tree)
 
     # The linear map
 
@@ -159,7 +158,7 @@ class LDA(AbstractLinearModel):
     # The posterior: a `Dirichlet` for each topic, beside the concentration of documents
 
     @property
-    def prior_hint(self):
+    def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         if "topics" in self.frozen:
             return "a posterior of the topics needs them free; take topics out of frozen"
         return "there is no prior on its topics: topics_prior=Dirichlet(...)"
@@ -173,14 +172,8 @@ class LDA(AbstractLinearModel):
     def constrain(self, free):
         return LDAParams(bijections.free_to_positive(free.concentration), bijections.free_to_simplex(free.topics))
 
-    def degenerate(self, params):
-        alpha = params.concentration
-        if "concentration" in self.held:
-            return jnp.zeros((), bool)
-        return jnp.any((alpha <= dirichlet.LEAST) | (alpha >= dirichlet.MOST))
-
-    def floats_per_row(self, params, lanes=1):
-        return 3 * _LENGTH * self.num_topics * lanes
+    def bound(self):
+        return LDABound(self)
 
     # Starts
 
@@ -309,6 +302,22 @@ class LDA(AbstractLinearModel):
     def check_rows(self, data: Any) -> None:
         self.check_shape(None, data)  # pyright: ignore[reportArgumentType]
         data.check(self.vocabulary_size)
+
+
+@final
+class LDABound(AbstractPlain):
+    """What the engine runs of it: as it is, with its limits and the numbers that a document takes."""
+
+    model: LDA
+
+    def degenerate(self, params):
+        if "concentration" in self.model.held:
+            return jnp.zeros((), bool)
+        alpha = params.concentration
+        return jnp.any((alpha <= dirichlet.LEAST) | (alpha >= dirichlet.MOST))
+
+    def floats_per_row(self, params, lanes=1):
+        return 3 * _LENGTH * self.model.num_topics * lanes
 
 
 @eqx.filter_jit

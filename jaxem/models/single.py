@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -45,8 +45,8 @@ class Single(AbstractJoined):
         return One(self.family.shared)
 
     @property
-    def kernel(self) -> Any:
-        return self.family.kernel()
+    def distribution(self) -> AbstractFamily:
+        return self.family
 
     @eqx.filter_jit
     def sample(self, key, params, n):

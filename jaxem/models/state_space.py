@@ -1,4 +1,3 @@
-import math
 from typing import Any, final
 
 import equinox as eqx
@@ -7,11 +6,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError, MissingCapabilityError
-from jaxem._model import AbstractLinearModel, unreduced
+from jaxem._model import AbstractBoundModel
 from jaxem.engine.door import question
 from jaxem.families._columns import Columns
-from jaxem.families.covariance import STRUCTURES, structure_name
+from jaxem.families.covariance import structure_name
 from jaxem.kernels.chunks import not_finite
+from jaxem.kernels.sums import unreduced
 from jaxem.models._state_basis import unidentified
 from jaxem.models._state_bound import BoundStateSpace
 from jaxem.models._state_data import check_steps, observed_entries, present
@@ -23,7 +23,7 @@ _NAMES = StateSpaceParams._fields
 
 
 @final
-class LinearGaussianStateSpace(AbstractLinearModel):
+class LinearGaussianStateSpace(AbstractBoundModel):
     """A linear Gaussian state-space model: hidden states that move linearly, seen through a linear map with noise.
 
     `z_1 ~ N(initial_mean, initial_covariance)`, `z_t = transition @ z_{t-1} + N(0, transition_covariance)`,
@@ -84,9 +84,7 @@ class LinearGaussianStateSpace(AbstractLinearModel):
             if name not in known:
                 raise ValueError(f"frozen: unknown parameter {name!r}; choose from {', '.join(known)}")
 
-    @property
-    def kernel(self) -> BoundStateSpace:
-        """The model in the coordinates of the data, as the engine has it."""
+    def bound(self) -> BoundStateSpace:
         return BoundStateSpace(self)
 
     def bind(self, data, weights, reduce=unreduced):
@@ -96,69 +94,6 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         each = jnp.broadcast_to(weights[:, None], (n, steps)).reshape(-1)
         frame = Columns.of(rows, each, reduce, centred=self.observation_intercept)
         return BoundStateSpace(self, frame, num_steps=steps)
-
-    # In the coordinates of the data
-
-    @property
-    def latent(self):
-        return self.kernel.latent
-
-    def natural(self, params):
-        return self.kernel.natural(params)
-
-    def potentials(self, natural, data):
-        return self.kernel.potentials(natural, data)
-
-    def maximize(self, stats, params):
-        return self.kernel.maximize(stats, params)
-
-    def about(self, params):
-        return self.kernel.about(params)
-
-    def init(self, key, data, weights=None):
-        return self.kernel.init(key, data, weights)
-
-    def floats_per_row(self, params, lanes=1):
-        return self.kernel.floats_per_row(params, lanes)
-
-    # Coordinates
-
-    def unconstrain(self, params: StateSpaceParams) -> Any:
-        return self._on_covariances(params, lambda structure, leaf: structure.unconstrain(leaf[None])[0])
-
-    def constrain(self, free: Any) -> StateSpaceParams:
-        return self._on_covariances(free, lambda structure, leaf: structure.constrain(leaf[None])[0])
-
-    def _on_covariances(self, params: Any, fn: Any) -> Any:
-        return params._replace(
-            initial_covariance=fn(STRUCTURES["full"](), params.initial_covariance),
-            transition_covariance=fn(STRUCTURES[self.transition_covariance](), params.transition_covariance),
-            observation_covariance=fn(STRUCTURES[self.observation_covariance](), params.observation_covariance),
-        )
-
-    def blocks(self, free):
-        """The three regressions do not interact in Q."""
-        groups = (
-            ("initial_mean", "initial_covariance"),
-            ("transition", "transition_covariance", "transition_intercept"),
-            ("observation", "observation_covariance", "observation_intercept"),
-        )
-        leaves = [[getattr(free, name) for name in group if getattr(free, name) is not None] for group in groups]
-        flat = [jnp.concatenate([leaf.reshape(-1) for leaf in own])[None] for own in leaves if own]
-
-        def undo(arrays):
-            found, arrays = free, list(arrays)
-            for group in groups:
-                names = [name for name in group if getattr(free, name) is not None]
-                if not names:
-                    continue
-                shapes = [getattr(free, name).shape for name in names]
-                parts = jnp.split(arrays.pop(0)[0], np.cumsum([math.prod(s) for s in shapes])[:-1])
-                fields = {name: part.reshape(s) for name, part, s in zip(names, parts, shapes, strict=True)}
-                found = found._replace(**fields)
-            return found
-
-        return flat, undo
 
     def observed(self, data):
         """The number of steps of each sequence of which something was observed."""
@@ -179,14 +114,14 @@ class LinearGaussianStateSpace(AbstractLinearModel):
     @question
     def smoother(self, params: StateSpaceParams, data: PyTree) -> StateMarginals:
         """States given all observations (the Kalman smoother)."""
-        model, centre, potentials = self.kernel.here(params, data)
+        model, centre, potentials = self.bound().here(params, data)
         mean, covariance = model.latent.smooth(potentials)
         return StateMarginals(centre + mean, covariance)
 
     @question
     def simulation_smoother(self, key: PRNGKeyArray, params: StateSpaceParams, data: PyTree) -> Float[Array, "n T q"]:
         """One draw of the states of each sequence given its observations; 0 beyond its end."""
-        model, centre, potentials = self.kernel.here(params, data)
+        model, centre, potentials = self.bound().here(params, data)
         there = present(as_sequences(data))
         return there[..., None] * centre + model.latent.sample(key, potentials).linear
 
@@ -236,5 +171,5 @@ class LinearGaussianStateSpace(AbstractLinearModel):
         return not_finite(as_sequences(data).values, missing=True)
 
     def _filtered(self, params, data):
-        model, centre, potentials = self.kernel.here(params, data)
+        model, centre, potentials = self.bound().here(params, data)
         return centre, model.latent.filter(potentials)

@@ -3,3 +3,4 @@
 from jaxem.selection.criteria import aic as aic
 from jaxem.selection.criteria import bic as bic
 from jaxem.selection.criteria import icl as icl
+from jaxem.selection.criteria import num_observations as num_observations

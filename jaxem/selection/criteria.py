@@ -4,11 +4,30 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from jaxem._model import AbstractModel, weighted_sum
-from jaxem.engine.door import question
+from jaxem._model import AbstractModel
+from jaxem.engine.door import for_start, question
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
+from jaxem.kernels.sums import weighted_sum
+
+
+def num_observations(model: AbstractModel, data: PyTree, weights: Any = None) -> Float[Array, ""]:
+    """How many observations criteria count: those of `model.observed(data)`, each as often as its weight says.
+
+    That is the total weight of what was observed: rows with at least one entry, steps of sequences of which something
+    was observed (each with the weight of its sequence), documents with words.
+
+    **Example**
+
+    >>> import jax.numpy as jnp, jaxem
+    >>> x = jnp.array([[1.0, jnp.nan], [jnp.nan, jnp.nan], [2.0, 3.0]])
+    >>> model = jaxem.models.MultivariateNormal(missing=True)
+    >>> float(jaxem.selection.num_observations(model, x, jnp.array([1.0, 1.0, 4.0])))
+    5.0
+    """
+    data, each = for_start(data, weights)
+    return jnp.sum(each * model.observed(data).astype(each.dtype))
 
 
 def aic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None) -> Array:
@@ -30,10 +49,7 @@ def aic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
 
 
 def bic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None) -> Array:
-    """The Bayesian criterion, `-2 log L + p log n` with `n = model.num_observations(data, weights)` (Schwarz 1978).
-
-    That is the total weight of what was observed: rows with at least one entry, steps of sequences of which something
-    was observed (each with the weight of its sequence), documents with words.
+    """The Bayesian criterion, `-2 log L + p log n` with `n = num_observations(model, data, weights)` (Schwarz 1978).
 
     **Example**
 
@@ -45,7 +61,7 @@ def bic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
     2322
     """
     log_likelihood = model.log_likelihood(params, data, weights)
-    total = model.num_observations(data, weights).astype(log_likelihood.dtype)
+    total = num_observations(model, data, weights).astype(log_likelihood.dtype)
     return -2 * log_likelihood + _num_parameters(model, params, log_likelihood) * jnp.log(total)
 
 
@@ -79,4 +95,4 @@ def _entropy(model: AbstractModel, params: PyTree, data: PyTree, weights: Any) -
     def one(chunk, w, index):
         return (), weighted_sum(w, model.entropy(params, chunk))
 
-    return sum_chunks(one, data, w, chunk_rows(n, model.floats_per_row(params)))[1]
+    return sum_chunks(one, data, w, chunk_rows(n, model.bound().floats_per_row(params)))[1]

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxem._errors import DataError
-from jaxem._model import unreduced
 from jaxem.families._design import Design, check_columns
 from jaxem.families._frame import Frame
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import matmul
+from jaxem.kernels.sums import unreduced
 from jaxem.structures._logits import centred_normal
 from jaxem.structures._parts import AbstractTransitions
 

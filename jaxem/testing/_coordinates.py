@@ -30,7 +30,7 @@ def coordinates_law(problem: Problem, report: Report) -> None:
             free = kernel.family.unconstrain(params)
             flat, unravel = ravel_pytree(free)
             away = kernel.family.constrain(
-                unravel(flat + jnp.asarray(0.3, flat.dtype) * jnp.cos(jnp.arange(flat.size)))
+                unravel(flat + jnp.asarray(0.3, flat.dtype) * jnp.cos(jnp.arange(flat.size, dtype=flat.dtype)))
             )
             return free, kernel.family.constrain(free), away, kernel.family.constrain(kernel.family.unconstrain(away))
 

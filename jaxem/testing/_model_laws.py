@@ -1,6 +1,7 @@
 """Laws of a model."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,12 +11,15 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
+from jaxem._bound import AbstractBound, collect
 from jaxem._coordinates import vector
 from jaxem._errors import MissingCapabilityError
-from jaxem._model import AbstractModel, collect, inner, weighted_sum
+from jaxem._model import AbstractModel
+from jaxem._paths import parameter_names
 from jaxem._precision import precision_of
 from jaxem._solve import solve
 from jaxem.kernels.chunks import num_rows
+from jaxem.kernels.sums import inner, weighted_sum
 from jaxem.m_step import AbstractMStep, Maximize, Newton
 from jaxem.models._joined import AbstractJoined
 from jaxem.termination import FixedSteps
@@ -48,7 +52,7 @@ class ModelProblem(NamedTuple):
     def tol(self) -> float:
         return 1e-6 if self.dtype == np.float64 else 2e-3
 
-    def near(self, model: AbstractModel, params: PyTree) -> PyTree:
+    def near(self, model: AbstractBound, params: PyTree) -> PyTree:
         here, at = vector(model, params)
         return at(here + jnp.asarray(0.1, here.dtype) * jax.random.normal(self.key, here.shape, here.dtype))
 
@@ -184,11 +188,10 @@ def ascent(problem: ModelProblem, report: Report) -> None:
 
 def frozen(problem: ModelProblem, report: Report) -> None:
     """Parameters that `freeze` names stay put, to the bit."""
-    model: Any = problem.model
-    if not model.linear or getattr(model, "frozen", None) is None:
+    if not problem.model.linear or getattr(problem.model, "frozen", None) is None:
         return
-    names = [name for name in model.parameter_names(problem.params) if _can_freeze(model, name)]
-    for name in names:
+    model, names = problem.model.bound(), parameter_names(problem.params)
+    for name in filter(partial(_can_freeze, model), names):
         fixed = model.freeze((name,))
 
         def run(params, data, fixed=fixed):
@@ -197,10 +200,10 @@ def frozen(problem: ModelProblem, report: Report) -> None:
             return fixed.maximize(stats, params)
 
         moved = jax.jit(run)(problem.params, problem.data)
-        at = list(model.parameter_names(problem.params)).index(name)
+        at = names.index(name)
         new, old = (np.asarray(jax.tree.leaves(tree)[at]) for tree in (moved, problem.params))
         by = float(np.abs(new - old).max())
-        report.require(by == 0, f"maximize moves {name}, which is frozen", by, 0, "`maximize`")
+        report.require(by == 0, f"maximize moves {name or 'the parameter'}, which is frozen", by, 0, "`maximize`")
 
 
 def _can_freeze(model: Any, name: str) -> bool:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxem._model import inner
+from jaxem.kernels.sums import inner
 from jaxem.testing._problem import Problem, collect, coordinates
 from jaxem.testing._report import Report
 

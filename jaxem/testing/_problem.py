@@ -10,9 +10,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._model import covers, inner, leaf_name
+from jaxem._paths import covers, leaf_name
 from jaxem.families import AbstractFamily
 from jaxem.kernels.chunks import num_rows
+from jaxem.kernels.sums import inner
 
 
 class Problem(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._model import Reduce
+from jaxem.kernels.sums import Reduce
 
 # expect(data, weights, key) -> (statistics, value), summed over the rows given
 Expect = Callable[[PyTree, Array, PRNGKeyArray], tuple[PyTree, Array]]

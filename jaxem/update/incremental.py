@@ -4,8 +4,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem._model import inner
 from jaxem.kernels.chunks import block_of, num_rows
+from jaxem.kernels.sums import inner
 from jaxem.update._update import AbstractUpdate
 
 

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxem._model import num_rows
+from jaxem.kernels.chunks import num_rows
 from jaxem.update._update import AbstractUpdate
 
 

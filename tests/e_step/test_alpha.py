@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from docs.examples.linkage import COUNTS, Linkage, LinkageParams
-from jaxem._model import collect
+from jaxem._bound import collect
 from jaxem.e_step import Alpha
 
 RATE = 0.1327787337455989  # of EM on the linkage multinomial, Dempster, Laird and Rubin (1977)

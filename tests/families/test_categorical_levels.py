@@ -1,5 +1,7 @@
 """Columns of categories that have numbers of their own."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,7 +132,7 @@ def test_categories_that_never_occur_are_no_parameters():
         assert model.num_parameters(fit.params) == 1 + 2 * (1 + 3 + 1)
         traced = jax.jit(lambda p, model=model: jaxem.aic(model, p, jnp.asarray(x), jnp.asarray(weights)))(fit.params)
         assert float(traced) == pytest.approx(float(jaxem.aic(model, fit.params, jnp.asarray(x), jnp.asarray(weights))))
-        frozen = model.freeze(("components",))
+        frozen = dataclasses.replace(model, frozen=("components",))
         assert frozen.num_parameters(fit.params) == 1
     # A prior gives them a probability, and so a place among the parameters.
     prior = jaxem.Mixture(Categorical(7, Dirichlet(2.0)), 2)

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 import jaxem
-from jaxem._model import collect
+from jaxem._bound import collect
 from jaxem.testing import check_model
 from tests.helpers import oracles, problems
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import jaxem
-from jaxem._model import collect
+from jaxem._bound import collect
 from jaxem.testing import check_model
 
 K, D, N = 2, 3, 40

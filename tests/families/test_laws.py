@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from jaxem._model import covers
+from jaxem._paths import covers
 from tests.families import cases
 from tests.helpers import oracles
 

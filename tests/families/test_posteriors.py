@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from jaxem import MissingCapabilityError, Single
-from jaxem._model import require_conjugate
+from jaxem._conjugate import require_conjugate
 from jaxem.families import Bernoulli, Categorical, Gaussian, Poisson, Product
 from tests.families import cases
 

@@ -12,6 +12,8 @@ import numpy as np
 import optax
 
 import jaxem
+from jaxem._model import rung
+from jaxem._paths import parameter_names
 from jaxem.latent import AbstractChoice
 from tests.helpers import engine
 
@@ -161,7 +163,7 @@ def algorithm(name: str, model: str) -> jaxem.Algorithm:
         return ALGORITHMS[name]
     cell = models()[model]
     trainable = jax.tree.leaves(cell.model.trainable(cell.start))
-    names = zip(cell.model.parameter_names(cell.start), trainable, strict=True)
+    names = zip(parameter_names(cell.start), trainable, strict=True)
     first, *others = dict.fromkeys(leaf.split(".")[0] for leaf, free in names if free)
     if name == "ecm":
         return jaxem.ecm(first, *others)
@@ -172,7 +174,7 @@ def algorithm(name: str, model: str) -> jaxem.Algorithm:
 
 def rungs(algorithm: str, model: str) -> tuple[int, int]:
     """What the algorithm needs, and what the model supplies."""
-    return ALGORITHMS[algorithm].rung, models()[model].model.rung
+    return ALGORITHMS[algorithm].rung, rung(models()[model].model)
 
 
 def legal(algorithm: str, model: str) -> bool:

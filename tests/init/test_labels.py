@@ -41,7 +41,7 @@ def starts(model, rows, labels=LABELS, keys=KEYS, weights=None, bound=True):
 
     @jax.jit
     def draw(data, weights):
-        own = model.bind(data, weights) if bound else model
+        own = model.bind(data, weights) if bound else model.bound()
         return jax.vmap(lambda key: own.decode(own.init(key, data, weights)))(keys)
 
     return draw(data, weights)

@@ -243,8 +243,8 @@ def test_a_concentration_that_runs_away_is_degenerate():
     documents = jaxem.Documents(jnp.asarray([[0, 1, 2]], jnp.int32), jnp.asarray([[3.0, 1.0, 2.0]]))
     model = jaxem.LDA(2, 3, 1.0, learn_concentration=True, frozen=("topics",))
     params = jaxem.models.LDAParams(jnp.asarray(1e6), jnp.asarray([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]]))
-    assert bool(model.degenerate(params))
-    assert not bool(model.degenerate(params._replace(concentration=jnp.asarray(3.0))))
+    assert bool(model.bound().degenerate(params))
+    assert not bool(model.bound().degenerate(params._replace(concentration=jnp.asarray(3.0))))
     fit = engine.solve(model, params._replace(concentration=jnp.asarray(1e3)), documents, max_steps=400)
     assert float(fit.params.concentration) > 1e3
     assert_allclose(fit.params.topics, params.topics)
@@ -357,7 +357,7 @@ def test_what_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("prior", [None, jaxem.priors.Dirichlet(1.3)])
 def test_contract(prior):
-    model = jaxem.LDA(TOPICS, WORDS, 0.5, prior, True, document=PRECISE, document_length=9)
+    model = jaxem.LDA(TOPICS, WORDS, np.full(TOPICS, 0.5), prior, True, document=PRECISE, document_length=9)
     params = jaxem.models.LDAParams(jnp.asarray([0.5, 0.7, 0.3]), jnp.asarray(corpus()[1]))
     documents, _ = model.sample(jax.random.key(1), params, 24)
     check_model(model, params, documents)

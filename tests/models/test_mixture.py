@@ -83,7 +83,7 @@ def test_coordinates_and_blocks_go_there_and_back(model):
     case = engine.case(model)
     free = case.model.unconstrain(case.start)
     engine.assert_same(case.model.constrain(free), case.start, rtol=1e-12, atol=1e-13)
-    blocks, undo = case.model.blocks(free)
+    blocks, undo = case.model.bound().blocks(free)
     engine.assert_same(undo(blocks), free, rtol=0, atol=0)
     sizes = {"full": [(1, 2), (3, 5)], "tied": [(1, 2), (1, 9)], "poisson": [(1, 2), (3, 2)]}
     assert [block.shape for block in blocks] == sizes[model]
@@ -101,7 +101,7 @@ def test_blocks_are_components():
             jnp.ones((3, 2)) * jnp.arange(3.0)[:, None], jnp.arange(3.0)[:, None] + jnp.zeros((3, 3))
         ),
     )
-    (_, components), _ = case.model.blocks(marked)
+    (_, components), _ = case.model.bound().blocks(marked)
     np.testing.assert_array_equal(components, np.arange(3.0)[:, None] + np.zeros((3, 5)))
 
 

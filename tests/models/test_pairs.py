@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxem
+from jaxem.selection import num_observations
 from tests.helpers import families
 
 N, STEPS = 24, 12
@@ -130,7 +131,7 @@ def test_a_pair_fits_and_answers(structure, name):
         assert chosen.shape == shape
         np.testing.assert_allclose(share.sum(-1), 1, rtol=1e-9)
     assert float(jaxem.bic(model, fit.params, data)) == pytest.approx(
-        -2 * log_prob.sum() + model.num_parameters(fit.params) * np.log(float(model.num_observations(data)))
+        -2 * log_prob.sum() + model.num_parameters(fit.params) * np.log(float(num_observations(model, data)))
     )
 
     draw = {"HMM": (3, 5)}.get(structure, (15,))

@@ -1,5 +1,6 @@
 """The linear Gaussian state-space model against its dense joint, SciPy, statsmodels and published figures."""
 
+import dataclasses
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,8 +12,9 @@ import statsmodels.api as sm
 from scipy import optimize
 
 import jaxem
+from jaxem._bound import collect
 from jaxem._coordinates import vector
-from jaxem._model import collect, inner
+from jaxem.kernels.sums import inner
 from jaxem.models._linear_regression import LinearRegression
 from jaxem.structures.sequences import Sequences
 from jaxem.termination import FixedSteps
@@ -131,7 +133,7 @@ FROZEN = [
 def test_the_m_step_is_the_conditional_maximum(name, frozen):
     model, params, data = case(name)
     (stats, _, _), weights = e_step(name)
-    model = model.freeze(frozen)
+    model = dataclasses.replace(model, frozen=frozen)
 
     def run(params, stats):
         bound = model.bind(data, weights)

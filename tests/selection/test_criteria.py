@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxem
+from jaxem.selection import num_observations
 
 RNG = np.random.default_rng(11)
 CHAIN = jaxem.HMM(jaxem.Gaussian("diagonal"), 2)
@@ -29,10 +30,10 @@ def test_steps_of_sequences_count(dtype):
     assert float(jaxem.bic(CHAIN, params, x)) == pytest.approx(expected(CHAIN, params, x, 60), rel=1e-6)
     # Not those after the end, nor those of which nothing was observed.
     data = jaxem.Sequences(x.at[0, 3:5].set(jnp.nan), jnp.array([20, 10, 7]), jnp.ones((3, 20)).at[1, 0].set(0))
-    assert float(CHAIN.num_observations(data)) == 20 - 2 + 10 - 1 + 7
+    assert float(num_observations(CHAIN, data)) == 20 - 2 + 10 - 1 + 7
     weights = jnp.asarray([1.0, 0.0, 2.0], dtype)
-    assert float(CHAIN.num_observations(data, weights)) == 18 + 2 * 7
-    assert float(CHAIN.num_observations(data, np.array([1, 0, 2]))) == 18 + 2 * 7
+    assert float(num_observations(CHAIN, data, weights)) == 18 + 2 * 7
+    assert float(num_observations(CHAIN, data, np.array([1, 0, 2]))) == 18 + 2 * 7
     found = jax.jit(lambda p, d, w: jaxem.bic(CHAIN, p, d, w))(params, data, weights)
     assert float(found) == pytest.approx(expected(CHAIN, params, data, 32, weights), rel=1e-6)
 
@@ -42,7 +43,7 @@ def test_cut_into_sequences_or_padded_the_number_is_the_same():
     whole = jaxem.Sequences(x[None])
     cut = jaxem.Sequences.of([np.asarray(x[:5]), np.asarray(x[5:])])
     padded = jaxem.Sequences(jnp.pad(x, ((0, 6), (0, 0)))[None], jnp.array([12]))
-    assert [float(CHAIN.num_observations(data)) for data in (whole, cut, padded)] == [12] * 3
+    assert [float(num_observations(CHAIN, data)) for data in (whole, cut, padded)] == [12] * 3
 
 
 def test_rows_without_any_entry_do_not_count():
@@ -54,14 +55,14 @@ def test_rows_without_any_entry_do_not_count():
     params = jaxem.models.MixtureParams(
         jnp.ones(2) / 2, jaxem.families.GaussianParams(jnp.array([[-1.0, 0.0], [1.0, 0.0]]), jnp.ones((2, 2)))
     )
-    assert float(model.num_observations(x)) == 26
-    assert float(model.num_observations(x, weights)) == 32
+    assert float(num_observations(model, x)) == 26
+    assert float(num_observations(model, x, weights)) == 32
     dropped = jaxem.bic(model, params, x[4:], weights[4:])
     assert float(jaxem.bic(model, params, x, weights)) == pytest.approx(float(dropped), rel=1e-9)
     for criterion in (jaxem.aic, jaxem.icl):
         assert np.isfinite(float(criterion(model, params, x, weights)))
     columns = jaxem.Single(jaxem.families.IncompleteColumns(jaxem.Poisson()))
-    assert float(columns.num_observations(x)) == float(jaxem.FactorAnalysis(1).num_observations(x)) == 26
+    assert float(num_observations(columns, x)) == float(num_observations(jaxem.FactorAnalysis(1), x)) == 26
 
 
 def test_weights_are_repetitions():
@@ -83,17 +84,17 @@ def test_steps_of_state_space_models_and_documents():
     values[1, 3, 0] = np.nan
     data = jaxem.Sequences(jnp.asarray(values), jnp.array([9, 6]))
     model = jaxem.LinearGaussianStateSpace(1, observation_covariance="diagonal")
-    assert float(model.num_observations(data)) == 6 + 6
+    assert float(num_observations(model, data)) == 6 + 6
     documents = jaxem.Documents(jnp.zeros((3, 2), jnp.int32), jnp.array([[1.0, 2.0], [0.0, 0.0], [4.0, 0.0]]))
-    assert float(jaxem.LDA(2, 4).num_observations(documents)) == 2
+    assert float(num_observations(jaxem.LDA(2, 4), documents)) == 2
 
 
 def test_experts_and_labels():
     rows, gate = jnp.zeros((7, 2)), jnp.ones((7, 1))
     experts = jaxem.MixtureOfExperts(jaxem.Gaussian(), 2)
-    assert float(experts.num_observations(jaxem.models.Gated(rows, gate))) == 7
+    assert float(num_observations(experts, jaxem.models.Gated(rows, gate))) == 7
     labelled = jaxem.Labelled(rows, jnp.zeros(7, jnp.int32))
-    assert float(jaxem.GaussianMixture(2).num_observations(labelled, jnp.arange(7.0))) == 21
+    assert float(num_observations(jaxem.GaussianMixture(2), labelled, jnp.arange(7.0))) == 21
 
 
 def path_entropy(params, x, seen):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxem
-from jaxem._model import require_conjugate
+from jaxem._conjugate import require_conjugate
+from jaxem._model import rung
 from jaxem.priors import Dirichlet, Gamma
 from jaxem.structures import (
     AbstractTransitions,
@@ -111,7 +112,7 @@ def test_a_posterior_needs_a_conjugate_prior_of_each_part():
         with pytest.raises(jaxem.MissingCapabilityError, match=words):
             require_conjugate(jaxem.HMM(jaxem.Poisson(Gamma(1.0, 1.0)), 2, **arguments), "variational Bayes")
     model = jaxem.HMM(jaxem.Poisson(Gamma(1.0, 1.0)), 2, initial=FreeInitial(prior), transitions=FreeTransitions(prior))
-    assert model.rung == 3
+    assert rung(model) == 3
 
 
 class Lazy(AbstractTransitions):

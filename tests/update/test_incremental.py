@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxem
-from jaxem._model import unreduced
+from jaxem.kernels.sums import unreduced
 from jaxem.update import Incremental
 from tests.helpers import engine
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxem._model import unreduced
+from jaxem.kernels.sums import unreduced
 from jaxem.update import Full, Stepwise
 
 N = 23

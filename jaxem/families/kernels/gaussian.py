@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem._conjugate import AbstractConjugate
-from jaxem._model import inner
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import AbstractCovariance, AbstractVariances
 from jaxem.families.kernels._kernel import AbstractKernel, member_blocks, one_block
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import far, linalg
 from jaxem.kernels.rows import without_weight
+from jaxem.kernels.sums import inner
 
 
 class GaussianParams(NamedTuple):
