@@ -19,12 +19,12 @@ def case():
 def collect(case, rule, weights):
     """Statistics and value at the start, in chunks of 64 rows."""
     problem = Problem.make(
-        case.model, jaxem.Algorithm(e_step=rule), case.x, weights, tol=0.0, max_steps=1, chunk_rows=64
+        case.model.bound(), jaxem.Algorithm(e_step=rule), case.x, weights, tol=0.0, max_steps=1, chunk_rows=64
     )
 
     @jax.jit
     def run(params, weights):
-        expect = evaluate(problem, case.model, rule, params, ())
+        expect = evaluate(problem, problem.model, rule, params, ())
         return expect(case.x, weights, jax.random.key(0))
 
     stats, value = run(case.start, weights)

@@ -37,7 +37,7 @@ def test_the_measured_error_of_the_gain_is_its_spread():
 
     model, start, x, w, _ = engine.case("poisson")
     other = start._replace(weights=jnp.roll(start.weights, 1) * 0.3 + 0.7 * start.weights)
-    sums = jax.jit(lambda key, m: _gains(model, start, other, m)(x, w, key))
+    sums = jax.jit(lambda key, m: _gains(model.bound(), start, other, m)(x, w, key))
     found = np.array([sums(jax.random.key(i), jnp.asarray(8)) for i in range(200)])
     predicted = np.sqrt(found[:, 1].mean() / 8)
     assert 0.8 < found[:, 0].std() / predicted < 1.25

@@ -24,6 +24,12 @@ class Case(NamedTuple):
     oracle: Any  # the problem in the oracles' terms
 
 
+def log_prob(bound, params, data):
+    """Log density of each observation by what the engine runs of a model."""
+    value = bound.latent.log_normalizer(bound.potentials(bound.natural(params), data))
+    return value + bound.log_base(data)
+
+
 def params(start, dtype=np.float64):
     """Parameters of the oracles as those of the package."""
     kind = {2: jaxem.families.GaussianParams, 1: jaxem.families.PoissonParams}[len(start.components)]

@@ -256,7 +256,7 @@ def test_binding_changes_coordinates_alone():
     bound = eqx.filter_jit(penalised.bind)(data, weights)
     inside = bound.encode(start)
     engine.assert_same(bound.decode(inside), start)
-    np.testing.assert_allclose(bound.log_prob(inside, data), model.log_prob(start, data), rtol=1e-10)
+    np.testing.assert_allclose(engine.log_prob(bound, inside, data), model.log_prob(start, data), rtol=1e-10)
     # A normal prior about the mean over the states that may be next, of which staying has 0.
     every = np.stack([np.zeros((2, 2)), np.asarray(start.transition)[:, 0]], 1)
     squares = ((every - every.mean(1, keepdims=True)) ** 2).sum() / 1.7**2
