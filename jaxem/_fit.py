@@ -28,6 +28,7 @@ from jaxem.engine.search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
+from jaxem.kernels.sums import unreduced
 from jaxem.record import Progress
 from jaxem.structures.labelled import with_labels
 from jaxem.termination import AbstractTermination, Racing, default_tolerance
@@ -203,7 +204,7 @@ def _bind(
     weights: Array,
 ) -> Problem:
     """All but what is at hand: a program would copy the data that it returns."""
-    bound = model.bind(data, weights)
+    bound = model.bind(data, weights, unreduced)
     made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination)
     return dataclasses.replace(made, data=None, weights=None)  # pyright: ignore[reportArgumentType]
 

@@ -180,7 +180,6 @@ class AbstractModel(eqx.Module):
         used = jax.tree.map(lambda leaf, free: leaf.size if free else 0, free, self.trainable(free))
         return sum(jax.tree.leaves(used))
 
-
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{type(self).__name__} has no {name}{moved_method(name)}")
 

@@ -14,8 +14,8 @@ from jaxem._described import describe
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem._status import Status, status_code
-from jaxem.adjoint import AbstractAdjoint, Implicit
 from jaxem.e_step import Expectation
+from jaxem.engine.adjoint.adjoint import AbstractAdjoint, Implicit
 from jaxem.engine.door import for_question, without_unusable
 from jaxem.engine.em import score
 from jaxem.engine.loop import enter, require_modes, resume, step

@@ -27,6 +27,7 @@ from jaxem.engine.loop import enter, require_modes, resume, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import State, begin
 from jaxem.init import AbstractInit
+from jaxem.kernels.sums import unreduced
 from jaxem.record import Average, StreamProgress
 from jaxem.termination import FixedSteps
 from jaxem.update import Stepwise
@@ -204,7 +205,7 @@ def _begin(
     model: AbstractModel, algorithm: Algorithm, params: PyTree, x: PyTree, w: Array, total: Array, key: PRNGKeyArray
 ) -> tuple[AbstractBound, State]:
     lifted = algorithm.m_step.lift(model)
-    bound: Any = lifted.bind(x, w)
+    bound: Any = lifted.bind(x, w, unreduced)
     start = enter(bound, params, x, w, lifted is not model)
     return bound, begin(_problem(bound, algorithm, x, w, total, 0), start, key)
 

@@ -64,9 +64,9 @@ def test_what_went_to_the_bound_model_says_so():
     for name in methods(AbstractBound) - methods(AbstractModel) - {"name", "plain", "linear"}:
         with pytest.raises(AttributeError, match=rf"Mixture has no {name}: ask model.bound\(\)"):
             getattr(model, name)
-    with pytest.raises(AttributeError, match="num_observations: it is jaxem.selection.num_observations"):
+    with pytest.raises(AttributeError, match=r"num_observations: it is jaxem\.selection\.num_observations"):
         model.num_observations  # noqa: B018
-    with pytest.raises(AttributeError, match="Mixture has no colour$"):
+    with pytest.raises(AttributeError, match=r"Mixture has no colour$"):
         model.colour  # noqa: B018
 
 

@@ -11,14 +11,14 @@ from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._coordinates import vector
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel
-from jaxem.adjoint import em_map
-from jaxem.adjoint._equation import defect, unknowns
-from jaxem.adjoint._linear import columns
+from jaxem.engine.adjoint.equation import defect, em_map, unknowns
+from jaxem.engine.adjoint.linear import columns
 from jaxem.engine.door import question
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.state import begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import matmul
+from jaxem.kernels.sums import unreduced
 from jaxem.m_step import Newton
 
 
@@ -64,7 +64,7 @@ def rate_matrix(
         )
     dtype = jax.tree.leaves(params)[0].dtype
     w = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
-    problem = Problem.make(model.bind(data, w), algorithm, data, w, tol=0.0, max_steps=0)
+    problem = Problem.make(model.bind(data, w, unreduced), algorithm, data, w, tol=0.0, max_steps=0)
     problem = on_accurate_kernel(problem) or problem
     bound: Any = problem.model
     state = begin(problem, bound.encode(params), jax.random.key(0))

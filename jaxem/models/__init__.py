@@ -3,6 +3,9 @@
 Models are short, because latents, families and rules do the work.
 """
 
+from jaxem._bound import AbstractBound as AbstractBound
+from jaxem._bound import AbstractPlain as AbstractPlain
+from jaxem._model import AbstractBoundModel as AbstractBoundModel
 from jaxem._model import AbstractLinearModel as AbstractLinearModel
 from jaxem._model import AbstractModel as AbstractModel
 from jaxem.engine.variational import Variational as Variational

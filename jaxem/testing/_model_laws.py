@@ -19,7 +19,7 @@ from jaxem._paths import parameter_names
 from jaxem._precision import precision_of
 from jaxem._solve import solve
 from jaxem.kernels.chunks import num_rows
-from jaxem.kernels.sums import inner, weighted_sum
+from jaxem.kernels.sums import inner, unreduced, weighted_sum
 from jaxem.m_step import AbstractMStep, Maximize, Newton
 from jaxem.models._joined import AbstractJoined
 from jaxem.termination import FixedSteps
@@ -58,7 +58,7 @@ class ModelProblem(NamedTuple):
 
     def kernels(self) -> list[tuple[Any, PyTree]]:
         """The model bound to the data, and its accurate kernel, with parameters in their coordinates."""
-        bound = self.model.bind(self.data, jnp.ones(num_rows(self.data), self.dtype))
+        bound = self.model.bind(self.data, jnp.ones(num_rows(self.data), self.dtype), unreduced)
         found = [bound, bound.accurate()]
         return [(kernel, kernel.encode(self.params)) for kernel in found if kernel is not None]
 

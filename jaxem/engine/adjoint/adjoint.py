@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxem._status import Status
-from jaxem.adjoint._attach import Settings, attached
+from jaxem.engine.adjoint.attach import Settings, attached
 from jaxem.engine.loop import run, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import State

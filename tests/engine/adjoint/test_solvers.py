@@ -8,7 +8,7 @@ import pytest
 
 import jaxem
 from jaxem.adjoint import Implicit
-from jaxem.adjoint._linear import pseudo_inverse
+from jaxem.engine.adjoint.linear import pseudo_inverse
 
 
 def rows(dtype, lanes=2):

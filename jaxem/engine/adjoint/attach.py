@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxem.adjoint._equation import closed, defect, defect_and_slope, require_equation, unknowns
-from jaxem.adjoint._linear import columns, dense, iterative, pseudo_inverse
+from jaxem.engine.adjoint.equation import closed, defect, defect_and_slope, require_equation, unknowns
+from jaxem.engine.adjoint.linear import columns, dense, iterative, pseudo_inverse
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import State
 from jaxem.kernels.linalg import matmul
