@@ -20,8 +20,10 @@ class Missing(Exception):
     """A contender that is not installed."""
 
 
-def environment(dtype: str) -> dict[str, str]:
+def environment(dtype: str, root: Path = ROOT) -> dict[str, str]:
     """The worker's environment: the precision of its process, no compilation cache, no grab of a whole GPU.
+
+    The package, and the contender, are those of the checkout at `root`.
 
     Python's own cache of bytecode is allowed: an installed package has it.
     """
@@ -29,12 +31,15 @@ def environment(dtype: str) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in kept_out}
     env["JAX_ENABLE_X64"] = "1" if dtype == "float64" else "0"
     env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     return env
 
 
 class Worker:
-    """A started contender. ``seconds_to_first`` is from the start of the process to its first result."""
+    """A started contender. ``seconds_to_first`` is from the start of the process to its first result.
+
+    A specification may name, as its `checkout`, another copy of the repository to take the contender from.
+    """
 
     def __init__(self, contender: str, task: str, spec: dict):
         self.contender, self.task = contender, task
@@ -52,7 +57,8 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment(spec["dtype"]),
+            cwd=spec.get("checkout", ROOT),
+            env=environment(spec["dtype"], spec.get("checkout", ROOT)),
         )
         self.info: dict[str, Any] = {}
 

@@ -6,6 +6,7 @@ import numpy as np
 
 import jaxem
 from benchmarks import _chains, _data, _documents, _factors
+from benchmarks.contenders import plain_em
 from benchmarks.contenders._solve import Solve
 from benchmarks.contenders._timed import Passes
 
@@ -55,6 +56,22 @@ class MixtureOf(Solve):
         return model, jaxem.models.MixtureParams(weights, components), jnp.asarray(x)
 
 
+class Small(plain_em.Small):
+    """Many small data sets, side by side by `vmap` of `solve`."""
+
+    def one(self, start, x, steps):
+        params = jaxem.models.MixtureParams(start.weights, jaxem.families.GaussianParams(*start[1:]))
+        fit = jaxem.solve(
+            jaxem.GaussianMixture(self.spec["k"], "diagonal"),
+            params,
+            x,
+            kernel=self.spec.get("kernel", "auto"),
+            termination=jaxem.termination.FixedSteps(),
+            max_steps=steps,
+        )
+        return fit.log_likelihood, fit.num_steps
+
+
 class Documents(Passes, Solve):
     """Variational Bayes for latent Dirichlet allocation."""
 
@@ -86,4 +103,4 @@ class Documents(Passes, Solve):
         return self.found.topics.concentration
 
 
-TASKS = {"chains": HiddenMarkov, "factors": Factors, "mixture": MixtureOf, "documents": Documents}
+TASKS = {"chains": HiddenMarkov, "factors": Factors, "mixture": MixtureOf, "documents": Documents, "small": Small}

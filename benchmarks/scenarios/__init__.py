@@ -10,11 +10,12 @@ from benchmarks.scenarios import (
     missing_entries,
     one_start,
     retrace,
+    small_problems,
     student_t,
 )
 
 SCENARIOS = {module.NAME: module.run for module in (one_start, many_starts, digits, memory, retrace)}
 MODELS = {
     **chains.SCENARIOS,
-    **{module.NAME: module.run for module in (factors, student_t, documents, missing_entries)},
+    **{module.NAME: module.run for module in (factors, student_t, documents, missing_entries, small_problems)},
 }
