@@ -43,7 +43,7 @@ QUICK = {"n": 3000, "length": 50}
 
 def measured(checkout: Path, quick: bool, repetitions: int) -> _report.Section:
     """A row for each entry: seconds per iteration of either version in both precisions, and their ratio."""
-    rows, worst = [], dict.fromkeys(it.DTYPES, 0.0)
+    rows, ratios = [], {dtype: [] for dtype in it.DTYPES}
     for label, (task, spec) in ENTRIES.items():
         spec = {**spec, **{name: size for name, size in QUICK.items() if quick and name in spec}}
         both = {"before": {**spec, "checkout": str(checkout)}, "now": spec}
@@ -60,8 +60,8 @@ def measured(checkout: Path, quick: bool, repetitions: int) -> _report.Section:
     return _report.Section(
         "versions",
         "This version beside the one before, time per iteration",
-        f"The same starts and data. Milliseconds, median of {repetitions} interleaved repetitions (least to most). Where "
-        "the ranges overlap, a row says little; rows that are slower in one run are faster in the next.",
+        f"The same starts and data. Milliseconds, median of {repetitions} interleaved repetitions (least to most). "
+        "Where the ranges overlap, a row says little; rows that are slower in one run are faster in the next.",
         ["", *columns],
         rows,
         [
