@@ -18,8 +18,10 @@ from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
+from jaxem.engine import cache
 from jaxem.engine.convert import float_dtype
 from jaxem.engine.door import for_fit
+from jaxem.engine.kept import shapes_of
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
@@ -174,7 +176,7 @@ def _on_device(leaf: Any) -> Array:
 
 def _shapes(*args: Any) -> PyTree:
     """Shapes of the parameters that `_init` returns."""
-    return _traced_init.eval_shape(*_static_and_arrays(args))
+    return shapes_of(_init, args, cache.store())
 
 
 def _init(*args: Any) -> PyTree:

@@ -14,6 +14,8 @@ os.environ.setdefault(
     }[os.environ.get("JAXEM_XLA", "quick")],
 )
 
+os.environ.setdefault("JAXEM_CACHE", "off")  # nothing is left in the folder of whoever runs the tests
+
 import hypothesis
 import jax
 import pytest

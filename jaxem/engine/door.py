@@ -22,6 +22,7 @@ from jaxem._paths import leaf_name
 from jaxem._traced import leaves_used
 from jaxem.engine.convert import as_data, as_weights, float_dtype, is_concrete
 from jaxem.engine.domains import fault
+from jaxem.engine.programs import Program
 from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
 from jaxem.engine.weights import held
 from jaxem.kernels.linalg import trailing
@@ -106,7 +107,7 @@ def question(method: Callable) -> Callable:
 
     What it is given comes through the door. A function will do, if it calls the model `model`.
     """
-    compiled, signature = eqx.filter_jit(method), inspect.signature(method)
+    compiled, signature = Program(_called(method)), inspect.signature(method)
     asked = "self" if "self" in signature.parameters else "model"
 
     @functools.wraps(method)
@@ -117,9 +118,16 @@ def question(method: Callable) -> Callable:
         values.update(data=found.data, params=found.params)
         if found.weights is not None:
             values["weights"] = found.weights
-        return compiled(*given.args, **given.kwargs)
+        return compiled(given.args, given.kwargs)
 
     return ask
+
+
+def _called(method: Callable) -> Callable:
+    def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return method(*args, **kwargs)
+
+    return call
 
 
 def has_prior(model: Any, data: PyTree) -> bool:

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache, cached_property
+from functools import cache as once
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
@@ -12,12 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jaxem.engine import cache
+from jaxem.engine.kept import Arguments, Kept, load, name_of, save, trace
+
 # Neither changes what is computed. The second turns to the smaller of XLA's two generators of loops.
 _QUICKLY = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 
 
 class Program:
-    """`eqx.filter_jit(fn)`, which can be compiled in the background before it is called.
+    """`eqx.filter_jit(fn)`, which can be compiled in the background before it is called, and kept on disk.
 
     With `quickly`, little time is spent on optimization: for programs that run a few times in a fit, whose compilation
     takes longer than they do.
@@ -26,24 +30,63 @@ class Program:
     def __init__(self, fn: Callable, quickly: bool = False):
         self._fn, self._quickly = fn, quickly
         self._pending: list[Future] = []
+        self._found: dict[Any, Kept | None] = {}
 
     def __call__(self, *args: Any) -> Any:
         if self._pending:
             wait(self._pending)  # a compilation that failed will fail again, and say so to whom it concerns
             self._pending = []
-        return self._compiled(*args)
+        if cache.store() is None:
+            return self._compiled(*args)
+        arguments = Arguments(args)
+        kept = self._kept_for(arguments)
+        return self._compiled(*args) if kept is None else kept(arguments)
 
     @cached_property
     def _compiled(self) -> Any:
-        options = _quick_options() if self._quickly else {}
+        options = self._options()
         jit: Any = eqx.filter_jit  # its options for `jax.jit` have no types
         return jit(self._fn, compiler_options=options) if options else jit(self._fn)
+
+    def _options(self) -> dict[str, Any]:
+        return _quick_options() if self._quickly else {}
+
+    def _kept_for(self, arguments: Arguments, now: bool = True) -> Kept | None:
+        """The program for such arguments from the cache, or for it; `None` where none is to be kept.
+
+        What is not there is compiled `now`, or in another thread.
+        """
+        store = cache.store()
+        if store is None or not arguments.may_be_kept():
+            return None
+        known = arguments.signature()
+        if known in self._found:
+            return self._found[known]
+        name = name_of(self._fn, arguments, self._options())
+        found = None if name is None else load(store, name)
+        if found is None and name is not None:
+            traced = trace(self._fn, arguments)
+
+            def compiled() -> Kept:
+                self._found[known] = made = traced.compile(self._options())
+                save(store, name, made)
+                return made
+
+            if not now:
+                self._pending.append(_thread().submit(compiled))
+                return Kept(None, traced.shapes)
+            return compiled()
+        self._found[known] = found
+        return found
 
     def begin_compiling(self, *args: Any) -> PyTree:
         """Trace the program for arguments such as these, and leave its compilation to another thread.
 
         Returns what it will return, with `jax.ShapeDtypeStruct` for arrays.
         """
+        kept = self._kept_for(Arguments(args), now=False)
+        if kept is not None:
+            return kept.shapes
         lowered = self._compiled.lower(*args)
         self._pending.append(_thread().submit(lowered.compile))
         _, arrays, rest = lowered.lowered.out_info
@@ -91,13 +134,13 @@ def worth_preparing(*args: Any) -> bool:
 _SEEN: set[int] = set()
 
 
-@cache
+@once
 def _thread() -> ThreadPoolExecutor:
     # XLA has threads of its own for the parts of a program. Two programs at once took no less time, and more memory.
     return ThreadPoolExecutor(1, thread_name_prefix="jaxem-compile")
 
 
-@cache
+@once
 def _quick_options() -> dict[str, Any]:
     """Options of `_QUICKLY` that the environment does not set; none but on a CPU whose compiler knows them."""
     options = {name: value for name, value in _QUICKLY.items() if name not in os.environ.get("XLA_FLAGS", "")}

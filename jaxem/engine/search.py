@@ -26,7 +26,7 @@ from jaxem.termination import Racing
 ROUND_STEPS = 8
 
 _finish = Program(finish, quickly=True)
-_on_accurate_kernel = eqx.filter_jit(on_accurate_kernel)
+_on_accurate_kernel = Program(on_accurate_kernel, quickly=True)
 
 
 class Search:

@@ -1,0 +1,134 @@
+"""A program of arrays alone, which can be kept on disk, and what puts its result together again."""
+
+import contextlib
+import uuid
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import serialize_executable
+from jaxtyping import PyTree
+
+from jaxem.engine.cache import Store
+from jaxem.engine.fingerprint import Slot, fingerprint, settings
+
+
+class Arguments:
+    """Arguments of a program, taken apart once."""
+
+    def __init__(self, args: tuple[Any, ...]):
+        self.leaves, self.structure = jax.tree.flatten(args)
+        self.arrays = [leaf for leaf in self.leaves if eqx.is_array(leaf)]
+
+    def may_be_kept(self) -> bool:
+        """Whether the program is one of its own, on the device that JAX chooses."""
+        config: Any = jax.config
+        if config.jax_disable_jit or config.jax_default_device is not None:
+            return False
+        return not any(isinstance(leaf, Tracer) or getattr(leaf, "committed", False) for leaf in self.arrays)
+
+    def slots(self) -> list[Any]:
+        """The leaves, with what is known of arrays in their place."""
+        return [Slot.of(leaf) if eqx.is_array(leaf) else leaf for leaf in self.leaves]
+
+    def signature(self) -> Any:
+        """What tells one program from another within this process."""
+        return tuple(self.slots()), self.structure, settings()
+
+    def described(self) -> PyTree:
+        """The arguments, with what is known of arrays in their place."""
+        return jax.tree.unflatten(self.structure, self.slots())
+
+
+class Kept:
+    """A compiled program for arguments of certain shapes; `shapes` has `jax.ShapeDtypeStruct` for arrays it returns."""
+
+    def __init__(self, executable: Any, shapes: PyTree):
+        self.executable, self.shapes = executable, shapes
+        self._leaves, self._structure = jax.tree.flatten(shapes)
+
+    def __call__(self, arguments: Arguments) -> Any:
+        found = iter(self.executable(*arguments.arrays))
+        leaves = [next(found) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf for leaf in self._leaves]
+        return jax.tree.unflatten(self._structure, leaves)
+
+
+class Traced(NamedTuple):
+    """A program that is yet to be compiled."""
+
+    lowered: Any
+    shapes: PyTree
+
+    def compile(self, options: dict[str, Any]) -> Kept:
+        return Kept(self.lowered.compile(compiler_options=options), self.shapes)
+
+
+def name_of(fn: Callable, arguments: Arguments, options: Any) -> str | None:
+    """What the program is known by on disk; `None` if it is not to be kept there."""
+    return fingerprint(fn, arguments.described(), options)
+
+
+def trace(fn: Callable, arguments: Arguments) -> Traced:
+    """The program of `fn` for such arguments."""
+    told: dict[str, Any] = {}
+
+    def flat(*arrays: Any) -> list[Any]:
+        given = iter(arrays)
+        leaves = [next(given) if eqx.is_array(leaf) else leaf for leaf in arguments.leaves]
+        out = fn(*jax.tree.unflatten(arguments.structure, leaves))
+        found, told["rest"] = eqx.partition(out, eqx.is_array)
+        leaves_out, told["structure"] = jax.tree.flatten(found)
+        return leaves_out
+
+    # A name of its own, by which JAX's cache never finds the program: what has been loaded cannot be written down again
+    # (XLA on a CPU leaves out some of its functions, "... not found" where it is run).
+    flat.__name__ = f"{getattr(fn, '__name__', 'program')}_{uuid.uuid4().hex}"
+    lowered = jax.jit(flat).lower(*arguments.arrays)
+    infos = [jax.ShapeDtypeStruct(info.shape, info.dtype) for info in lowered.out_info]
+    return Traced(lowered, eqx.combine(jax.tree.unflatten(told["structure"], infos), told["rest"]))
+
+
+def load(store: Store, name: str) -> Kept | None:
+    """The program of this name, if it is on disk and can be used here."""
+    found = store.load(name)
+    if found is None:
+        return None
+    try:
+        _find_lapack()
+        payload, in_tree, out_tree, shapes = found
+        devices = jax.local_devices()[:1]
+        loaded = serialize_executable.deserialize_and_load(payload, in_tree, out_tree, execution_devices=devices)
+        return Kept(loaded, shapes)
+    except Exception:  # whatever it is about another version: it is compiled again
+        return None
+
+
+def save(store: Store, name: str, program: Kept) -> None:
+    """Keep a program; one that cannot be written down is not kept."""
+    with contextlib.suppress(ValueError, NotImplementedError, jax.errors.JaxRuntimeError):
+        store.save(name, (*serialize_executable.serialize(program.executable), program.shapes))
+
+
+def shapes_of(fn: Callable, args: tuple[Any, ...], store: Store | None) -> PyTree:
+    """`eqx.filter_eval_shape(fn, *args)`, which a store remembers."""
+    arguments = Arguments(args)
+    name = name_of(fn, arguments, "shapes") if store is not None and arguments.may_be_kept() else None
+    if store is None or name is None:
+        return eqx.filter_eval_shape(fn, *args)
+    found = store.load(name)
+    if found is None:
+        found = eqx.filter_eval_shape(fn, *args)
+        store.save(name, found)
+    return found
+
+
+@cache
+def _find_lapack() -> None:
+    """A program that was loaded calls LAPACK without having looked it up, as one that is compiled has."""
+    from jaxlib import lapack
+
+    lapack.prepare_lapack_call("potrf_ffi", np.dtype(np.float32))
