@@ -24,8 +24,11 @@ def test_the_code_of_a_page_runs(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # as a reader has it
-        for number, code in enumerate(blocks(page)):
-            exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+        try:
+            for number, code in enumerate(blocks(page)):
+                exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+        finally:
+            jaxem.cache(enabled=False)
 
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(jaxem.__path__, "jaxem.") if ".cli" not in module.name)

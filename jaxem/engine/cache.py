@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import platformdirs
+from jax.experimental.compilation_cache import compilation_cache
 
 _MAGIC = b"jaxem program 1\n"
 _MOST_BYTES = 2**30
@@ -109,26 +110,48 @@ def cache(
     **Example**
 
     >>> import tempfile, jaxem
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> jaxem.cache(folder.name).name
-    'programs'
-    >>> jaxem.cache(enabled=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(jaxem.cache(folder).name)
+    ...     jaxem.cache(enabled=False)
+    programs
     """
     global _store
+    _store = None
+    _jax_as_before()
     if not enabled:
-        _store = None
         return None
     chosen = folder or os.environ.get("JAXEM_CACHE_DIR") or platformdirs.user_cache_dir("jaxem", appauthor=False)
-    root = Path(chosen).expanduser()
+    root = _private(Path(chosen).expanduser().absolute())
     programs = _private(root / "programs")
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         others = _private(root / "jax")
         Store(others, max_bytes).trim()  # JAX's own bound needs another package
-        jax.config.update("jax_compilation_cache_dir", str(others))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        _set(
+            jax_compilation_cache_dir=str(others),
+            jax_persistent_cache_min_compile_time_secs=0.0,
+            jax_persistent_cache_min_entry_size_bytes=-1,
+        )
     _store = Store(programs, max_bytes)
     return programs
+
+
+_before: dict[str, Any] = {}  # settings of JAX that were changed
+
+
+def _set(**settings: Any) -> None:
+    """Change settings of JAX's cache, and have it look at them: it does so only once by itself."""
+    for name, value in settings.items():
+        _before.setdefault(name, getattr(jax.config, name))
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def _jax_as_before() -> None:
+    if _before:
+        for name, value in _before.items():
+            jax.config.update(name, value)
+        _before.clear()
+        compilation_cache.reset_cache()
 
 
 def use_by_default() -> None:

@@ -76,7 +76,7 @@ def settings() -> tuple[str, ...]:
 def _parts(thing: Any) -> Iterable[str]:
     if thing is None or isinstance(thing, bool | int | float | complex | str | bytes):
         yield f"{type(thing).__name__}:{thing!r}"
-    elif isinstance(thing, Slot):
+    elif isinstance(thing, Slot | jax.ShapeDtypeStruct):
         yield f"slot:{thing.dtype}{thing.shape}{thing.weak_type}"
     elif isinstance(thing, jax.Array | np.ndarray | np.generic):
         yield f"array:{thing.dtype}{thing.shape}{hashlib.sha256(np.asarray(thing).tobytes()).hexdigest()}"

@@ -108,8 +108,8 @@ def load(store: Store, name: str) -> Kept | None:
 
 
 def save(store: Store, name: str, program: Kept) -> None:
-    """Keep a program; one that cannot be written down is not kept."""
-    with contextlib.suppress(ValueError, NotImplementedError, jax.errors.JaxRuntimeError):
+    """Keep a program; one that cannot be written down, for whatever reason, is not kept."""
+    with contextlib.suppress(Exception):
         store.save(name, (*serialize_executable.serialize(program.executable), program.shapes))
 
 

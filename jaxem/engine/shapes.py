@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from jaxem._errors import DataError
 from jaxem._paths import leaf_name
+from jaxem.engine import cache, kept
 
 _ROWS = 1024  # rows to draw a start from, of which there must be enough for any number of components
 
@@ -48,9 +49,13 @@ def _abstract(leaf: Any) -> Any:
 def _shapes_of(structure: Any, leaves: tuple[Any, ...]) -> PyTree:
     model, data = jax.tree.unflatten(structure, leaves)
     try:
-        return eqx.filter_eval_shape(lambda model, data: model.init(jax.random.key(0), data), model, data)
+        return kept.shapes_of(_start, (model, data), cache.store())
     except Exception:  # whatever the model of another may raise
         return None
+
+
+def _start(model: Any, data: PyTree) -> PyTree:
+    return model.init(jax.random.key(0), data)
 
 
 def _described(tree: Any) -> str:

@@ -83,7 +83,7 @@ def _of_newton(problem: Problem, model: AbstractModel, state: Any) -> Array:
 
     The step itself may be halved or refused at a fixed point: its derivative would be that of a decision.
     """
-    here, at = unknowns(problem, state.params)
+    here, at = unknowns(problem, state.iterate.params)
 
     def moved(unit: Array) -> tuple[Array, Array, Array]:
         def along(fn):

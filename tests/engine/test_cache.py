@@ -14,11 +14,12 @@ import optax
 import pytest
 
 import jaxem
-from jaxem.engine import cache
+from jaxem.engine import cache, kept
 from jaxem.engine.cache import Store
 from jaxem.engine.fingerprint import fingerprint
 from jaxem.engine.kept import Arguments
 from jaxem.engine.programs import Program
+from jaxem.engine.shapes import _start as starts_of
 from jaxem.kernels.sums import inner, weighted_sum
 
 
@@ -97,6 +98,17 @@ def test_what_is_foreign_is_compiled_again(store):
     for thing in (("no", "program"), 5, (b"payload", None, None, None)):
         store.save(path.stem, thing)
         assert float(Program(weighted_sum)(*ARGS)) == 10
+
+
+def test_shapes_are_remembered(store):
+    traced = []
+
+    for model in (jaxem.GaussianMixture(2), jaxem.GaussianMixture(2)):
+        shapes = kept.shapes_of(starts_of, (model, jax.ShapeDtypeStruct((50, 3), jnp.float64)), store)
+        assert shapes.components.covariance.shape == (2, 3, 3)
+        traced.append(len(list(store.folder.iterdir())))
+    assert traced == [1, 1]
+    assert kept.shapes_of(lambda x: x, (jax.ShapeDtypeStruct((5,), jnp.float64),), store).shape == (5,)
 
 
 def test_under_a_trace_and_on_a_chosen_device_nothing_is_kept(store):
@@ -195,16 +207,35 @@ def test_the_oldest_go_first(tmp_path):
     assert store.load("5") is None
 
 
-def test_a_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("within", ["", "programs", "jax"])
+def test_a_folder_that_others_can_write_to_is_refused(within, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_store", None)
-    (tmp_path / "programs").mkdir()
-    (tmp_path / "programs").chmod(0o770)
+    (tmp_path / within).mkdir(exist_ok=True)
+    (tmp_path / within).chmod(0o770)
     with pytest.raises(PermissionError, match="others can write to it"):
         jaxem.cache(tmp_path)
     monkeypatch.setenv("JAXEM_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("JAXEM_CACHE", "on")
     with pytest.warns(UserWarning, match="compiled programs are not kept"):
         cache.use_by_default()
+    assert cache.store() is None
+
+
+def test_jax_is_left_as_it_was(tmp_path, monkeypatch):
+    """Also where it has compiled something already, and by a path that is relative to where the process was."""
+    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    before = [getattr(jax.config, name) for name in names]
+    monkeypatch.chdir(tmp_path)
+    jnp.zeros(3).block_until_ready()
+    assert jaxem.cache("kept") == tmp_path / "kept" / "programs"
+    monkeypatch.chdir("/")
+    jax.block_until_ready(jax.jit(lambda x: x * 17.5)(jnp.ones(3)))
+    assert list((tmp_path / "kept" / "jax").iterdir())
+    assert jaxem.cache(enabled=False) is None
+    assert [getattr(jax.config, name) for name in names] == before
+    count = len(list((tmp_path / "kept" / "jax").iterdir()))
+    jax.block_until_ready(jax.jit(lambda x: x * 18.5)(jnp.ones(3)))
+    assert len(list((tmp_path / "kept" / "jax").iterdir())) == count
     assert cache.store() is None
 
 

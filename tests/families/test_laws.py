@@ -279,7 +279,7 @@ def test_an_empty_member_keeps_its_parameters(name, double):
     @jax.jit
     def run(params, r):
         family, encoded = list(cases.kernels(case.family, params, x, jnp.sum(r, 0)).values())[-1]
-        return family.decode(family.maximize(cases.collect(family, encoded, x, r), encoded))
+        return family.decode(cases.maximum(family, encoded, x, r))
 
     found = jax.tree_util.tree_leaves_with_path(run(params, r))
     for (path, new), old in zip(found, jax.tree.leaves(params), strict=True):

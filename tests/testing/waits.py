@@ -151,9 +151,9 @@ class WaitsKernel(AbstractKernel):
         empty = without_weight(stats.constant)[:, None]
         if self.family.prior is not None and self.family.fault != "maximize without prior":
             shape, rate = self.family.prior.pseudo_counts(total.shape, total.dtype)
-            counts, total = counts + shape, self.exposure(rate) - total
+            counts, total = counts + shape, self.exposure(rate) + total
             return WaitsParams(counts / total)
-        best = counts / (-total if self.family.fault == "never empty" else jnp.where(empty, 1, -total))
+        best = counts / (total if self.family.fault == "never empty" else jnp.where(empty, 1, total))
         if self.family.fault == "maximize":
             best = 0.95 * best + 0.05 * params.rate
         return WaitsParams(best)
@@ -165,7 +165,7 @@ class WaitsKernel(AbstractKernel):
         if self.family.prior is None:
             return jnp.zeros((), params.rate.dtype)
         value = self.family.prior.log_prob(self.decode(params).rate)
-        return value + jnp.sum(params.rate) * 0.5 if self.family.fault == "log_prior" else value
+        return value + jnp.sum(params.rate) * 2.0 if self.family.fault == "log_prior" else value
 
     def conjugate(self):
         return None if self.family.prior is None else WaitsConjugate(self)
@@ -228,7 +228,7 @@ class WaitsConjugate(AbstractConjugate):
         counts = jnp.broadcast_to(stats.constant[:, None], stats.slope.shape)
         if self.kernel.family.fault == "posterior":
             counts = 0.95 * counts
-        return self.own_prior(stats.slope).update(counts, -stats.slope)
+        return self.own_prior(stats.slope).update(counts, stats.slope)
 
     def expected_natural(self, posterior):
         natural = self.kernel.natural(WaitsParams(posterior.mean()))

@@ -1,0 +1,117 @@
+"""Time to the first answer: ``python -m benchmarks.first_answer [--repetitions N] [--only NAME ...] [--write]``.
+
+Every figure is that of a fresh process: without programs on disk, with an empty folder for them, and with the folder
+that this left. It is given in seconds and as a multiple of ``python -c "import jax"``, which takes turns with it.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import _harness, _report
+
+_ROOT = Path(__file__).resolve().parent.parent
+_TABLE = _ROOT / "jaxem" / "datasets" / "old_faithful.csv"
+# A fit in Python: seconds from after the imports to the result.
+_FIT = """
+import json, sys, time
+import jax, jax.numpy as jnp, numpy as np
+import jaxem
+if sys.argv[1]:
+    jaxem.cache(sys.argv[1])
+rng = np.random.default_rng(0)
+x = jaxem.datasets.old_faithful().data.astype("float32")
+jax.block_until_ready(jnp.zeros(1))
+began = time.perf_counter()
+{code}
+jax.block_until_ready(fit.params)
+print(json.dumps(time.perf_counter() - began))
+"""
+FITS = {
+    "fit(GaussianMixture(3), x, restarts=256)": "model, data, restarts = jaxem.GaussianMixture(3), x, 256",
+    "HMM, 20 sequences of 50": """
+data = rng.normal(size=(20, 50, 2)).astype("float32")
+model, restarts = jaxem.HMM(jaxem.Gaussian(), 3), 8""",
+    "factor analysis, 200 x 6": """
+data = rng.normal(size=(200, 6)).astype("float32")
+model, restarts = jaxem.FactorAnalysis(2), 8""",
+    "t mixture": "model, data, restarts = jaxem.StudentTMixture(2), x, 8",
+    "missing entries": """
+x[::7, 0] = np.nan
+model, data, restarts = jaxem.GaussianMixture(2, missing=True), x, 8""",
+}
+_CALL = "\nfit = jaxem.fit(model, data, key=jax.random.key(0), restarts=restarts, max_steps=50, throw=False)"
+
+
+def seconds(command: list[str], folder: str | None, inside: bool) -> float:
+    """Those of a fresh process, or those that it reports of what is `inside`."""
+    env = {**_harness.environment("float32"), "JAXEM_CACHE": "off"}
+    if folder is not None:
+        env |= {"JAXEM_CACHE": "on", "JAXEM_CACHE_DIR": folder}
+    with tempfile.TemporaryDirectory() as place:
+        began = time.perf_counter()
+        done = subprocess.run(command, env=env, cwd=place, capture_output=True, text=True)
+        elapsed = time.perf_counter() - began
+    if done.returncode:
+        raise RuntimeError(f"{command[:4]} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1]) if inside else elapsed
+
+
+def commands(folder: str | None) -> dict[str, tuple[list[str], bool]]:
+    """What is measured: a command, and whether it reports its own time."""
+    python = [sys.executable, "-c"]
+    fits = {name: ([*python, _FIT.replace("{code}", code + _CALL), folder or ""], True) for name, code in FITS.items()}
+    return {
+        "jaxem fit, 1 to 5 components, 256 starts": ([sys.executable, "-m", "jaxem.cli", "fit", str(_TABLE)], False),
+        **fits,
+    }
+
+
+def measured(names: list[str], repetitions: int) -> _report.Section:
+    """A row for each command: without a cache, with an empty one, with a warm one."""
+    rows = []
+    for name in names:
+        found: dict[str, list[float]] = {"import": [], "off": [], "cold": [], "warm": []}
+        for _ in range(repetitions):
+            with tempfile.TemporaryDirectory() as folder:
+                found["import"].append(seconds([sys.executable, "-c", "import jax"], None, False))
+                for state, where in (("off", None), ("cold", folder), ("warm", folder)):
+                    command, inside = commands(where)[name]
+                    found[state].append(seconds(command, where, inside))
+        base = statistics.median(found.pop("import"))
+        cells = [f"{(value := statistics.median(own)):.3g} ({value / base:.1f})" for own in found.values()]
+        print(f"{name}: {' | '.join(cells)}", file=sys.stderr, flush=True)
+        rows.append([name, f"{base:.2f}", *cells])
+    return _report.Section(
+        "first-answer",
+        "Time to the first answer",
+        f"Fresh processes, float32, median of {repetitions}. Seconds, and in brackets that as a multiple of "
+        "`import jax`. Fits in Python are timed after the imports.",
+        ["", "import jax", "no programs on disk", "an empty folder", "a warm folder"],
+        rows,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_answer", description=__doc__.splitlines()[0])
+    names = list(commands(None))
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {'; '.join(names)}")
+    parser.add_argument("--write", action="store_true", help="update benchmarks/README.md")
+    options = parser.parse_args(arguments)
+    backend, kinds = _report.devices()
+    section = measured(options.only or names, options.repetitions)
+    origin = _report.provenance("python -m benchmarks.first_answer", backend, kinds)
+    print(f"{section.markdown()}\n\n{origin}")
+    if options.write:
+        _report.write(backend, "first-answer", f"{section.markdown()}\n\n{origin}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
