@@ -70,11 +70,19 @@ class Gain(AbstractTermination):
         return (step.gain <= tol) & step.steady(tol), state
 
 
+class Gained(NamedTuple):
+    """What `Aitken` remembers: the last gain, and the ratio of the last two. Infinite until there are any."""
+
+    gain: Array
+    rate: Array
+
+
 @final
 class Aitken(AbstractTermination):
     """The objective is within `tol` per unit of weight of its Aitken-extrapolated limit. The default.
 
-    Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994).
+    Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994). It extrapolates by the slower of
+    the last two ratios of gains: the first steps from a start gain much and say little of the rate to come.
 
     **Example**
 
@@ -83,14 +91,14 @@ class Aitken(AbstractTermination):
     """
 
     def init(self, params, dtype):
-        return jnp.full((), jnp.inf, dtype)
+        unknown = jnp.full((), jnp.inf, dtype)
+        return Gained(gain=unknown, rate=unknown)
 
     def __call__(self, step, tol, state):
-        rate = step.gain / state
-        remaining = step.gain * rate / (1 - rate)
-        known = jnp.isfinite(state) & (rate < 1)
-        done = (step.gain <= 0) | (known & (remaining <= tol))
-        return done & step.steady(tol), step.gain
+        rate = jnp.where(jnp.isfinite(state.gain), step.gain / state.gain, jnp.inf)
+        slowest = jnp.maximum(rate, state.rate)
+        within = (slowest < 1) & (step.gain * slowest / (1 - slowest) <= tol)
+        return ((step.gain <= 0) | within) & step.steady(tol), Gained(gain=step.gain, rate=rate)
 
 
 @final

@@ -51,6 +51,12 @@ def test_aitken_waits_while_gains_grow():
     assert verdicts(Aitken(), [1e-9, 0.0], 1e-12) == [False, True]
 
 
+def test_aitken_does_not_trust_a_first_fall_of_the_gain():
+    """From a start the second gain can be small beside the first, and the third not beside the second."""
+    assert verdicts(Aitken(), [1.0, 1e-4, 0.9e-4, 0.8e-4], 1e-6) == [False] * 4
+    assert verdicts(Aitken(), [1.0, 1e-4, 1e-8], 1e-6) == [False, False, True]
+
+
 def test_parameter_change_is_a_norm():
     assert verdicts(ParameterChange(), [1.0], np.sqrt(2) * 1.001) == [True]
     assert verdicts(ParameterChange(), [1.0], np.sqrt(2) * 0.999) == [False]
