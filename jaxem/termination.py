@@ -70,11 +70,11 @@ class Gain(AbstractTermination):
         return (step.gain <= tol) & step.steady(tol), state
 
 
-class Gained(NamedTuple):
-    """What `Aitken` remembers: the last gain, and the ratio of the last two. Infinite until there are any."""
+class Gains(NamedTuple):
+    """The gains of the last two steps, infinite until there are any."""
 
-    gain: Array
-    rate: Array
+    last: Array
+    before: Array
 
 
 @final
@@ -82,7 +82,9 @@ class Aitken(AbstractTermination):
     """The objective is within `tol` per unit of weight of its Aitken-extrapolated limit. The default.
 
     Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994). It extrapolates by the slower of
-    the last two ratios of gains: the first steps from a start gain much and say little of the rate to come.
+    the last two ratios of gains: the first steps from a start gain much and say little of the rate to come. Nothing is
+    left to gain after a step without gain, if the one before gained more than rounding does; else after three of them,
+    because steps that gain less than the precision can show still lead somewhere.
 
     **Example**
 
@@ -92,13 +94,15 @@ class Aitken(AbstractTermination):
 
     def init(self, params, dtype):
         unknown = jnp.full((), jnp.inf, dtype)
-        return Gained(gain=unknown, rate=unknown)
+        return Gains(last=unknown, before=unknown)
 
     def __call__(self, step, tol, state):
-        rate = jnp.where(jnp.isfinite(state.gain), step.gain / state.gain, jnp.inf)
-        slowest = jnp.maximum(rate, state.rate)
-        within = (slowest < 1) & (step.gain * slowest / (1 - slowest) <= tol)
-        return ((step.gain <= 0) | within) & step.steady(tol), Gained(gain=step.gain, rate=rate)
+        gain, last, before = step.gain, *state
+        slowest = jnp.maximum(gain / last, last / before)
+        known = (gain > 0) & (last > 0) & (before > 0) & jnp.isfinite(before)
+        within = known & (slowest < 1) & (gain * slowest / (1 - slowest) <= tol)
+        nothing = (gain <= 0) & ((last > step.noise) | ((last <= 0) & (before <= 0)))
+        return (within | nothing) & step.steady(tol), Gains(last=gain, before=last)
 
 
 @final

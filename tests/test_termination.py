@@ -57,6 +57,15 @@ def test_aitken_does_not_trust_a_first_fall_of_the_gain():
     assert verdicts(Aitken(), [1.0, 1e-4, 1e-8], 1e-6) == [False, False, True]
 
 
+def test_aitken_tells_standstill_from_steps_too_small_to_be_seen():
+    """Gains of less than the last digit of the objective show as that digit or as 0."""
+    digit = 1e-13
+    assert verdicts(Aitken(), [0.0], 0.0) == [True]
+    assert verdicts(Aitken(), [1.0, 0.0], 0.0) == [False, True]
+    assert verdicts(Aitken(), [1.0, digit, 0.0, digit, 0.0, 0.0, 0.0], 0.0) == [False] * 6 + [True]
+    assert verdicts(Aitken(), [digit, -digit, digit, digit], 1e-6) == [False] * 4
+
+
 def test_parameter_change_is_a_norm():
     assert verdicts(ParameterChange(), [1.0], np.sqrt(2) * 1.001) == [True]
     assert verdicts(ParameterChange(), [1.0], np.sqrt(2) * 0.999) == [False]
