@@ -20,8 +20,8 @@ def default_tolerance(dtype: Any) -> float:
 class Step(NamedTuple):
     """One accepted iteration, as a termination sees it.
 
-    `gain` is per unit of weight, and `noise` what rounding can make of it. Where several steps are judged together
-    `largest_gain` is that of the best of them.
+    `gain` is per unit of weight, `noise` what rounding can make of it, and `digit` the last digit of the objective. Where
+    several steps are judged together `largest_gain` is that of the best of them.
     """
 
     previous: PyTree
@@ -31,6 +31,7 @@ class Step(NamedTuple):
     num_steps: Array
     noise: Array
     largest_gain: Array
+    digit: Array
 
     def steady(self, tol: Array) -> Array:
         """Whether nothing was lost, and no step regained more than `tol` of what another had lost: that adds up to
@@ -82,9 +83,10 @@ class Aitken(AbstractTermination):
     """The objective is within `tol` per unit of weight of its Aitken-extrapolated limit. The default.
 
     Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994). It extrapolates by the slower of
-    the last two ratios of gains: the first steps from a start gain much and say little of the rate to come. Nothing is
-    left to gain after a step without gain, if the one before gained more than rounding does; else after three of them,
-    because steps that gain less than the precision can show still lead somewhere.
+    the last two ratios of gains: the first steps from a start gain much and say little of the rate to come. A gain may be
+    larger than it shows by a digit. Nothing is left to gain after a step without gain, if the one before
+    gained more than rounding does; else after three of them, because steps that gain less than the precision can show
+    still lead somewhere.
 
     **Example**
 
@@ -100,7 +102,7 @@ class Aitken(AbstractTermination):
         gain, last, before = step.gain, *state
         slowest = jnp.maximum(gain / last, last / before)
         known = (gain > 0) & (last > 0) & (before > 0) & jnp.isfinite(before)
-        within = known & (slowest < 1) & (gain * slowest / (1 - slowest) <= tol)
+        within = known & (slowest < 1) & ((gain + step.digit) * slowest / (1 - slowest) <= tol)
         nothing = (gain <= 0) & ((last > step.noise) | ((last <= 0) & (before <= 0)))
         return (within | nothing) & step.steady(tol), Gains(last=gain, before=last)
 

@@ -6,9 +6,9 @@ from tests.helpers import engine
 from tests.helpers.engine import name, solve
 
 
-def seen(gain, previous=0.0, params=1.0, noise=1e-12, rise=None):
+def seen(gain, previous=0.0, params=1.0, noise=1e-12, rise=None, digit=0.0):
     as_params = lambda v: {"a": jnp.asarray([v, v])}  # noqa: E731
-    numbers = -3.0, gain, 5, noise, gain if rise is None else rise
+    numbers = -3.0, gain, 5, noise, gain if rise is None else rise, digit
     return Step(as_params(previous), as_params(params), *map(jnp.asarray, numbers))
 
 
@@ -62,6 +62,8 @@ def test_aitken_tells_standstill_from_steps_too_small_to_be_seen():
     digit = 1e-13
     assert verdicts(Aitken(), [0.0], 0.0) == [True]
     assert verdicts(Aitken(), [1.0, 0.0], 0.0) == [False, True]
+    assert verdicts(Aitken(), [0.25, 0.0625, 1e-6], 1e-6, digit=1e-6) == [False, False, True]
+    assert verdicts(Aitken(), [0.25, 0.0625, 1e-6], 1e-6, digit=4e-6) == [False] * 3
     assert verdicts(Aitken(), [1.0, digit, 0.0, digit, 0.0, 0.0, 0.0], 0.0) == [False] * 6 + [True]
     assert verdicts(Aitken(), [digit, -digit, digit, digit], 1e-6) == [False] * 4
 

@@ -18,6 +18,7 @@ class Comparison(NamedTuple):
     noise: Array  # the largest fall that rounding explains
     largest_gain: Array  # of a single step since the reference
     known: Array  # true if all rules allow the comparison, and there is a reference
+    digit: Array  # the last digit of the objective
 
 
 def compare(
@@ -45,6 +46,7 @@ def compare(
         noise,
         jax.lax.select(fresh, reference.largest_gain, largest),
         known if comparable is True else known & comparable,
+        eps * size,
     )
 
 

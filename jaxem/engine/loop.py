@@ -86,9 +86,9 @@ def may_be_compared(algorithm: Algorithm, move: Move, found: Found) -> Any:
 
 
 def _as_termination_sees_it(problem: Problem, state: State, move: Move, found: Found, comparison: Comparison) -> Step:
-    decode, (gain, noise, largest_gain, _) = problem.model.decode, comparison
+    decode, (gain, noise, largest_gain, _, digit) = problem.model.decode, comparison
     before, after = decode(state.iterate.params), decode(move.mapped)
-    return Step(before, after, found.objective, gain, found.num_steps, noise, largest_gain)
+    return Step(before, after, found.objective, gain, found.num_steps, noise, largest_gain, digit)
 
 
 def _evidence(

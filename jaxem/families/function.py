@@ -46,7 +46,9 @@ class FunctionFamily(AbstractFamily):
     >>> def log_density(params, row):
     ...     return -jnp.abs(row[0] - params["centre"]) / params["scale"] - jnp.log(2 * params["scale"])
     >>> def start(key, point, rows, weights):
-    ...     return {"centre": point[0], "scale": jnp.std(rows)}
+    ...     mean = jnp.average(rows, weights=weights, axis=0)
+    ...     variance = jnp.average((rows - mean) ** 2, weights=weights, axis=0)
+    ...     return {"centre": point[0], "scale": jnp.sqrt(variance[0])}
     >>> family = jaxem.families.FunctionFamily(log_density, start, constraints={"scale": "positive"})
     >>> x = jnp.array([[-2.0], [-1.9], [-2.2], [3.0], [3.1], [2.8]])
     >>> fit = jaxem.fit(jaxem.Mixture(family, 2), x, key=jax.random.key(0), algorithm=jaxem.gem(), max_steps=50)

@@ -37,8 +37,8 @@ def mode(problem: LatentProblem, report: Report) -> None:
         worst = float((cold - allowed).max())
         report.require(worst <= 0, "mode lies above what moments come to at low temperatures", worst, 0, see)
     if "sample" not in latent.lacks:
-        drawn = _potentials_of_draws(problem, 200)
-        over = float(np.max(np.asarray(drawn) - np.asarray(value)[None]))
+        drawn, most = np.asarray(_potentials_of_draws(problem, 200)), np.asarray(value)
+        over = float(np.max(np.subtract(drawn, most, out=np.zeros_like(drawn), where=~(drawn <= most))))
         report.require(over <= size, "a draw has a larger potential than mode", over, size, see)
 
 

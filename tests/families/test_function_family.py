@@ -18,7 +18,8 @@ def laplace(params, row):
 
 
 def about(key, point, rows, weights):
-    return {"centre": point[0], "scale": jnp.std(rows)}
+    mean = jnp.average(rows[:, 0], weights=weights)
+    return {"centre": point[0], "scale": jnp.sqrt(jnp.average((rows[:, 0] - mean) ** 2, weights=weights))}
 
 
 def draw(key, params):

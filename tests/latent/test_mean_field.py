@@ -150,7 +150,7 @@ def test_the_derivative_of_the_moments(documents):
     ends = [expectation(jax.tree.map(lambda a, d: a + h * d, potentials, direction))[0] for h in (step, -step)]  # noqa: B023
     for a, b, up, down in zip(forward, backward, *ends, strict=True):
         assert_allclose(a, (up - down) / (2 * step), rtol=1e-5, atol=1e-6)
-        assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+        assert_allclose(a, b, rtol=1e-7, atol=1e-9)  # symmetric at the optimum, of which ten digits are known
 
 
 def test_leading_axes(documents):
