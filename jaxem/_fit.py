@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
@@ -19,8 +20,9 @@ from jaxem._renamed import renamed
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
 from jaxem.engine import cache
+from jaxem.engine.buckets import FITTED, filled
 from jaxem.engine.convert import float_dtype
-from jaxem.engine.door import for_fit
+from jaxem.engine.door import Admitted, for_fit
 from jaxem.engine.kept import shapes_of
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
@@ -111,10 +113,11 @@ def fit(
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
     require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
     admitted = for_fit(model, data if labels is None else with_labels(data, labels), weights)
-    n, dtype = num_rows(admitted.data), float_dtype(admitted.data)
-    device_data = jax.tree.map(_on_device, admitted.data)
+    dtype = float_dtype(admitted.data)
+    algorithm = algorithm or default_algorithm(model)
+    data, w = _filled(admitted, dtype, algorithm)
+    n, device_data, w = num_rows(data), jax.tree.map(_on_device, data), jax.device_put(w)
     tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
-    w = jnp.ones(n, dtype) if admitted.weights is None else jnp.asarray(admitted.weights)
 
     if isinstance(init, str):
         if init not in METHODS:
@@ -124,7 +127,6 @@ def fit(
         if not isinstance(getattr(model, "start", None), AbstractInit):
             raise DataError(f"init: {type(model).__name__} draws its own starts; leave init out, or pass parameters")
         model, init = dataclasses.replace(model, start=init), None  # pyright: ignore[reportCallIssue]
-    algorithm = algorithm or default_algorithm(model)
     plain = model
     model = algorithm.m_step.lift(model)
     problem = _problem(model, algorithm, termination, device_data, w, tol, max_steps)
@@ -157,6 +159,18 @@ def fit(
     else:
         search.race(racing, blocks)
     return _in_unit(search.result(throw), admitted.unit)
+
+
+def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm) -> tuple[PyTree, Any]:
+    """Data and weights with rows of weight 0 up to the next size that programs are compiled for.
+
+    Algorithms that draw would draw for those rows too, and others in the end.
+    """
+    found = None if algorithm.draws else filled(admitted.data, admitted.weights, dtype, least=FITTED)
+    if found is not None:
+        return found.data, found.weights
+    n, weights = num_rows(admitted.data), admitted.weights
+    return admitted.data, np.ones(n, dtype) if weights is None else weights
 
 
 def _in_unit(fit: Fit, unit: float) -> Fit:

@@ -140,7 +140,7 @@ class AbstractModel(eqx.Module):
 
     # Questions, which follow from the above
 
-    @question
+    @question(fill=False)
     def expectation(self, params: PyTree, data: PyTree) -> tuple[PyTree, Array]:
         """Posterior moments of the latents and log density of each observation, all rows at once."""
         model = scoring(self, params)

@@ -20,8 +20,8 @@ def default_tolerance(dtype: Any) -> float:
 class Step(NamedTuple):
     """One accepted iteration, as a termination sees it.
 
-    `gain` is per unit of weight, `noise` what rounding can make of it, and `digit` the last digit of the objective. Where
-    several steps are judged together `largest_gain` is that of the best of them.
+    `gain` is per unit of weight, `noise` what rounding can make of it, and `digit` the last digit of the objective.
+    Where several steps are judged together `largest_gain` is that of the best of them.
     """
 
     previous: PyTree
@@ -82,11 +82,11 @@ class Gains(NamedTuple):
 class Aitken(AbstractTermination):
     """The objective is within `tol` per unit of weight of its Aitken-extrapolated limit. The default.
 
-    Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994). It extrapolates by the slower of
-    the last two ratios of gains: the first steps from a start gain much and say little of the rate to come. A gain may be
-    larger than it shows by a digit. Nothing is left to gain after a step without gain, if the one before
-    gained more than rounding does; else after three of them, because steps that gain less than the precision can show
-    still lead somewhere.
+    Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994). It extrapolates by the slower
+    of the last two ratios of gains: the first steps from a start gain much and say little of the rate to come. A gain
+    may be larger than it shows by a digit. Nothing is left to gain after a step without gain, if the one before gained
+    more than rounding does; else after three of them, because steps that gain less than the precision can show still
+    lead somewhere.
 
     **Example**
 

@@ -20,6 +20,7 @@ from jaxem._errors import DataError
 from jaxem._fork import require_no_fork
 from jaxem._paths import leaf_name
 from jaxem._traced import leaves_used
+from jaxem.engine.buckets import ASKED, filled, without_fill
 from jaxem.engine.convert import as_data, as_weights, float_dtype, is_concrete
 from jaxem.engine.domains import fault
 from jaxem.engine.programs import Program
@@ -97,28 +98,40 @@ def for_start(data: Any, weights: Any = None) -> tuple[PyTree, Any]:
     """Data to draw a start from, or to count, and a weight for each observation: 1, unless they are given."""
     if data is None:
         return None, weights
-    data = jax.tree.map(jnp.asarray, as_data(data))
+    data = jax.tree.map(jax.device_put, as_data(data))
     n, dtype = count_rows(data), float_dtype(data)
-    return data, jnp.ones(n, dtype) if weights is None else jnp.asarray(as_weights(weights, n, dtype))
+    return data, jax.device_put(np.ones(n, dtype) if weights is None else as_weights(weights, n, dtype))
 
 
-def question(method: Callable) -> Callable:
+def question(method: Callable | None = None, *, fill: bool = True) -> Callable:
     """A method of a model that is asked about `data` at `params` (and `weights`, if it takes any), compiled.
 
-    What it is given comes through the door. A function will do, if it calls the model `model`.
+    What it is given comes through the door. A function will do, if it calls the model `model`. It is compiled for a
+    few numbers of rows, and tables are filled up to the next: the answer has the rows as its leading axis, or is a sum
+    by `weights`. What is of another kind, or has rows beside those in `data`, says `fill=False`; what takes a key to
+    draw is never filled.
     """
+    if method is None:
+        return functools.partial(question, fill=fill)
     compiled, signature = Program(_called(method)), inspect.signature(method)
     asked = "self" if "self" in signature.parameters else "model"
+    fill, totals = fill and "key" not in signature.parameters, "weights" in signature.parameters
 
     @functools.wraps(method)
     def ask(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         values = given.arguments
         found = for_question(values[asked], values["params"], values["data"], values.get("weights"))
-        values.update(data=found.data, params=found.params)
-        if found.weights is not None:
-            values["weights"] = found.weights
-        return compiled(given.args, given.kwargs)
+        weights, table = found.weights, None
+        if fill and is_concrete((found.params, found.data, weights)):
+            table = filled(found.data, weights, float_dtype((found.params, found.data)), least=ASKED)
+        values.update(data=found.data if table is None else table.data, params=found.params)
+        if totals and table is not None:
+            weights = table.weights
+        if weights is not None:
+            values["weights"] = weights
+        answer = compiled(given.args, given.kwargs)
+        return answer if totals or table is None else without_fill(answer, table.num_rows)
 
     return ask
 

@@ -65,7 +65,7 @@ class AbstractChainModel(AbstractSequenceModel):
         known, num_steps = self._coming("forecast", params, covariates, num_steps)
         return self._forecast(params, data, 1 if num_steps is None else num_steps, known)
 
-    @question
+    @question(fill=False)
     def _forecast(self, params: Any, data: PyTree, steps: int, covariates: Array | None) -> Float[Array, "n steps k"]:
         factors, ended = self._states(params, data)
         last = jnp.exp(filter_log(*factors, ended)[0][-1]).T

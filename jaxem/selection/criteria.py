@@ -7,7 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxem._model import AbstractModel
+from jaxem.engine.buckets import ASKED, filled
+from jaxem.engine.convert import is_concrete
 from jaxem.engine.door import for_start, question
+from jaxem.engine.programs import program
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
 from jaxem.kernels.sums import weighted_sum
 
@@ -27,7 +30,8 @@ def num_observations(model: AbstractModel, data: PyTree, weights: Any = None) ->
     5.0
     """
     data, each = for_start(data, weights)
-    return jnp.sum(each * model.observed(data).astype(each.dtype))
+    table = filled(data, each, each.dtype, ASKED) if is_concrete((data, each)) else None
+    return _observed(model, data, each) if table is None else _observed(model, table.data, table.weights)
 
 
 def aic(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None) -> Array:
@@ -85,6 +89,11 @@ def icl(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
 
 def _num_parameters(model: AbstractModel, params: PyTree, like: Array) -> Array:
     return jnp.asarray(model.num_parameters(params)).astype(like.dtype)
+
+
+@program(quickly=True)
+def _observed(model: AbstractModel, data: PyTree, weights: Array) -> Array:
+    return jnp.sum(weights * model.observed(data).astype(weights.dtype))
 
 
 @question

@@ -21,6 +21,7 @@ from jaxem.engine.kept import Arguments
 from jaxem.engine.programs import Program
 from jaxem.engine.shapes import _start as starts_of
 from jaxem.kernels.sums import inner, weighted_sum
+from tests.helpers.compiling import compilations
 
 
 @pytest.fixture
@@ -28,21 +29,6 @@ def store(tmp_path, monkeypatch):
     found = Store(tmp_path, 2**30)
     monkeypatch.setattr(cache, "_store", found)
     return found
-
-
-def compilations(run):
-    """What `run` returns, and how many programs JAX compiles for it."""
-    heard = []
-
-    def listen(event, duration, **_):
-        if event.endswith("backend_compile_duration"):
-            heard.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        return run(), len(heard)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 ARGS = (jnp.arange(5.0), jnp.ones(5))

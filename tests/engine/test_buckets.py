@@ -1,0 +1,114 @@
+"""Tables that are filled up: the same comes out, and nothing is compiled for another number of rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxem
+from jaxem.engine.buckets import ASKED, FITTED, bucket, filled
+from tests.helpers import engine, product
+from tests.helpers.compiling import compilations
+
+KEY = jax.random.key(0)
+FAITHFUL = jaxem.datasets.old_faithful().data
+
+
+@given(st.integers(1, 2**17), st.integers(0, 2**13), st.sampled_from([FITTED, ASKED]))
+def test_at_most_an_eighth_more_or_few_numbers(n, numbers, least):
+    total = bucket(n, numbers, least)
+    assert total >= n
+    assert bucket(total, numbers, least) == total
+    assert total == n or total * 8 <= n * 9 or (total <= least and total * numbers <= 2**12)
+
+
+def test_the_list_is_short():
+    assert len({bucket(n, 4, FITTED) for n in range(1, 2**16)}) < 110
+    assert {bucket(n, 4, ASKED) for n in range(1, 257)} == {256}
+    assert bucket(2, 100_000, ASKED) == 2  # two long rows stay two
+    assert bucket(2**16 + 1, 4, FITTED) == 2**16 + 1
+
+
+def test_rows_that_are_added_are_rows_of_the_table_without_weight():
+    x = np.arange(34.0).reshape(17, 2)
+    table = filled(x, None, np.float32, FITTED)
+    assert table.num_rows == 17
+    np.testing.assert_array_equal(table.data, np.concatenate([x, x[:1]]))
+    np.testing.assert_array_equal(table.weights, [1.0] * 17 + [0.0])
+    assert table.weights.dtype == np.float32
+    assert filled(x[:16], None, np.float32, FITTED) is None
+
+
+def test_data_bound_to_a_device_stay_as_they_are():
+    x = jax.device_put(jnp.zeros((17, 2)), jax.devices()[0])
+    assert filled(x, None, np.float64, FITTED) is None
+
+
+def test_another_number_of_rows_compiles_nothing():
+    model, x = jaxem.GaussianMixture(2), FAITHFUL
+
+    def fit(rows, weights=None):
+        return jaxem.fit(model, rows, weights=weights, key=KEY, restarts=3, max_steps=5)
+
+    params = fit(x[:150]).params
+    assert compilations(lambda: fit(x[:150]))[1] == 0
+    weights = np.random.default_rng(0).multinomial(147, np.full(147, 1 / 147)).astype(float)
+    for run in (lambda: fit(x[1:150]), lambda: fit(x[:145]), lambda: fit(x[3:150], weights)):
+        found, count = compilations(run)
+        assert count == 0
+        assert np.isfinite(found.objective)
+
+    ask = model.log_prob, model.predict, model.posterior, model.entropy, model.log_likelihood
+    criteria = (jaxem.selection.bic, jaxem.selection.icl)
+    for question in (*ask, *(lambda p, rows, criterion=criterion: criterion(model, p, rows) for criterion in criteria)):
+        question(params, x[:150])
+        for rows in (x[:1], x[:77], x[1:150]):
+            answer, count = compilations(lambda rows=rows: question(params, rows))  # noqa: B023
+            assert count == 0
+            assert answer.shape[:1] in ((), (len(rows),))
+
+
+@pytest.mark.parametrize("n", [1, 13, 17, 150])
+def test_answers_are_those_of_the_rows_alone(n):
+    x, model = jnp.asarray(FAITHFUL[:n]), jaxem.GaussianMixture(2)
+    params = model.init(KEY, FAITHFUL)
+    for name in ("log_prob", "posterior", "predict", "entropy", "log_likelihood"):
+        ask = getattr(model, name)
+        np.testing.assert_allclose(ask(params, x), jax.jit(ask)(params, x), rtol=1e-13, atol=1e-15)
+    weights = np.arange(1.0, n + 1)
+    np.testing.assert_allclose(
+        model.log_likelihood(params, x, weights), np.sum(weights * np.asarray(model.log_prob(params, x))), rtol=1e-13
+    )
+    total = jaxem.selection.num_observations(model, x, weights)
+    assert total == weights.sum()
+
+
+def test_algorithms_that_draw_see_the_rows_alone():
+    x = FAITHFUL[:150]
+    start = jaxem.GaussianMixture(2).init(KEY, x)
+    model, options = jaxem.GaussianMixture(2), {"algorithm": jaxem.incremental_em(5), "max_steps": 10}
+    fits = jaxem.fit(model, x, init=start, key=KEY, **options), jaxem.solve(model, start, jnp.asarray(x), **options)
+    engine.assert_same(fits[0].params, fits[1].params, rtol=1e-10)
+
+
+FAST = ("full", "chain", "function")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in product.models()]
+)
+def test_every_model_is_fitted_as_without_them(name):
+    """By `solve`, which takes the rows as they are."""
+    model, start, x, weights = product.models()[name]
+    x, weights = jax.tree.map(lambda leaf: leaf[:101], (x, weights))
+    algorithm = jaxem._algorithm.default_algorithm(model)
+    if algorithm.draws:
+        pytest.skip("draws")
+    options = {"algorithm": algorithm, "max_steps": 3, "weights": weights}
+    filled_up = jaxem.fit(model, x, init=start, key=KEY, throw=False, **options)
+    plain = jaxem.solve(model, start, x, **options)
+    assert engine.name(filled_up) == engine.name(plain)
+    np.testing.assert_allclose(filled_up.objective, plain.objective, rtol=1e-10)
+    engine.assert_same(filled_up.params, plain.params, rtol=1e-6)
