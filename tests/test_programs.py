@@ -5,6 +5,7 @@ import pytest
 
 import jaxem
 from jaxem.engine import programs as _programs
+from jaxem.engine.kept import Shelf
 from jaxem.engine.programs import Program, blank, worth_preparing
 
 KEY = jax.random.key(0)
@@ -51,7 +52,8 @@ def test_programs_are_prepared_once_and_not_for_arrays_bound_to_a_device():
     assert not worth_preparing("these arguments", jax.device_put(jnp.zeros(9), jax.devices()[0]))
 
 
-def test_a_fit_compiles_each_of_its_programs_once(compiled):
+def test_a_fit_compiles_each_of_its_programs_once(compiled, monkeypatch):
+    monkeypatch.setattr(_programs, "_SHELF", Shelf())
     x = np.random.default_rng(0).normal(size=(83, 2))
     jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=5, lanes=3)
     names = "_bind", "_draw", "_begin", "_refill", "_advance", "_take", "finish"

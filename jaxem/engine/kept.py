@@ -1,7 +1,10 @@
-"""A program of arrays alone, which can be kept on disk, and what puts its result together again."""
+"""A program of arrays alone, which can be kept in memory and on disk, and what puts its result together again."""
 
 import contextlib
+import ctypes
+import threading
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,6 +18,13 @@ from jaxtyping import PyTree
 
 from jaxem.engine.cache import Store
 from jaxem.engine.fingerprint import Slot, fingerprint, settings
+
+
+class Signature(NamedTuple):
+    """What a program is compiled for: all that is no array, and the shapes and types of the arrays."""
+
+    kind: Any
+    slots: tuple[Slot, ...]
 
 
 class Arguments:
@@ -35,9 +45,10 @@ class Arguments:
         """The leaves, with what is known of arrays in their place."""
         return [Slot.of(leaf) if eqx.is_array(leaf) else leaf for leaf in self.leaves]
 
-    def signature(self) -> Any:
+    def signature(self) -> "Signature":
         """What tells one program from another within this process."""
-        return tuple(self.slots()), self.structure, settings()
+        rest = tuple(None if eqx.is_array(leaf) else leaf for leaf in self.leaves)
+        return Signature((rest, self.structure, settings()), tuple(map(Slot.of, self.arrays)))
 
     def described(self) -> PyTree:
         """The arguments, with what is known of arrays in their place."""
@@ -57,6 +68,56 @@ class Kept:
         return jax.tree.unflatten(self._structure, leaves)
 
 
+class Shelf:
+    """The programs of this process: of those that differ in shapes alone the `shapes` latest, and `total` of all.
+
+    Each takes some hundred kilobytes and some of the memory maps that an operating system allows a process.
+    """
+
+    def __init__(self, shapes: int = 4, total: int = 256):
+        self._shapes, self._total, self._lock = shapes, total, threading.Lock()
+        self._programs: OrderedDict[tuple[Any, Signature], Kept] = OrderedDict()
+        self._latest: dict[tuple[Any, Any], list[Signature]] = {}
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def find(self, owner: Any, signature: Signature) -> Kept | None:
+        with self._lock:
+            found = self._programs.get((owner, signature))
+            if found is not None:
+                self._use(owner, signature)
+            return found
+
+    def keep(self, owner: Any, signature: Signature, program: Kept) -> None:
+        with self._lock:
+            self._programs[owner, signature] = program
+            latest, before = self._use(owner, signature), len(self._programs)
+            if len(latest) > self._shapes:
+                self._drop(owner, latest[0])
+            if len(self._programs) > self._total:
+                self._drop(*next(iter(self._programs)))
+            dropped = len(self._programs) < before
+        if dropped:
+            _trim()
+
+    def _use(self, owner: Any, signature: Signature) -> list[Signature]:
+        """Makes it the latest; returns those of its kind."""
+        self._programs.move_to_end((owner, signature))
+        latest = self._latest.setdefault((owner, signature.kind), [])
+        if signature in latest:
+            latest.remove(signature)
+        latest.append(signature)
+        return latest
+
+    def _drop(self, owner: Any, signature: Signature) -> None:
+        del self._programs[owner, signature]
+        latest = self._latest[owner, signature.kind]
+        latest.remove(signature)
+        if not latest:
+            del self._latest[owner, signature.kind]
+
+
 class Traced(NamedTuple):
     """A program that is yet to be compiled."""
 
@@ -72,8 +133,8 @@ def name_of(fn: Callable, arguments: Arguments, options: Any) -> str | None:
     return fingerprint(fn, arguments.described(), options)
 
 
-def trace(fn: Callable, arguments: Arguments) -> Traced:
-    """The program of `fn` for such arguments."""
+def trace(fn: Callable, arguments: Arguments, *, to_keep: bool) -> Traced:
+    """The program of `fn` for such arguments, which is `to_keep` on disk or not."""
     told: dict[str, Any] = {}
 
     def flat(*arrays: Any) -> list[Any]:
@@ -84,9 +145,11 @@ def trace(fn: Callable, arguments: Arguments) -> Traced:
         leaves_out, told["structure"] = jax.tree.flatten(found)
         return leaves_out
 
-    # A name of its own, by which JAX's cache never finds the program: what has been loaded cannot be written down again
-    # (XLA on a CPU leaves out some of its functions, "... not found" where it is run).
-    flat.__name__ = f"{getattr(fn, '__name__', 'program')}_{uuid.uuid4().hex}"
+    flat.__name__ = getattr(fn, "__name__", "program")
+    if to_keep:
+        # A name of its own, by which JAX's cache never finds the program: what has been loaded cannot be written down
+        # again (XLA on a CPU leaves out some of its functions, "... not found" where it is run).
+        flat.__name__ += f"_{uuid.uuid4().hex}"
     lowered = jax.jit(flat).lower(*arguments.arrays)
     infos = [jax.ShapeDtypeStruct(info.shape, info.dtype) for info in lowered.out_info]
     return Traced(lowered, eqx.combine(jax.tree.unflatten(told["structure"], infos), told["rest"]))
@@ -124,6 +187,12 @@ def shapes_of(fn: Callable, args: tuple[Any, ...], store: Store | None) -> PyTre
         found = eqx.filter_eval_shape(fn, *args)
         store.save(name, found)
     return found
+
+
+def _trim() -> None:
+    """Give back what compilations have left free: glibc keeps it, some 20 MB for each kind of fit."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @cache

@@ -14,10 +14,13 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem.engine import cache
-from jaxem.engine.kept import Arguments, Kept, load, name_of, save, trace
+from jaxem.engine.kept import Arguments, Kept, Shelf, load, name_of, save, trace
 
 # Neither changes what is computed. The second turns to the smaller of XLA's two generators of loops.
 _QUICKLY = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+
+
+_SHELF = Shelf()
 
 
 class Program:
@@ -30,17 +33,15 @@ class Program:
     def __init__(self, fn: Callable, quickly: bool = False):
         self._fn, self._quickly = fn, quickly
         self._pending: list[Future] = []
-        self._found: dict[Any, Kept | None] = {}
 
     def __call__(self, *args: Any) -> Any:
         if self._pending:
             wait(self._pending)  # a compilation that failed will fail again, and say so to whom it concerns
             self._pending = []
-        if cache.store() is None:
-            return self._compiled(*args)
         arguments = Arguments(args)
-        kept = self._kept_for(arguments)
-        return self._compiled(*args) if kept is None else kept(arguments)
+        if not arguments.may_be_kept():
+            return self._compiled(*args)
+        return self._kept_for(arguments)(arguments)
 
     @cached_property
     def _compiled(self) -> Any:
@@ -51,46 +52,37 @@ class Program:
     def _options(self) -> dict[str, Any]:
         return _quick_options() if self._quickly else {}
 
-    def _kept_for(self, arguments: Arguments, now: bool = True) -> Kept | None:
-        """The program for such arguments from the cache, or for it; `None` where none is to be kept.
+    def _kept_for(self, arguments: Arguments, now: bool = True) -> Kept:
+        """The program for such arguments: known already, from disk, or compiled `now` or in another thread."""
+        known, store = arguments.signature(), cache.store()
+        found = _SHELF.find(self, known)
+        if found is not None:
+            return found
+        name = None if store is None else name_of(self._fn, arguments, self._options())
+        found = load(store, name) if store is not None and name is not None else None
+        if found is not None:
+            _SHELF.keep(self, known, found)
+            return found
+        traced = trace(self._fn, arguments, to_keep=name is not None)
 
-        What is not there is compiled `now`, or in another thread.
-        """
-        store = cache.store()
-        if store is None or not arguments.may_be_kept():
-            return None
-        known = arguments.signature()
-        if known in self._found:
-            return self._found[known]
-        name = name_of(self._fn, arguments, self._options())
-        found = None if name is None else load(store, name)
-        if found is None and name is not None:
-            traced = trace(self._fn, arguments)
-
-            def compiled() -> Kept:
-                self._found[known] = made = traced.compile(self._options())
+        def compiled() -> Kept:
+            made = traced.compile(self._options())
+            _SHELF.keep(self, known, made)
+            if store is not None and name is not None:
                 save(store, name, made)
-                return made
+            return made
 
-            if not now:
-                self._pending.append(_thread().submit(compiled))
-                return Kept(None, traced.shapes)
+        if now:
             return compiled()
-        self._found[known] = found
-        return found
+        self._pending.append(_thread().submit(compiled))
+        return Kept(None, traced.shapes)
 
     def begin_compiling(self, *args: Any) -> PyTree:
         """Trace the program for arguments such as these, and leave its compilation to another thread.
 
         Returns what it will return, with `jax.ShapeDtypeStruct` for arrays.
         """
-        kept = self._kept_for(Arguments(args), now=False)
-        if kept is not None:
-            return kept.shapes
-        lowered = self._compiled.lower(*args)
-        self._pending.append(_thread().submit(lowered.compile))
-        _, arrays, rest = lowered.lowered.out_info
-        return eqx.combine(arrays, rest.value)
+        return self._kept_for(Arguments(args), now=False).shapes
 
 
 def program(*, quickly: bool = False) -> Callable[[Callable], Program]:
@@ -113,19 +105,10 @@ def blank(shapes: PyTree, key: PRNGKeyArray) -> PyTree:
 
 
 def worth_preparing(*args: Any) -> bool:
-    """Whether no program has been prepared for such arguments yet, and one may be.
-
-    Arguments that are bound to devices give other programs than the zeros of `blank` do.
-    """
-    arrays, rest = eqx.partition(args, eqx.is_array)
-    arrays = jax.tree.leaves(arrays)
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-        return False
-    if any(getattr(leaf, "committed", False) for leaf in arrays):
-        return False
-    leaves, structure = jax.tree.flatten(rest)
-    seen = hash((tuple(leaves), structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in arrays)))
-    if seen in _SEEN:
+    """Whether no program has been prepared for such arguments yet, and one may be."""
+    arguments = Arguments(args)
+    seen = arguments.may_be_kept() and hash(arguments.signature())
+    if seen is False or seen in _SEEN:
         return False
     _SEEN.add(seen)
     return True

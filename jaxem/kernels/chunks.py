@@ -30,10 +30,11 @@ def not_finite(data: PyTree, missing: bool = False) -> Array:
 def chunk_rows(n: int, floats_per_row: int) -> int:
     """Rows per chunk: large enough to amortise a step, small enough to stay in cache.
 
-    The chunks are of equal length but for an overlap in the last one, so that `n` rows never need padding.
+    The chunks are of equal length but for an overlap in the last one, so that `n` rows never need padding. Where one
+    chunk holds all rows, it says what one could hold, which is the same for any such `n`.
     """
     rows = min(max(_CHUNK_FLOATS // max(floats_per_row, 1), _MIN_ROWS), _MAX_ROWS)
-    return math.ceil(n / math.ceil(n / rows))
+    return rows if n <= rows else math.ceil(n / math.ceil(n / rows))
 
 
 def per_device(tree: PyTree, rows: PyTree) -> PyTree:
