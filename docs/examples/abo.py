@@ -40,7 +40,8 @@ class BloodGroups(jaxem.models.AbstractLinearModel):
 
     def potentials(self, natural, data):
         genotype = jnp.asarray(GENOTYPES_OF)[:, data.astype(int)]
-        return jnp.where(genotype >= 0, natural[genotype], -jnp.inf)
+        known = jnp.isin(data, jnp.arange(4, dtype=data.dtype))  # another number is no group, and has no density
+        return jnp.where((genotype >= 0) & known[None], natural[genotype], -jnp.inf)
 
     def maximize(self, stats, params):
         genes = sum(jnp.zeros_like(params.frequency).at[alleles].add(stats) for alleles in jnp.asarray(GENOTYPES).T)
@@ -65,7 +66,7 @@ GROUP_OF = ((0, 2, 0), (2, 1, 1), (0, 1, 3))
 
 def log_joint(params, group, pair):
     maternal, paternal = pair
-    seen = jnp.asarray(GROUP_OF)[maternal, paternal] == group.astype(int)
+    seen = jnp.asarray(GROUP_OF, group.dtype)[maternal, paternal] == group
     log = jnp.log(params["frequency"])
     return jnp.where(seen, log[maternal] + log[paternal], -jnp.inf)
 

@@ -38,7 +38,8 @@ class Linkage(jaxem.models.AbstractLinearModel):
 
     def potentials(self, natural, data):
         part = jnp.asarray(self.parts)[:, data.astype(int)]
-        return jnp.where(part >= 0, natural[part], -jnp.inf)
+        known = jnp.isin(data, jnp.arange(4, dtype=data.dtype))  # another number is no cell, and has no density
+        return jnp.where((part >= 0) & known[None], natural[part], -jnp.inf)
 
     def maximize(self, stats, params):
         recombined, not_recombined = stats[1] + stats[2], stats[3] + stats[4]
@@ -62,7 +63,8 @@ class Linkage(jaxem.models.AbstractLinearModel):
 def log_joint(params, cell, z):
     """Rung 0: the same density, and nothing else. `z` says whether the animal is in the second part of cell 0."""
     t = params["t"]
-    first = jnp.log(jnp.stack([jnp.full_like(t, 0.5), (1 - t) / 4, (1 - t) / 4, t / 4]))[cell.astype(int)]
+    probabilities = jnp.stack([jnp.full_like(t, 0.5), (1 - t) / 4, (1 - t) / 4, t / 4])
+    first = jnp.log(jnp.sum(jnp.where(cell == jnp.arange(4, dtype=cell.dtype), probabilities, 0)))
     return jnp.where(z == 0, first, jnp.where(cell == 0, jnp.log(t / 4), -jnp.inf))
 
 

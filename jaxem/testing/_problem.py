@@ -68,9 +68,11 @@ class Problem(NamedTuple):
 
 
 def cast(tree: PyTree, dtype: Any) -> PyTree:
-    """A tree with its real arrays in this precision."""
+    """A tree with its real arrays in this precision, and no integers wider than single precision has."""
 
     def one(leaf):
+        if eqx.is_array(leaf) and leaf.dtype == jnp.int64 and jnp.dtype(dtype) == jnp.float32:
+            return leaf.astype(jnp.int32)
         return jnp.asarray(leaf, dtype) if eqx.is_inexact_array_like(leaf) and hasattr(leaf, "dtype") else leaf
 
     return jax.tree.map(one, tree)
