@@ -85,8 +85,8 @@ class Aitken(AbstractTermination):
     Unlike the gain, it tells slow convergence from convergence. Boehning et al. (1994). It extrapolates by the slower
     of the last two ratios of gains: the first steps from a start gain much and say little of the rate to come. A gain
     may be larger than it shows by a digit. Nothing is left to gain after a step without gain, if the one before gained
-    more than rounding does; else after three of them, because steps that gain less than the precision can show still
-    lead somewhere.
+    more than rounding does; else if the last three together gained nothing, because steps that gain less than the
+    precision can show still lead somewhere.
 
     **Example**
 
@@ -103,7 +103,7 @@ class Aitken(AbstractTermination):
         slowest = jnp.maximum(gain / last, last / before)
         known = (gain > 0) & (last > 0) & (before > 0) & jnp.isfinite(before)
         within = known & (slowest < 1) & ((gain + step.digit) * slowest / (1 - slowest) <= tol)
-        nothing = (gain <= 0) & ((last > step.noise) | ((last <= 0) & (before <= 0)))
+        nothing = (gain <= 0) & ((last > step.noise) | (gain + last + before <= 0))
         return (within | nothing) & step.steady(tol), Gains(last=gain, before=last)
 
 

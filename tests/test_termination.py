@@ -66,6 +66,7 @@ def test_aitken_tells_standstill_from_steps_too_small_to_be_seen():
     assert verdicts(Aitken(), [0.25, 0.0625, 1e-6], 1e-6, digit=4e-6) == [False] * 3
     assert verdicts(Aitken(), [1.0, digit, 0.0, digit, 0.0, 0.0, 0.0], 0.0) == [False] * 6 + [True]
     assert verdicts(Aitken(), [digit, -digit, digit, digit], 1e-6) == [False] * 4
+    assert verdicts(Aitken(), [1.0, digit, -digit, digit, -digit], 0.0) == [False] * 4 + [True]  # round and round
 
 
 def test_parameter_change_is_a_norm():

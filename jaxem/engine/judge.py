@@ -38,7 +38,7 @@ def compare(
     gain = (objective - reference.objective) / total_weight
     # Neither a value thrown far away nor an error that nobody would trust may make a fall pass for rounding.
     size = jnp.minimum(jnp.abs(objective), jnp.abs(reference.objective)) / total_weight
-    noise = 8 * eps * (size + 1) + 4 * jnp.minimum(rounding, jnp.sqrt(eps))
+    noise = 16 * eps * (size + 1) + 4 * jnp.minimum(rounding, jnp.sqrt(eps))
     largest = jnp.maximum(reference.largest_gain, (objective - last) / total_weight)
     known = jnp.isfinite(reference.objective)
     return Comparison(

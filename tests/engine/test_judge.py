@@ -181,10 +181,10 @@ def test_a_comparison_needs_a_reference_and_the_rules_leave():
 
 def test_noise_is_bounded_whatever_the_size_of_what_went_wrong():
     eps = np.finfo(float).eps
-    np.testing.assert_allclose(compared(-10.0).noise, 16 * eps, rtol=1e-12)
-    np.testing.assert_allclose(compared(-1e30).noise, 16 * eps, rtol=1e-12)
-    np.testing.assert_allclose(compared(-10.0, rounding=1e-12).noise, 16 * eps + 4e-12, rtol=1e-12)
-    np.testing.assert_allclose(compared(-10.0, rounding=1.0).noise, 16 * eps + 4 * np.sqrt(eps), rtol=1e-12)
+    np.testing.assert_allclose(compared(-10.0).noise, 32 * eps, rtol=1e-12)
+    np.testing.assert_allclose(compared(-1e30).noise, 32 * eps, rtol=1e-12)
+    np.testing.assert_allclose(compared(-10.0, rounding=1e-12).noise, 32 * eps + 4e-12, rtol=1e-12)
+    np.testing.assert_allclose(compared(-10.0, rounding=1.0).noise, 32 * eps + 4 * np.sqrt(eps), rtol=1e-12)
 
 
 def test_single_precision_has_limits_of_its_own():
