@@ -6,18 +6,21 @@ from jaxem._algorithm import Algorithm
 from jaxem.accelerate import AbstractAccelerator, Anderson, Parabolic, QuasiNewton, Squarem
 
 
-def squarem(algorithm: Algorithm | None = None, unconstrained: bool = True) -> Algorithm:
+def squarem(algorithm: Algorithm | None = None, unconstrained: bool = True, tail: bool = False) -> Algorithm:
     """Squared extrapolation of any monotone variant (EM by default). Varadhan and Roland (2008).
 
     The objective never falls over a cycle of three evaluations of the map, which `num_steps` counts. Extrapolates the
     parameters themselves if not `unconstrained`.
+
+    With `tail`, a run goes where EM takes it until its steps shrink along one direction, and is extrapolated from
+    there: more often than not it ends where EM ends, without most of the steps that EM needs in the end.
 
     **Example**
 
     >>> import jaxem
     >>> accelerated = jaxem.squarem(jaxem.em_gradient())
     """
-    return _accelerated(algorithm, Squarem(parameters=not unconstrained))
+    return _accelerated(algorithm, Squarem(parameters=not unconstrained, tail=tail))
 
 
 def anderson(algorithm: Algorithm | None = None, window: int = 5) -> Algorithm:

@@ -17,13 +17,21 @@ from tests.helpers import engine, problems
 ALGORITHMS = {
     "squarem": jaxem.squarem(),
     "squarem-parameters": jaxem.squarem(unconstrained=False),
+    "squarem-tail": jaxem.squarem(tail=True),
     "anderson": jaxem.anderson(),
     "quasi-newton": jaxem.algorithms.quasi_newton_em(pairs=2),
     "parabolic": jaxem.algorithms.parabolic_em(),
     "alpha": jaxem.alpha_em(),
 }
 # Evaluations of the map to a parameter change of 1e-7; EM takes 2113.
-MOST = {"squarem-parameters": 70, "anderson": 60, "quasi-newton": 60, "squarem": 200, "parabolic": 600, "alpha": 422}
+MOST = {
+    "squarem-parameters": 70,
+    "anderson": 60,
+    "quasi-newton": 60,
+    "squarem": 200,
+    "parabolic": 600,
+    "alpha": 422,
+} | {"squarem-tail": 220}
 
 
 @lru_cache
@@ -52,7 +60,7 @@ def test_london_times(name):
     assert int(fit.num_steps) <= MOST[name]
     history = np.asarray(fit.history)[: int(fit.num_steps) + 1]
     assert np.all(fit.objective >= history[0])
-    if name not in ("squarem", "squarem-parameters"):  # those pass through points that are not judged
+    if not name.startswith("squarem"):  # those pass through points that are not judged
         assert (np.diff(history) >= -1e-9).all()
 
 
@@ -134,3 +142,35 @@ def test_what_cannot_be_accelerated_is_refused():
         jaxem.squarem(jaxem.stochastic_em())
     with pytest.raises(ValueError, match="extrapolates from evaluations of the whole data"):
         jaxem.anderson(jaxem.incremental_em())
+
+
+def test_the_tail_begins_as_em_and_ends_where_em_does():
+    x = jnp.asarray(jaxem.datasets.old_faithful().data)
+    model = jaxem.GaussianMixture(3)
+    for seed in range(4):
+        start = model.init(jax.random.key(seed), x)
+        plain = jaxem.solve(model, start, x, tol=1e-9, max_steps=5000, history_size=5001)
+        tail = jaxem.solve(model, start, x, tol=1e-9, algorithm=jaxem.squarem(tail=True))
+        assert engine.name(plain) == engine.name(tail) == "converged"
+        assert 2 * tail.num_steps < plain.num_steps
+        np.testing.assert_allclose(tail.objective, plain.objective, atol=1e-5)
+        # Its first steps are those of EM, and there are more of them than SQUAREM takes.
+        same = np.isclose(tail.history[: plain.num_steps], plain.history[: tail.history.size], rtol=1e-12, atol=0)
+        assert same[:5].all()
+        assert not same.all()
+
+
+def test_the_tail_has_begun_where_steps_shrink_along_a_line():
+    accelerator = jaxem.accelerate.Squarem(tail=True)
+    turning = [np.array([np.cos(a), np.sin(a)]) for a in 0.5 * np.arange(8)]
+    growing = [1.1**i * np.ones(2) for i in range(8)]
+    shrinking = [0.9**i * np.ones(2) for i in range(8)]
+    for steps, begun in ((turning, False), (growing, False), (shrinking, True)):
+        here, state = jnp.zeros(2), accelerator.init(jnp.zeros(2))
+        plain = []
+        for step in steps:
+            target, state = accelerator(here, here + step, state)
+            plain.append(np.allclose(target, here + step))
+            here = here + step
+        assert bool(state.calm) == begun
+        assert all(plain) != begun
