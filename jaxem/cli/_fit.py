@@ -105,6 +105,7 @@ def fit_one(
     import jax
 
     import jaxem
+    from jaxem._algorithm import default_algorithm
 
     kind = KINDS[request.model]
     model = kind.build(k, **options)
@@ -118,6 +119,7 @@ def fit_one(
                 restarts=request.restarts,
                 tol=request.tolerance,
                 max_steps=request.max_steps,
+                algorithm=jaxem.squarem(default_algorithm(model), tail=True),
                 # The gain of a step says little where EM is slow: 1e-9 may be gained a thousand times over.
                 termination=jaxem.termination.Aitken(),
                 progress=track(f"k = {k}"),

@@ -74,6 +74,7 @@ def test_loading_gives_the_same_fit_to_the_last_bit(run, tmp_path):
                 restarts=4,
                 tol=1e-9 if dtype == "float64" else 1e-6,
                 max_steps=5000,
+                algorithm=jaxem.squarem(tail=True),
                 termination=jaxem.termination.Aitken(),
             )
         stored = load_fit(tmp_path / dtype)
