@@ -381,11 +381,12 @@ def test_data_are_checked():
 def test_a_fit_has_derivatives_with_respect_to_the_covariates():
     model, start, data, weights = cell()
 
-    @jax.jit
-    def found(shift):
+    def found(shift, **options):
         moved = data._replace(covariates=data.covariates.at[0, 3:9, 1].add(shift))
-        fit = jaxem.solve(model, start, moved, weights=weights, tol=1e-13, max_steps=3000)
+        fit = jaxem.solve(model, start, moved, weights=weights, **options)
         return fit.params.transition[0, 0, 1]
 
-    slope, step = jax.jit(jax.grad(found))(0.0), 1e-3
-    np.testing.assert_allclose(slope, (found(step) - found(-step)) / (2 * step), rtol=1e-3)
+    slope, step = jax.jit(jax.grad(lambda shift: found(shift, tol=1e-13, max_steps=3000)))(0.0), 1e-4
+    # Both ends take as many steps: runs that stop by themselves do so at different distances from the maximum.
+    at = jax.jit(lambda shift: found(shift, termination=jaxem.termination.FixedSteps(), max_steps=60))
+    np.testing.assert_allclose(slope, (at(step) - at(-step)) / (2 * step), rtol=1e-3)
