@@ -76,8 +76,7 @@ class Shelf:
 
     def __init__(self, shapes: int = 4, total: int = 256):
         self._shapes, self._total, self._lock = shapes, total, threading.Lock()
-        self._programs: OrderedDict[tuple[Any, Signature], Kept] = OrderedDict()
-        self._latest: dict[tuple[Any, Any], list[Signature]] = {}
+        self._programs: OrderedDict[tuple[Any, Signature], Kept] = OrderedDict()  # the latest last
 
     def __len__(self) -> int:
         return len(self._programs)
@@ -86,36 +85,19 @@ class Shelf:
         with self._lock:
             found = self._programs.get((owner, signature))
             if found is not None:
-                self._use(owner, signature)
+                self._programs.move_to_end((owner, signature))
             return found
 
     def keep(self, owner: Any, signature: Signature, program: Kept) -> None:
         with self._lock:
             self._programs[owner, signature] = program
-            latest, before = self._use(owner, signature), len(self._programs)
-            if len(latest) > self._shapes:
-                self._drop(owner, latest[0])
-            if len(self._programs) > self._total:
-                self._drop(*next(iter(self._programs)))
-            dropped = len(self._programs) < before
-        if dropped:
+            self._programs.move_to_end((owner, signature))
+            alike = [key for key in self._programs if key[0] == owner and key[1].kind == signature.kind]
+            surplus = alike[: -self._shapes] or list(self._programs)[: -self._total]
+            for key in surplus:
+                del self._programs[key]
+        if surplus:
             _trim()
-
-    def _use(self, owner: Any, signature: Signature) -> list[Signature]:
-        """Makes it the latest; returns those of its kind."""
-        self._programs.move_to_end((owner, signature))
-        latest = self._latest.setdefault((owner, signature.kind), [])
-        if signature in latest:
-            latest.remove(signature)
-        latest.append(signature)
-        return latest
-
-    def _drop(self, owner: Any, signature: Signature) -> None:
-        del self._programs[owner, signature]
-        latest = self._latest[owner, signature.kind]
-        latest.remove(signature)
-        if not latest:
-            del self._latest[owner, signature.kind]
 
 
 class Traced(NamedTuple):

@@ -107,8 +107,10 @@ def blank(shapes: PyTree, key: PRNGKeyArray) -> PyTree:
 def worth_preparing(*args: Any) -> bool:
     """Whether no program has been prepared for such arguments yet, and one may be."""
     arguments = Arguments(args)
-    seen = arguments.may_be_kept() and hash(arguments.signature())
-    if seen is False or seen in _SEEN:
+    if not arguments.may_be_kept():
+        return False
+    seen = hash(arguments.signature())
+    if seen in _SEEN:
         return False
     _SEEN.add(seen)
     return True
