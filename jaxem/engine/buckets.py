@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxem.engine.convert import is_concrete
 from jaxem.kernels.chunks import num_rows
 
 FITTED, ASKED = 16, 256  # the least rows of a table that a fit runs over, and of one that is evaluated once
@@ -47,10 +48,10 @@ def bucket(n: int, numbers_per_row: int, least: int) -> int:
 def filled(data: PyTree, weights: Any, dtype: Any, least: int) -> Bucket | None:
     """`data` and `weights` filled up with copies of its first rows, of weight 0; `None` where nothing is to be added.
 
-    Data that are bound to devices, or not in this machine's memory, stay as they are.
+    Data that are traced, bound to devices, or not in this machine's memory stay as they are.
     """
     leaves = jax.tree.leaves(data)
-    if not all(map(_on_host, leaves)):
+    if not is_concrete((data, weights)) or not all(map(_on_host, leaves)):
         return None
     n = num_rows(data)
     total = bucket(n, sum(leaf.size for leaf in leaves) // n, least)

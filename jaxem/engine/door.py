@@ -123,7 +123,7 @@ def question(method: Callable | None = None, *, fill: bool = True) -> Callable:
         values = given.arguments
         found = for_question(values[asked], values["params"], values["data"], values.get("weights"))
         weights, table = found.weights, None
-        if fill and is_concrete((found.params, found.data, weights)):
+        if fill and is_concrete(found.params):
             table = filled(found.data, weights, float_dtype((found.params, found.data)), least=ASKED)
         values.update(data=found.data if table is None else table.data, params=found.params)
         if totals and table is not None:

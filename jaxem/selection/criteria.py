@@ -8,7 +8,6 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxem._model import AbstractModel
 from jaxem.engine.buckets import ASKED, filled
-from jaxem.engine.convert import is_concrete
 from jaxem.engine.door import for_start, question
 from jaxem.engine.programs import program
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
@@ -30,7 +29,7 @@ def num_observations(model: AbstractModel, data: PyTree, weights: Any = None) ->
     5.0
     """
     data, each = for_start(data, weights)
-    table = filled(data, each, each.dtype, ASKED) if is_concrete((data, each)) else None
+    table = filled(data, each, each.dtype, ASKED)
     return _observed(model, data, each) if table is None else _observed(model, table.data, table.weights)
 
 

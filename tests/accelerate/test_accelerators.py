@@ -29,9 +29,10 @@ MOST = {
     "anderson": 60,
     "quasi-newton": 60,
     "squarem": 200,
+    "squarem-tail": 220,
     "parabolic": 600,
     "alpha": 422,
-} | {"squarem-tail": 220}
+}
 
 
 @lru_cache
