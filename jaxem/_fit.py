@@ -113,11 +113,7 @@ def fit(
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
     require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
     admitted = for_fit(model, data if labels is None else with_labels(data, labels), weights)
-    dtype = float_dtype(admitted.data)
-    algorithm = algorithm or default_algorithm(model)
-    data, w = _filled(admitted, dtype, algorithm)
-    n, device_data, w = num_rows(data), jax.tree.map(_on_device, data), jax.device_put(w)
-    tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
+    algorithm, dtype = algorithm or default_algorithm(model), float_dtype(admitted.data)
 
     if isinstance(init, str):
         if init not in METHODS:
@@ -127,38 +123,65 @@ def fit(
         if not isinstance(getattr(model, "start", None), AbstractInit):
             raise DataError(f"init: {type(model).__name__} draws its own starts; leave init out, or pass parameters")
         model, init = dataclasses.replace(model, start=init), None  # pyright: ignore[reportCallIssue]
-    plain = model
-    model = algorithm.m_step.lift(model)
-    problem = _problem(model, algorithm, termination, device_data, w, tol, max_steps)
-    starts = None
-    if init is None and restarts > 1 and plain.fixed_start and not algorithm.draws:
+    lifted = algorithm.m_step.lift(model)
+    problem = problem_of(lifted, algorithm, admitted, tol, max_steps, termination)
+    if init is None and restarts > 1 and model.fixed_start and not algorithm.draws:
         raise DataError(
-            f"restarts={restarts}, but {type(plain).__name__} has one fixed start, so that all would be the same: "
+            f"restarts={restarts}, but {type(model).__name__} has one fixed start, so that all would be the same: "
             "leave restarts out, or give the model a function that draws its start"
         )
-    if init is not None:
-        starts, count = as_starts(init, _shapes(plain, key, device_data, w), plain, dtype)
+    if init is None:
+        draw = partial(_draw, problem, key)
+    else:
+        starts, count = as_starts(init, _shapes(model, key, problem.data, problem.weights), model, dtype)
         if restarts not in (1, count):
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
-
-    shapes = _shapes(problem.model, key, device_data, w)
-    size = _lanes(problem.model, shapes, n, restarts, lanes)
-    problem = dataclasses.replace(problem, chunk_rows=rows_per_chunk(problem.model, shapes, n, size))
+        draw = partial(_encode, problem, key, starts, lifted is not model)
+    problem, size = in_lanes(problem, key, restarts, lanes)
     require_modes(
-        model, algorithm, lambda: step(problem, begin(problem, _init(problem.model, key, device_data, w), key))
+        lifted,
+        algorithm,
+        lambda: step(problem, begin(problem, init_of(problem.model, key, problem.data, problem.weights), key)),
     )
-    draw = (
-        partial(_draw, problem, key) if starts is None else partial(_encode, problem, key, starts, model is not plain)
-    )
-    search = Search(problem, size, restarts, progress)
+    search = searched(Search(problem, size, restarts, progress), draw, key, racing)
+    return in_unit(search.result(throw), admitted.unit)
+
+
+def problem_of(
+    model: AbstractModel,
+    algorithm: Algorithm,
+    admitted: Admitted,
+    tol: float | None,
+    max_steps: int,
+    termination: AbstractTermination | None,
+) -> Problem:
+    """The problem of a search over starts, on the device, with the data filled up."""
+    dtype = float_dtype(admitted.data)
+    data, weights = _filled(admitted, dtype, algorithm)
+    data, weights = jax.tree.map(_on_device, data), jax.device_put(weights)
+    bound = _bind(model, algorithm, termination, data, weights)
+    tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
+    limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
+    return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
+
+
+def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | None) -> tuple[Problem, int]:
+    """The problem with its chunks sized for the runs that go side by side, and how many these are."""
+    shapes, n = _shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
+    size = _lanes(problem.model, shapes, n, restarts, lanes)
+    return dataclasses.replace(problem, chunk_rows=rows_per_chunk(problem.model, shapes, n, size)), size
+
+
+def searched(search: Search, draw: partial, key: PRNGKeyArray, racing: Racing | None = None) -> Search:
+    """The search, once every start that `draw` gives has been run."""
     search.prepare(draw, key)
-    blocks = fresh_blocks(problem, draw, restarts, size, ROUND_STEPS + 1)
+    blocks = fresh_blocks(search.problem, draw, search.total, search.size, ROUND_STEPS + 1)
     if racing is None:
         search.run(blocks)
     else:
         search.race(racing, blocks)
-    return _in_unit(search.result(throw), admitted.unit)
+    return search
 
 
 def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm) -> tuple[PyTree, Any]:
@@ -173,7 +196,7 @@ def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm) -> tuple[PyTre
     return admitted.data, np.ones(n, dtype) if weights is None else weights
 
 
-def _in_unit(fit: Fit, unit: float) -> Fit:
+def in_unit(fit: Fit, unit: float) -> Fit:
     """A fit under weights in units of `unit`, as one under the weights themselves."""
     if unit == 1:
         return fit
@@ -189,11 +212,11 @@ def _on_device(leaf: Any) -> Array:
 
 
 def _shapes(*args: Any) -> PyTree:
-    """Shapes of the parameters that `_init` returns."""
-    return shapes_of(_init, args, cache.store())
+    """Shapes of the parameters that `init_of` returns."""
+    return shapes_of(init_of, args, cache.store())
 
 
-def _init(*args: Any) -> PyTree:
+def init_of(*args: Any) -> PyTree:
     """`model.init(key, data, weights)`, traced once for each kind of model and data, whoever asks."""
     return _traced_init(*_static_and_arrays(args))
 
@@ -225,25 +248,11 @@ def _bind(
     return dataclasses.replace(made, data=None, weights=None)  # pyright: ignore[reportArgumentType]
 
 
-def _problem(
-    model: AbstractModel,
-    algorithm: Algorithm,
-    termination: AbstractTermination | None,
-    data: PyTree,
-    weights: Array,
-    tol: float,
-    max_steps: int,
-) -> Problem:
-    bound = _bind(model, algorithm, termination, data, weights)
-    limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
-    return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
-
-
 @program(quickly=True)
 def _draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
-    seeds, noise = _keys(key, numbers)
-    params = jax.vmap(lambda seed: _init(problem.model, seed, problem.data, problem.weights))(seeds)
-    return _of_set_type(params), noise
+    seeds, noise = keys_of(key, numbers)
+    params = jax.vmap(lambda seed: init_of(problem.model, seed, problem.data, problem.weights))(seeds)
+    return of_set_type(params), noise
 
 
 @program(quickly=True)
@@ -255,15 +264,15 @@ def _encode(
     def begun(params):
         return enter(problem.model, params, problem.data, problem.weights, lifted)
 
-    return _of_set_type(jax.vmap(begun)(params)), _keys(key, numbers)[1]
+    return of_set_type(jax.vmap(begun)(params)), keys_of(key, numbers)[1]
 
 
-def _of_set_type(params: PyTree) -> PyTree:
+def of_set_type(params: PyTree) -> PyTree:
     """Without weak types: the programs that go on from here have been prepared for arrays like any other."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), params)
 
 
-def _keys(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+def keys_of(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
     """For each start, a key to draw its parameters and one for its run."""
     both = jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.concatenate([2 * numbers, 2 * numbers + 1]))
     return both[: numbers.shape[0]], both[numbers.shape[0] :]

@@ -63,3 +63,4 @@ from jaxem.models import StudentTMixture as StudentTMixture
 from jaxem.selection import aic as aic
 from jaxem.selection import bic as bic
 from jaxem.selection import icl as icl
+from jaxem.selection import select as select

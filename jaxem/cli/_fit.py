@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -20,17 +20,7 @@ from jaxem.cli._tables import Table, check_finite, choose, read_table
 from jaxem.cli._use import assignments
 from jaxem.cli._version import version
 from jaxem.cli._view import View
-from jaxem.cli.kinds import KINDS, Kind
-
-_SOUND = ("converged", "completed", "max_steps_reached")
-
-
-class Candidate(NamedTuple):
-    """One number of components: its row in the table of criteria, and the best of its starts unless all failed."""
-
-    row: dict[str, Any]
-    model: Any = None
-    fit: Any = None
+from jaxem.cli.kinds import KINDS
 
 
 def run_fit(request: FitRequest) -> None:
@@ -43,8 +33,9 @@ def run_fit(request: FitRequest) -> None:
         x = (table.values - shift) / scale
         options = kind.options_for(x, kind.options(request.covariance, x))
         with progress_bar(request.quiet) as track:
-            candidates = [fit_one(request, x, k, options, track) for k in counts]
-        row, model, fit = choose_by(request.criterion, candidates)
+            selection = selected(request, x, counts, options, track)
+        rows, model, fit = criteria(request, len(x), counts, selection), selection.best, selection.fit
+        row = rows[selection.index]
         cast = x.astype(request.dtype)
         found = kind.assign(model, fit.params, cast)
         gaps = int(np.isnan(x).sum())
@@ -70,7 +61,7 @@ def run_fit(request: FitRequest) -> None:
             "missing_information_note": missing.note,
             "best_within": same_optimum(request.tolerance, len(x)),
             "criterion": request.criterion,
-            "criteria": [candidate.row for candidate in candidates],
+            "criteria": rows,
             "coordinates": "standardized: (x - shift) / scale" if request.standardize else "data",
             "standardize": {"shift": shift.tolist(), "scale": scale.tolist()} if request.standardize else None,
             **{name: getattr(request, name) for name in ("dtype", "seed", "tolerance", "max_steps")},
@@ -98,70 +89,61 @@ def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:
         return np.nanmean(table.values, 0), np.nanstd(table.values, 0)
 
 
-def fit_one(
-    request: FitRequest, x: np.ndarray, k: int, options: dict[str, Any], track: Callable[[str], Any]
-) -> Candidate:
-    """The best of the starts with `k` components."""
+def selected(
+    request: FitRequest, x: np.ndarray, counts: range, options: dict[str, Any], track: Callable[[str], Any]
+) -> Any:
+    """The best of the starts with each number of components, and which of these is the best."""
     import jax
 
     import jaxem
     from jaxem._algorithm import default_algorithm
 
     kind = KINDS[request.model]
-    model = kind.build(k, **options)
-    try:
-        # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.
-        with warnings.catch_warnings(action="ignore", category=jaxem.PrecisionWarning):
-            fit: Any = jaxem.fit(
-                model,
-                kind.data(x),
-                key=jax.random.key(request.seed),
-                restarts=request.restarts,
-                tol=request.tolerance,
-                max_steps=request.max_steps,
-                algorithm=jaxem.squarem(default_algorithm(model), tail=True),
-                # The gain of a step says little where EM is slow: 1e-9 may be gained a thousand times over.
-                termination=jaxem.termination.Aitken(),
-                progress=track(f"k = {k}"),
-            )
-    except jaxem.FitError as error:
-        return Candidate({"num_components": k, "bic": None, "aic": None, "icl": None, "status": one_line(error)})
-    data = kind.data(x.astype(request.dtype))
-    distance = np.abs(np.asarray(fit.restarts.objective, float) - float(fit.objective))
-    found = distance <= same_optimum(request.tolerance, len(x))
-    row = {
-        "num_components": k,
-        "log_likelihood": float(fit.log_likelihood),
-        "num_parameters": int(model.num_parameters(fit.params)),
-        "bic": float(jaxem.bic(model, fit.params, data)),
-        "aic": float(jaxem.aic(model, fit.params, data)),
-        "icl": _icl(kind, model, fit.params, data),
-        "best_found": int(found.sum()),
-        "starts": request.restarts,
-        "status": jaxem.status_name(fit.status),
-    }
-    return Candidate(row, model, fit)
+    models = [kind.build(k, **options) for k in counts]
+    # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.
+    with warnings.catch_warnings(action="ignore", category=jaxem.PrecisionWarning):
+        return jaxem.select(
+            models,
+            kind.data(x),
+            key=jax.random.key(request.seed),
+            criterion=request.criterion,
+            restarts=request.restarts,
+            tol=request.tolerance,
+            max_steps=request.max_steps,
+            algorithm=jaxem.squarem(default_algorithm(models[0]), tail=True),
+            # The gain of a step says little where EM is slow: 1e-9 may be gained a thousand times over.
+            termination=jaxem.termination.Aitken(),
+            progress=track(f"k = {counts[0]}" if len(counts) == 1 else f"k = {counts[0]} to {counts[-1]}"),
+        )
 
 
-def _icl(kind: Kind, model: Any, params: Any, data: Any) -> float | None:
-    import jaxem
-
-    return float(jaxem.icl(model, params, data)) if kind.unit != "factor" else None
+def criteria(request: FitRequest, n: int, counts: range, selection: Any) -> list[dict[str, Any]]:
+    """A row for each number of components."""
+    rows = []
+    for k, fit, row in zip(counts, selection.fits, selection.table, strict=True):
+        own = {"num_components": k, **{name: row[name] for name in ("bic", "aic", "icl")}}
+        if KINDS[request.model].unit == "factor":
+            own["icl"] = None  # rows have no components
+        if fit is None:
+            rows.append({**own, "status": one_line(row["status"])})
+            continue
+        distance = np.abs(np.asarray(fit.restarts.objective, float) - float(fit.objective))
+        rows.append(
+            {
+                **own,
+                "log_likelihood": row["log_likelihood"],
+                "num_parameters": row["num_parameters"],
+                "best_found": int((distance <= same_optimum(request.tolerance, n)).sum()),
+                "starts": request.restarts,
+                "status": row["status"],
+            }
+        )
+    return rows
 
 
 def same_optimum(tolerance: float, n: int) -> float:
     """How far apart two starts that stopped on the way to one optimum may end."""
     return max(1e-6, 10 * tolerance) * n
-
-
-def choose_by(criterion: str, candidates: list[Candidate]) -> Candidate:
-    """The candidate with the smallest criterion; a spurious likelihood is no argument where there are sound ones."""
-    fitted = [candidate for candidate in candidates if candidate.fit is not None]
-    if not fitted:
-        raise CommandError(candidates[-1].row["status"])
-    sound = [candidate for candidate in fitted if candidate.row["status"] in _SOUND]
-    usable = sound or fitted
-    return min(usable, key=lambda candidate: candidate.row[criterion])
 
 
 def _read(request: FitRequest) -> Table:

@@ -13,7 +13,7 @@ from jaxem.engine.convert import is_concrete
 from jaxem.kernels.chunks import num_rows
 
 FITTED, ASKED = 16, 256  # the least rows of a table that a fit runs over, and of one that is evaluated once
-_MOST_ROWS, _MOST_NUMBERS = 2**16, 2**24  # a run over more takes longer than its compilation
+_MOST_ROWS, _MOST_NUMBERS = 2**16, 2**24
 _FEW_NUMBERS = 2**12  # to fill a table up to as many costs nothing that could be measured
 
 
@@ -36,13 +36,18 @@ def bucket(n: int, numbers_per_row: int, least: int) -> int:
     >>> [bucket(n, 4, least=16) for n in (1, 17, 149, 150, 70_000)]
     [16, 18, 160, 160, 70000]
     """
-    if n > _MOST_ROWS or n * numbers_per_row > _MOST_NUMBERS:
+    if outlasts_compilation(n, numbers_per_row):
         return n
     few = min(least, _FEW_NUMBERS // max(numbers_per_row, 1))
     if n <= few:
         return few
     grain = max(2 ** ((n - 1).bit_length() - 4), 1)
     return -(-n // grain) * grain
+
+
+def outlasts_compilation(n: int, numbers_per_row: int) -> bool:
+    """Whether a run over so many rows takes longer than the compilation that other sizes would save."""
+    return n > _MOST_ROWS or n * numbers_per_row > _MOST_NUMBERS
 
 
 def filled(data: PyTree, weights: Any, dtype: Any, least: int) -> Bucket | None:

@@ -62,6 +62,11 @@ def _take(lanes: State, lane: Array) -> State:
 
 
 @program(quickly=True)
+def _stack(states: tuple[State, ...]) -> State:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+@program(quickly=True)
 def _resume(problem: Problem, lanes: State) -> State:
     return jax.vmap(lambda state: resume(problem, state))(lanes)
 
@@ -182,8 +187,7 @@ def saved_blocks(
     """Runs that were set aside, in blocks of `size`; begun anew under `problem` if they lacked accuracy."""
     for first in range(0, len(saved), size):
         part = saved[first : first + size]
-        padded = [state for _, state in part] + [part[-1][1]] * (size - len(part))
-        lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+        lanes = _stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
         yield [number for number, _ in part], lanes if problem is None else _resume(problem, lanes)
 
 

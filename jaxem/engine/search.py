@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -29,18 +29,24 @@ _finish = Program(finish, quickly=True)
 _on_accurate_kernel = Program(on_accurate_kernel, quickly=True)
 
 
-class Search:
-    """Keeps the best run and a record of all."""
+class Best(NamedTuple):
+    """The best run so far, with its state and the problem that it ran on."""
 
-    def __init__(self, problem: Problem, size: int, total: int, progress: Any):
-        self.problem, self.size, self.total = problem, size, total
+    outcome: Outcome
+    state: State
+    problem: Problem
+
+
+class Search:
+    """Keeps the best run and a record of all: of each of `groups`, which have `total / groups` starts in a row."""
+
+    def __init__(self, problem: Problem, size: int, total: int, progress: Any, groups: int = 1):
+        self.problem, self.size, self.total, self.each = problem, size, total, total // groups
         self.report = _printer() if progress is True else progress
         self.objective = np.full(total, np.nan)
         self.code = np.full(total, int(status_code(Status.running)))
         self.num_steps = np.zeros(total, np.int64)
-        self.best: Outcome | None = None
-        self.best_state: State | None = None
-        self.best_problem = problem
+        self.best: list[Best | None] = [None] * groups
         self.histories: dict[int, list[np.ndarray]] = {}
         self.done = self.rounds = self.steps = 0
 
@@ -62,12 +68,13 @@ class Search:
                 self.record(outcome, problem)
         if aside:
             accurate: Any = _on_accurate_kernel(problem)
-            size = min(self.size, len(aside))
+            size = min(self.size, 2 ** (len(aside) - 1).bit_length())  # of few sizes: each is compiled
             rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, num_rows(problem.data), size)
             accurate = dataclasses.replace(accurate, chunk_rows=rows)
             blocks = saved_blocks(accurate, aside, size)
             for outcome in self.pool(accurate, size).run(blocks, self.histories):
                 self.record(outcome, accurate)
+        self.tell(0)
 
     def race(self, racing: Racing, blocks: Any) -> None:
         """Successive halving, then the finalists to the end."""
@@ -95,7 +102,7 @@ class Search:
             left, steps = len(going), steps * racing.growth
             blocks = saved_blocks(None, going, self.size)
             if not going:
-                return
+                return self.tell(0)
         self.run(blocks)
 
     def pool(self, problem: Problem, size: int | None = None) -> Pool:
@@ -103,9 +110,13 @@ class Search:
 
     def after_round(self, running: int, steps: int) -> None:
         self.rounds, self.steps = self.rounds + 1, self.steps + steps
+        self.tell(running)
+
+    def tell(self, running: int) -> None:
+        """Report how far the search is."""
         if self.report:
-            best = self.best.objective if self.best else -math.inf
-            self.report(Progress(self.done, self.total, running, self.rounds, self.steps, best))
+            highest = max((best.outcome.objective for best in self.best if best), default=-math.inf)
+            self.report(Progress(self.done, self.total, running, self.rounds, self.steps, highest))
 
     def note(self, start: int, code: int, objective: float, num_steps: int) -> None:
         self.code[start], self.objective[start], self.num_steps[start] = code, objective, num_steps
@@ -113,33 +124,32 @@ class Search:
 
     def record(self, outcome: Outcome, problem: Problem) -> None:
         self.note(outcome.start, outcome.code, outcome.objective, outcome.num_steps)
-        if self.best is None or _better(outcome, self.best, problem.weights.dtype):
-            self.best, self.best_state, self.best_problem = outcome, outcome.state(), problem
+        group = outcome.start // self.each
+        best = self.best[group]
+        if best is None or _better(outcome, best.outcome, problem.weights.dtype):
+            self.best[group] = Best(outcome, outcome.state(), problem)
 
-    def result(self, throw: bool) -> Fit:
-        assert self.best is not None
-        assert self.best_state is not None
-        if self.report:
-            self.report(Progress(self.done, self.total, 0, self.rounds, self.steps, self.best.objective))
-        failed = np.isin(self.code, (int(status_code(Status.not_finite)), _INACCURATE))
+    def result(self, throw: bool, group: int = 0) -> Fit:
+        """The best run of a group, and a record of all of them; `FitError` if all failed, and `throw`."""
+        best = self.best[group]
+        assert best is not None
+        own = slice(group * self.each, (group + 1) * self.each)
+        codes, objectives, num_steps = self.code[own], self.objective[own], self.num_steps[own]
+        failed = np.isin(codes, (int(status_code(Status.not_finite)), _INACCURATE))
         # EM never falls from where it can be: a fall at once says that the start was no such place.
-        failed |= (self.code == int(status_code(Status.objective_decreased))) & (self.num_steps <= 1)
+        failed |= (codes == int(status_code(Status.objective_decreased))) & (num_steps <= 1)
         if throw and failed.all():
-            reasons = {
-                name: int(np.sum(np.asarray(status_name(status_from_code(self.code))) == name)) for name in _NAMES
-            }
+            reasons = {name: int(np.sum(np.asarray(status_name(status_from_code(codes))) == name)) for name in _NAMES}
             counts = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
             raise FitError(
-                f"all {self.total} starts failed ({counts}): {Status[self.best_state.status]}; "
+                f"all {self.each} starts failed ({counts}): {Status[best.state.status]}; "
                 "pass throw=False to look at what there is"
             )
-        fit = _finish(self.best_problem, self.best_state)
+        fit = _finish(best.problem, best.state)
         dtype = fit.objective.dtype
-        history = np.concatenate(self.best.history) if self.best.history else np.zeros(0)
-        code = jnp.asarray(self.code, jnp.int32)
-        record = Restarts(
-            jnp.asarray(self.objective, dtype), status_from_code(code), jnp.asarray(self.num_steps, jnp.int32)
-        )
+        history = np.concatenate(best.outcome.history) if best.outcome.history else np.zeros(0)
+        code = jnp.asarray(codes, jnp.int32)
+        record = Restarts(jnp.asarray(objectives, dtype), status_from_code(code), jnp.asarray(num_steps, jnp.int32))
         return dataclasses.replace(fit, history=jnp.asarray(history, dtype), restarts=record)
 
 

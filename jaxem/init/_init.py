@@ -102,9 +102,8 @@ def draw_rows(key: PRNGKeyArray, data: PyTree, weights: Array, k: int) -> Int[Ar
 
 def start_at(model: Any, points: PyTree, rows: PyTree, weights: Array) -> Any:
     """Equal weights, and components centred on `points`, each as spread out as the data."""
-    k = model.structure.num_members
     members = model.kernel.from_points(points, rows, weights)
-    return model.structure.join((jnp.full(k, 1 / k, weights.dtype),), members)
+    return model.structure.join(model.structure.even(weights.dtype), members)
 
 
 def _pooled(model: Any, params: Any, pooled: Any, counts: Array) -> Any:

@@ -36,8 +36,12 @@ class KMeansPlusPlus(AbstractInit):
         data, weights = subsample(key, data, weights, max(self.rows, 32 * k), k)
         x, labels = rows_of(data)
         embedded, known = model.kernel.embed(x, weights), known_rows(labels, weights, k)
-        seeds, centres = kmeans_plus_plus(key, embedded, weights, k, known)
-        nearest = jnp.argmin(_squared_distances(embedded, centres), 0)
+        count = model.structure.count
+        seeds, centres = kmeans_plus_plus(key, embedded, weights, k, known, count)
+        distances = _squared_distances(embedded, centres)
+        if count is not None:
+            distances = jnp.where(jnp.arange(k, dtype=jnp.int32)[:, None] < count, distances, jnp.inf)
+        nearest = jnp.argmin(distances, 0)
         moments = (nearest[None, :] == jnp.arange(k, dtype=nearest.dtype)[:, None]).astype(weights.dtype)
         pooled = start_at(model, jax.tree.map(lambda a: a[seeds], x), x, weights)
         return from_assignment(model, moments, data, weights, pooled)
@@ -49,15 +53,24 @@ def kmeans_plus_plus(
     weights: Float[Array, " n"],
     k: int,
     known: Bool[Array, "k n"] | None = None,
+    count: Int[Array, ""] | None = None,
 ) -> tuple[Int[Array, " k"], Float[Array, "k q"]]:
     """Indices of `k` greedy k-means++ seeds, and where they lie.
 
     A component some of whose rows are `known` has one of these for a seed, and lies where their mean is; seeds of the
     others are drawn from the other rows, away from there.
+
+    With a `count`, the first `count` seeds are those that so many components would have, with the same numbers drawn.
     """
-    trials = 2 + int(math.log(k))
+    trials = _candidates(k)
     # All at once and flat: a generator is slow to compile, over two axes twice as slow.
-    uniform = jax.random.uniform(key, (k * trials,), x.dtype).reshape(k, trials)
+    uniform, beyond = jax.random.uniform(key, (k * trials,), x.dtype), None
+    if count is None:
+        uniform = uniform.reshape(k, trials)
+    else:
+        of_count = jnp.asarray([_candidates(j) for j in range(1, k + 1)], jnp.int32)[count - 1]
+        place = jnp.arange(k, dtype=jnp.int32)[:, None] * of_count + jnp.arange(trials, dtype=jnp.int32)[None]
+        uniform, beyond = uniform[jnp.minimum(place, k * trials - 1)], jnp.arange(trials, dtype=jnp.int32) >= of_count
 
     def drawn(mass, uniform):
         cumulative = cumulative_sum(mass)
@@ -70,7 +83,8 @@ def kmeans_plus_plus(
         # Where every row coincides with a seed, any row will do.
         candidates = drawn(jnp.where(jnp.sum(mass) > 0, mass, weights), uniform)
         distance = jnp.minimum(_squared_distances(x, x[candidates]), nearest[None, :])
-        best = jnp.argmin(matmul(distance, weights[:, None])[:, 0])
+        cost = matmul(distance, weights[:, None])[:, 0]
+        best = jnp.argmin(cost if beyond is None else jnp.where(beyond, jnp.inf, cost))
         return distance[best], candidates[best]
 
     # The first seed is a single draw by weight.
@@ -92,6 +106,11 @@ def kmeans_plus_plus(
 
     seeds = jax.lax.scan(step, jnp.min(distance, 0), (uniform, given, own))[1]
     return seeds, jnp.where(given[:, None], means, x[seeds])
+
+
+def _candidates(k: int) -> int:
+    """How many rows are tried for each of `k` seeds."""
+    return 2 + int(math.log(k))
 
 
 def _squared_distances(x: Float[Array, "n q"], centres: Float[Array, "m q"]) -> Float[Array, "m n"]:

@@ -83,7 +83,7 @@ def icl(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
     >>> round(float(jaxem.selection.icl(model, fit.params, x)), -1)
     2320.0
     """
-    return bic(model, params, data, weights) + 2 * _entropy(model, params, data, weights)
+    return bic(model, params, data, weights) + 2 * total_entropy(model, params, data, weights)
 
 
 def _num_parameters(model: AbstractModel, params: PyTree, like: Array) -> Array:
@@ -96,7 +96,8 @@ def _observed(model: AbstractModel, data: PyTree, weights: Array) -> Array:
 
 
 @question
-def _entropy(model: AbstractModel, params: PyTree, data: PyTree, weights: Any) -> Array:
+def total_entropy(model: AbstractModel, params: PyTree, data: PyTree, weights: Any) -> Array:
+    """The entropy of the discrete latents of all observations given the data, in nats."""
     n, dtype = num_rows(data), jax.tree.leaves(params)[0].dtype
     w = jnp.ones(n, dtype) if weights is None else jnp.asarray(weights, dtype)
 

@@ -64,6 +64,10 @@ class AbstractStructure(eqx.Module):
     def start(self, key: PRNGKeyArray, weights: Array, data: PyTree) -> Own:
         """Starting parameters, given the weights `[k]` of a mixture of all rows whose members the model begins with."""
 
+    def for_starts(self) -> "AbstractStructure | None":
+        """The mixture of all rows whose members the model begins with, if it is not one of `num_members` weights."""
+        return None
+
     # Unlocks something
 
     def maximize(self, stats: Own, own: Own, frozen: tuple[str, ...]) -> Own:

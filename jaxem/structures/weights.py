@@ -44,9 +44,15 @@ class Weights(AbstractStructure):
     names: ClassVar[tuple[str, ...]] = ("weights",)
     prior_hint: ClassVar[str] = "there is no prior on its weights: weights_prior=Dirichlet(...) or StickBreaking(...)"
 
+    count: ClassVar[None] = None  # all members are there; see `UpTo`
+
     @property
     def num_members(self) -> int:
         return self.size
+
+    def even(self, dtype):
+        """Equal weights."""
+        return (jnp.full(self.size, 1 / self.size, dtype),)
 
     def natural(self, own):
         return (exclusion.log(own[0]),)

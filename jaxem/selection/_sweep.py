@@ -1,0 +1,162 @@
+"""Several models on the same data; mixtures that differ in their number of components alone in one search.
+
+One program serves them all: members that a run does not have are there, but have weight 0.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._algorithm import Algorithm, default_algorithm
+from jaxem._errors import FitError
+from jaxem._fit import fit, in_lanes, in_unit, init_of, keys_of, of_set_type, problem_of, searched
+from jaxem._paths import covers, leaf_name
+from jaxem._solve import Fit
+from jaxem.engine.buckets import outlasts_compilation
+from jaxem.engine.door import Admitted, for_fit, has_prior
+from jaxem.engine.problem import Problem
+from jaxem.engine.programs import program
+from jaxem.engine.search import Search
+from jaxem.init import KMeansPlusPlus
+from jaxem.kernels.chunks import num_rows
+from jaxem.models import Joined, Mixture
+from jaxem.record import Last
+from jaxem.structures.up_to import UpTo
+from jaxem.structures.weights import MixtureParams
+from jaxem.termination import AbstractTermination
+
+
+class Found(NamedTuple):
+    """What became of a model: its best fit, or why all starts failed; and what to ask in the place of the two.
+
+    The model and the parameters in `asked` have the same density as those fitted. They are of one kind for all models
+    that shared a search, so that a question compiles one program.
+    """
+
+    fit: Fit | None
+    reason: str
+    asked: tuple[Any, PyTree] | None
+
+
+class Options(NamedTuple):
+    """How all models are fitted; see `jaxem.fit`."""
+
+    key: PRNGKeyArray
+    restarts: int
+    algorithm: Algorithm | None
+    tol: float | None
+    max_steps: int
+    termination: AbstractTermination | None
+    progress: Any
+    lanes: int | None
+
+
+def fit_all(models: Sequence[Any], data: Any, weights: Any, options: Options) -> list[Found]:
+    """Every model fitted, from the starts of a `fit` with the same key, and so with the same result, to rounding."""
+    found: dict[int, Found] = {}
+    for group in _alike(models):
+        alike = [models[i] for i in group]
+        algorithm = options.algorithm or default_algorithm(alike[0])
+        admitted = _admitted(alike[0], algorithm, data, weights) if _size(alike[0]) > _size(alike[-1]) else None
+        if admitted is None:
+            own = [_taken(partial(fit, model, data, weights=weights, **options._asdict()), model) for model in alike]
+        else:
+            own = _together(alike, admitted, options._replace(algorithm=algorithm))
+        found.update(zip(group, own, strict=True))
+    return [found[i] for i in range(len(models))]
+
+
+def _together(models: Sequence[Any], admitted: Admitted, options: Options) -> list[Found]:
+    """Mixtures of different numbers of components, the largest first, in one search."""
+    key, restarts, algorithm, tol, max_steps, termination, progress, lanes = options
+    counts = [_size(model) for model in models]
+    model = Joined(UpTo(counts[0]), models[0].family, start=models[0].start)
+    problem = problem_of(model, algorithm, admitted, tol, max_steps, termination)
+    problem, size = in_lanes(problem, key, restarts * len(counts), lanes)
+    # Of one length, so that another range up to the same number is another call of the same program.
+    padded = np.resize(np.array(counts, np.int32), max(len(counts), counts[0]))
+    draw = partial(_draw, problem, key, padded, np.int32(restarts))
+    search = searched(Search(problem, size, restarts * len(counts), progress, len(counts)), draw, key)
+    found = [_taken(lambda i=i: in_unit(search.result(True, i), admitted.unit), model) for i in range(len(counts))]
+    return [_of_size(each, models[0].family, k) for each, k in zip(found, counts, strict=True)]
+
+
+def _size(model: Any) -> int:
+    return model.num_components if isinstance(model, Mixture) else 0
+
+
+def _alike(models: Sequence[Any]) -> list[list[int]]:
+    """Groups of the numbers of models that differ in their number of components alone, the largest first."""
+    groups: list[list[int]] = []
+    for i, model in enumerate(models):
+        group = next((group for group in groups if _differ_in_size(models[group[0]], model)), None)
+        if group is None:
+            groups.append([i])
+        else:
+            group.append(i)
+    return [sorted(group, key=lambda i: -_size(models[i])) for group in groups]
+
+
+def _differ_in_size(a: Any, b: Any) -> bool:
+    """Whether two mixtures are alike but for their number of components; models with arrays are not compared."""
+    if not (isinstance(a, Mixture) and isinstance(b, Mixture)):
+        return False
+    return eqx.tree_equal(a, dataclasses.replace(b, num_components=a.num_components)) is True
+
+
+def _admitted(model: Any, algorithm: Algorithm, data: Any, weights: Any) -> Admitted | None:
+    """The data, if a search can be shared by smaller models like this one, and is short enough for that to pay."""
+    able = isinstance(model.start, KMeansPlusPlus) and not model.frozen and model.weights_prior is None
+    plain = algorithm.m_step.rung == 2 and not algorithm.draws and isinstance(algorithm.record, Last)
+    if not able or not plain or model.family.num_members is not None:
+        return None
+    admitted = for_fit(model, data, weights)
+    n, numbers = num_rows(admitted.data), sum(leaf.size for leaf in jax.tree.leaves(admitted.data))
+    if hasattr(admitted.data, "labels") or outlasts_compilation(n, numbers // n) or has_prior(model, admitted.data):
+        return None
+    return admitted
+
+
+def _taken(run: Callable[[], Fit], model: Any) -> Found:
+    """What `run` returns, or why it failed."""
+    try:
+        fitted = run()
+    except FitError as error:
+        return Found(None, str(error), None)
+    return Found(fitted, "", (model, fitted.params))
+
+
+def _of_size(found: Found, family: Any, k: int) -> Found:
+    """The same with a fit of `k` components, which are the first of those that the run had."""
+    if found.fit is None:
+        return found
+    params: Any = found.fit.params
+
+    def first(path: Any, leaf: Array) -> Array:
+        # On the host: JAX would compile this for every `k`.
+        common = any(covers(prefix, leaf_name(path)) for prefix in family.shared)
+        return leaf if common else jax.device_put(np.asarray(leaf)[:k])
+
+    members = jax.tree_util.tree_map_with_path(first, params.components)
+    own = MixtureParams(jax.device_put(np.asarray(params.weights)[:k]), members)
+    return found._replace(fit=dataclasses.replace(found.fit, params=own))
+
+
+@program(quickly=True)
+def _draw(
+    problem: Problem, key: PRNGKeyArray, counts: Array, restarts: Array, numbers: Array
+) -> tuple[PyTree, PRNGKeyArray]:
+    seeds, noise = keys_of(key, jax.lax.rem(numbers, restarts))
+    model: Any = problem.model
+
+    def one(seed, count):
+        own = dataclasses.replace(model, structure=dataclasses.replace(model.structure, count=count))
+        return init_of(own, seed, problem.data, problem.weights)
+
+    return of_set_type(jax.vmap(one)(seeds, counts[jax.lax.div(numbers, restarts)])), noise
