@@ -101,7 +101,7 @@ QUICK = {"full", "tied", "poisson", "bernoulli", "function", "factors", "missing
     "name",
     [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in product.models() if "priors" not in n],
 )
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_rows_of_weight_zero_are_no_rows(name, dtype):
     """Whatever they hold, three iterations from the same start end at the same parameters without them.
 

@@ -145,7 +145,9 @@ def _called(method: Callable) -> Callable:
 
 def has_prior(model: Any, data: PyTree) -> bool:
     """Whether the log prior density depends on the parameters."""
-    params = jax.eval_shape(model.init, jax.random.key(0), data)
+    params = shapes_of(model, data)
+    if params is None:
+        params = jax.eval_shape(model.init, jax.random.key(0), data)
     return any(jax.tree.leaves(leaves_used(model.log_prior, params)))
 
 

@@ -145,6 +145,7 @@ def test_what_cannot_be_accelerated_is_refused():
         jaxem.anderson(jaxem.incremental_em())
 
 
+@pytest.mark.slow
 def test_the_tail_begins_as_em_and_ends_where_em_does():
     x = jnp.asarray(jaxem.datasets.old_faithful().data)
     model = jaxem.GaussianMixture(3)

@@ -93,7 +93,7 @@ def test_algorithms_that_draw_see_the_rows_alone():
     engine.assert_same(fits[0].params, fits[1].params, rtol=1e-10)
 
 
-FAST = ("full", "chain", "function")
+FAST = ("full", "function")
 
 
 @pytest.mark.parametrize(

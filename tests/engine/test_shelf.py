@@ -67,6 +67,7 @@ def test_a_program_that_was_dropped_is_freed_and_compiled_again(shelf):
     np.testing.assert_array_equal(double(np.ones(3)), 2 * np.ones(3))
 
 
+@pytest.mark.slow
 def test_many_tables_of_different_lengths_leave_few_programs(monkeypatch):
     found = Shelf()
     monkeypatch.setattr(programs, "_SHELF", found)

@@ -88,6 +88,7 @@ def test_it_keeps_the_contract(double):
     check_model(model, start, x[:40])
 
 
+@pytest.mark.slow
 def test_one_member_has_the_maximum_of_each_block(double):
     _, start, x, _ = cell()
     first = jax.tree.map(lambda leaf: leaf[0], start.components)
@@ -140,6 +141,7 @@ def test_missing_entries_of_some_blocks_are_filled_in(double):
     assert_allclose(filled[gap, 0], np.sum(share * expected, 0)[gap], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_states_of_a_chain_emit_them(double):
     _, start, x, _ = cell()
     initial, transition = np.array([0.3, 0.7]), np.array([[0.8, 0.2], [0.4, 0.6]])
@@ -174,6 +176,7 @@ def test_blocks_without_sufficient_statistics(double):
     assert_allclose(fit.params["size"].covariance, rows["size"].var(0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_common_coefficient_is_a_block_of_its_own(double):
     rng = np.random.default_rng(4)
     design = np.stack([np.ones(60), rng.standard_normal(60)], 1)
@@ -189,6 +192,7 @@ def test_a_common_coefficient_is_a_block_of_its_own(double):
     assert_allclose(slopes[0], slopes[1])
 
 
+@pytest.mark.slow
 def test_a_product_in_a_product_can_do_what_its_blocks_can(double):
     x = cell()[2]
     inner = Product({"kind": IncompleteColumns(jaxem.Categorical(3)), "visits": jaxem.Poisson()})

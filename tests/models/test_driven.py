@@ -222,6 +222,7 @@ def test_weights_are_copies():
     engine.assert_same(chunked.params, solved(model, start, data).params, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_frozen_transitions_stay():
     _, start, data, _ = cell()
     frozen = jaxem.HMM(jaxem.Poisson(), 2, transitions=SoftmaxTransitions(), frozen=("transition",))
@@ -250,6 +251,7 @@ def test_years_as_covariates_are_accurate_in_single_precision():
     np.testing.assert_allclose(a.params.transition[..., 1] * 10, b.params.transition[..., 1], atol=0.02)
 
 
+@pytest.mark.slow
 def test_binding_changes_coordinates_alone():
     model, start, data, weights = cell()
     penalised = jaxem.HMM(jaxem.Poisson(), 2, transitions=SoftmaxTransitions(1.7))

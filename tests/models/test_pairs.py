@@ -75,8 +75,6 @@ CASES = {
 STRUCTURES = ("Single", "Mixture", "HMM", "MixtureOfExperts")
 # The rest are the same arithmetic under other parameters.
 QUICK = {
-    ("HMM", "LinearRegression"),
-    ("HMM", "CensoredNormal"),
     ("HMM", "Categorical"),
     ("Single", "Product"),
     ("Mixture", "CensoredExponential"),

@@ -19,8 +19,8 @@ HOLES = np.where(RNG.random(GAPS.shape) < 0.1, np.nan, GAPS)
 slow = pytest.mark.slow
 KINDS = [
     pytest.param(jaxem.Gaussian(), GAPS, id="full"),
-    pytest.param(jaxem.Gaussian("tied"), GAPS, id="tied"),
-    pytest.param(jaxem.Poisson(), COUNTS, id="poisson"),
+    pytest.param(jaxem.Gaussian("tied"), GAPS, id="tied", marks=slow),
+    pytest.param(jaxem.Poisson(), COUNTS, id="poisson", marks=slow),
     pytest.param(jaxem.Gaussian("diagonal"), GAPS, id="diagonal", marks=slow),
     pytest.param(jaxem.Gaussian("spherical"), GAPS, id="spherical", marks=slow),
     pytest.param(jaxem.Gaussian("VEV"), GAPS, id="VEV", marks=slow),
@@ -44,7 +44,9 @@ def mixtures(family, sizes):
 
 
 @pytest.mark.parametrize(("family", "x"), KINDS)
-@pytest.mark.parametrize("algorithm", [jaxem.em(), jaxem.squarem(tail=True)], ids=["em", "squarem"])
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(jaxem.em(), marks=slow), jaxem.squarem(tail=True)], ids=["em", "squarem"]
+)
 def test_each_start_goes_where_it_would_alone(family, x, algorithm, double):
     """Steps, objectives and parameters: the members that a run does not have change nothing."""
     weights = np.r_[0.0, np.tile([1.0, 2.0], 28)]
@@ -66,6 +68,7 @@ def test_each_start_goes_where_it_would_alone(family, x, algorithm, double):
         assert row["num_parameters"] == model.num_parameters(alone.params)
 
 
+@slow
 def test_in_single_precision(single):
     x = GAPS.astype(single) + np.float32(1e3)
     models = mixtures(jaxem.Gaussian(), (1, 2, 3))

@@ -31,7 +31,7 @@ START = jaxem.models.HMMParams(
     ("words", "objects"),
     [
         pytest.param({}, {"initial": FreeInitial(), "transitions": FreeTransitions()}, marks=pytest.mark.slow),
-        ({"initial": "stationary"}, {"initial": StationaryInitial()}),
+        pytest.param({"initial": "stationary"}, {"initial": StationaryInitial()}, marks=pytest.mark.slow),
         pytest.param(
             {"initial_prior": Dirichlet(2.0), "transition_prior": Dirichlet(3.0)},
             {

@@ -102,7 +102,7 @@ def test_the_support_can_be_given():
         ask(waits.Waits("normalizer"), "integral", support=support)
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.5])
+@pytest.mark.parametrize("scale", [pytest.param(0.5, marks=pytest.mark.slow), 1.5])
 def test_a_wrong_constant_is_found_in_any_number_of_columns(scale):
     class Off(jaxem.Gaussian):
         def log_base(self, x):

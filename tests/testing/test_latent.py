@@ -25,7 +25,7 @@ def but(*laws):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
 )
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_the_structures_of_the_package_pass(name, dtype):
     case = CASES[name]
     with jax.enable_x64(dtype == "float64"):

@@ -19,7 +19,9 @@ from tests.helpers import engine
 from tests.testing import waits
 
 
-@pytest.mark.parametrize("name", [pytest.param("full", marks=pytest.mark.slow), "poisson", "function"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("full", "poisson")), "function"]
+)
 def test_the_models_of_the_package_pass(name):
     case = engine.case(name)
     assert check_model(case.model, case.start, case.x[:60]) is None

@@ -26,10 +26,7 @@ class Assignment(NamedTuple):
 
 def by_responsibilities(model: Any, params: Any, x: np.ndarray) -> Assignment:
     """Responsibilities, some rows at a time."""
-    import equinox as eqx
-
-    run = eqx.filter_jit(model.posterior)
-    found = [np.asarray(run(params, x[i : i + _ROWS])) for i in range(0, len(x), _ROWS)]
+    found = [np.asarray(model.posterior(params, x[i : i + _ROWS])) for i in range(0, len(x), _ROWS)]
     values = np.concatenate(found)
     names = [f"responsibility_{j}" for j in range(values.shape[1])]
     return Assignment(values, names, values.argmax(1), np.asarray(params.weights, float))

@@ -35,7 +35,7 @@ def both_ways(run, x):
     return np.asarray(forward)[..., 0], np.asarray(reverse)[..., 0]
 
 
-@PRECISIONS
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 def test_beside_an_empty_component_the_other_has_derivatives(dtype):
     x = rows(dtype)
     tight = 1e-6 if dtype == np.float32 else 1e-12
