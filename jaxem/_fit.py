@@ -1,6 +1,7 @@
 """`fit`: the host entry."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,7 +14,6 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
-from jaxem._bound import AbstractBound
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
@@ -26,8 +26,8 @@ from jaxem.engine.door import Admitted, for_fit
 from jaxem.engine.kept import shapes_of
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
-from jaxem.engine.programs import program
-from jaxem.engine.restarts import fresh_blocks
+from jaxem.engine.programs import may_be_kept, program
+from jaxem.engine.restarts import MOST_GROUPS, Layout, fresh_blocks
 from jaxem.engine.search import ROUND_STEPS, Search, rows_per_chunk
 from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
@@ -37,7 +37,8 @@ from jaxem.record import Progress
 from jaxem.structures.labelled import with_labels
 from jaxem.termination import AbstractTermination, Racing, default_tolerance
 
-_CPU_LANES = 32
+_CPU_LANES = 32  # in each group
+_FEWEST_LANES = 8  # that are worth a thread
 _DEVICE_LANES = 1024
 _LANE_FLOATS = 2**26  # numbers that the starts of one block may take while they are drawn
 
@@ -88,7 +89,7 @@ def fit(
     - `termination`: see `jaxem.termination`; by default `Aitken()`, which extrapolates the gains to their limit, or
         `FixedSteps()` for an algorithm whose objective may fall.
     - `progress`: called with a `jaxem.record.Progress` after every round; `True` prints a line to standard error.
-    - `lanes`: how many starts run side by side; chosen by device and size.
+    - `lanes`: how many starts run side by side; chosen by device and size. On a CPU they are split between cores.
     - `racing`: a `jaxem.termination.Racing`, to stop starts early that are behind.
     - `throw`: raise `FitError` if every start failed; otherwise the result says so in its status.
 
@@ -138,13 +139,13 @@ def fit(
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
         draw = partial(_encode, problem, key, starts, lifted is not model)
-    problem, size = in_lanes(problem, key, restarts, lanes)
+    problem, layout = in_lanes(problem, key, restarts, lanes)
     require_modes(
         lifted,
         algorithm,
         lambda: step(problem, begin(problem, init_of(problem.model, key, problem.data, problem.weights), key)),
     )
-    search = searched(Search(problem, size, restarts, progress), draw, key, racing)
+    search = searched(Search(problem, layout, restarts, progress), draw, key, racing)
     return in_unit(search.result(throw), admitted.unit)
 
 
@@ -166,21 +167,21 @@ def problem_of(
     return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
 
 
-def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | None) -> tuple[Problem, int]:
-    """The problem with its chunks sized for the runs that go side by side, and how many these are."""
+def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | None) -> tuple[Problem, Layout]:
+    """The problem with its chunks sized for the runs that go side by side, and how these are laid out."""
     shapes, n = _shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
-    size = _lanes(problem.model, shapes, n, restarts, lanes)
-    return dataclasses.replace(problem, chunk_rows=rows_per_chunk(problem.model, shapes, n, size)), size
+    layout = _layout(problem, shapes, n, restarts, lanes)
+    return dataclasses.replace(problem, chunk_rows=rows_per_chunk(problem.model, shapes, n, layout.lanes)), layout
 
 
 def searched(search: Search, draw: partial, key: PRNGKeyArray, racing: Racing | None = None) -> Search:
     """The search, once every start that `draw` gives has been run."""
     search.prepare(draw, key)
-    blocks = fresh_blocks(search.problem, draw, search.total, search.size, ROUND_STEPS + 1)
+    parts = fresh_blocks(search.problem, draw, search.total, search.layout, ROUND_STEPS + 1)
     if racing is None:
-        search.run(blocks)
+        search.run(parts)
     else:
-        search.race(racing, blocks)
+        search.race(racing, parts)
     return search
 
 
@@ -278,9 +279,19 @@ def keys_of(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArr
     return both[: numbers.shape[0]], both[numbers.shape[0] :]
 
 
-def _lanes(model: AbstractBound, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> int:
+def _layout(problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> Layout:
+    on_cpu = jax.default_backend() == "cpu"
+    most = restarts if lanes is None else min(as_count("lanes", lanes), restarts)
+    groups = max(min(MOST_GROUPS, _cores(), most // _FEWEST_LANES), 1) if on_cpu and may_be_kept(problem) else 1
     if lanes is not None:
-        return min(as_count("lanes", lanes), restarts)
-    most = _CPU_LANES if jax.default_backend() == "cpu" else _DEVICE_LANES
-    each = model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    return max(min(most, restarts, _LANE_FLOATS // each), 1)
+        return Layout(-(-most // groups), groups)
+    each = problem.model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    fitting, wanted = max(_LANE_FLOATS // each, 1), -(-most // groups)
+    # Many from a short list, so that another number of starts finds its programs compiled.
+    wanted = wanted if wanted < _FEWEST_LANES else 2 ** (wanted - 1).bit_length()
+    return Layout(min(_CPU_LANES if on_cpu else _DEVICE_LANES, wanted, fitting), groups)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,6 +12,7 @@ import pytest
 import jaxem
 from jaxem import _fit
 from jaxem.engine import restarts
+from jaxem.engine.door import for_fit
 from tests.helpers.problems import old_faithful, overlapping_gaussians
 
 pytestmark = pytest.mark.optimized
@@ -81,7 +82,7 @@ def test_aligned_data_are_not_copied(reference, x, tmp_path):
 
 
 def _starts(x, count):
-    problem = _fit._problem(MODEL, jaxem.em(), None, jnp.asarray(x), jnp.ones(len(x)), 0.0, 0)
+    problem = _fit.problem_of(MODEL, jaxem.em(), for_fit(MODEL, x), 0.0, 0, None)
     params, keys = _fit._draw(problem, KEY, np.arange(count, dtype=np.int32))
     return jax.vmap(problem.model.decode)(params), keys
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from jaxem.cli._errors import CommandError, one_line, reported
 from jaxem.cli._information import Missing, missing_information
 from jaxem.cli._output import staged_folder
-from jaxem.cli._picture import draw, rendered
+from jaxem.cli._picture import begin_importing, draw, rendered
 from jaxem.cli._precision import precision
 from jaxem.cli._progress import progress_bar
 from jaxem.cli._report import report
@@ -98,6 +98,7 @@ def selected(
     import jaxem
     from jaxem._algorithm import default_algorithm
 
+    begin_importing()
     kind = KINDS[request.model]
     models = [kind.build(k, **options) for k in counts]
     # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache as once
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import equinox as eqx
@@ -35,13 +35,17 @@ class Program:
         self._pending: list[Future] = []
 
     def __call__(self, *args: Any) -> Any:
+        return self.of(*args)()
+
+    def of(self, *args: Any) -> Callable[[], Any]:
+        """The call with these arguments, ready to be made in any thread: settings of JAX are those of this one."""
         if self._pending:
             wait(self._pending)  # a compilation that failed will fail again, and say so to whom it concerns
             self._pending = []
         arguments = Arguments(args)
         if not arguments.may_be_kept():
-            return self._compiled(*args)
-        return self._kept_for(arguments)(arguments)
+            return partial(self._compiled, *args)
+        return partial(self._kept_for(arguments), arguments)
 
     @cached_property
     def _compiled(self) -> Any:
@@ -102,6 +106,11 @@ def blank(shapes: PyTree, key: PRNGKeyArray) -> PyTree:
         return jax.random.wrap_key_data(jnp.asarray(np.zeros(data.shape, data.dtype)), impl=jax.random.key_impl(key))
 
     return jax.tree.map(zeros, shapes)
+
+
+def may_be_kept(*args: Any) -> bool:
+    """Whether programs for such arguments are this package's own to keep, and to run in any thread."""
+    return Arguments(args).may_be_kept()
 
 
 def worth_preparing(*args: Any) -> bool:

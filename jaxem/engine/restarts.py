@@ -1,8 +1,10 @@
 """Many runs at once: lanes of one compiled program, refilled as they finish."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,15 @@ from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing
 
+MOST_GROUPS = 4  # of lanes that advance side by side; one thread looks after all
 _COMPILATION_FLOPS = 2e11  # what a few seconds of compiling would have bought
+
+
+class Layout(NamedTuple):
+    """How many runs go side by side: `groups` of `lanes` each."""
+
+    lanes: int
+    groups: int = 1
 
 
 @dataclasses.dataclass
@@ -72,80 +82,36 @@ def _resume(problem: Problem, lanes: State) -> State:
 
 
 class Pool:
-    """`size` lanes that advance together for `round_steps` iterations at a time.
+    """Lanes that advance together for `round_steps` iterations at a time: `size` of them in each of several groups.
 
-    A lane that ends is given the next start, so that lockstep wastes at most a round per start. Once no start is left
-    to give, the last runs are packed into a quarter of the lanes, if the work that saves outweighs one more
-    compilation. Starts are independent: their results do not depend on the number of lanes but through the rounding of
-    the matrix products.
+    A lane that ends is given the next start of its group, so that lockstep wastes at most a round per start. Once no
+    start is left to give, the last runs are packed into a quarter of the lanes, if the work that saves outweighs one
+    more compilation. Starts are independent: their results do not depend on the number of lanes but through the
+    rounding of the matrix products.
+
+    Groups advance side by side, each on a thread of its own, while this one looks after those that have ended a round.
+    They take turns, whichever ends first, and each has starts of its own: the same call does the same arithmetic.
     """
 
     def __init__(self, problem: Problem, size: int, round_steps: int, on_round: Callable[[int, int], None]):
         self.problem, self.size, self.round_steps, self.on_round = problem, size, round_steps, on_round
 
     def run(
-        self, blocks: Iterator[tuple[list[int], State]], histories: dict[int, list[np.ndarray]]
+        self, parts: Sequence[Iterator[tuple[list[int], State]]], histories: dict[int, list[np.ndarray]]
     ) -> Iterator[Outcome]:
-        """Runs every start in `blocks` (numbers, and states stacked to `size`), yielding each as it ends."""
-        block: Any = None
-        lanes: Any = None
-        waiting: list[int] = []
-        position = 0
-        size = self.size
-        owner, last = np.full(size, -1), np.full(size, -1)
-        while True:
-            free = np.flatnonzero(owner < 0)
-            while len(free):
-                if position == len(waiting):
-                    waiting, block = next(blocks, ([], None))
-                    position = 0
-                    if not waiting:
-                        break
-                take = min(len(free), len(waiting) - position)
-                source = np.full(size, -1, np.int32)
-                source[free[:take]] = np.arange(position, position + take)
-                if lanes is None and take == size:
-                    lanes = block
-                else:
-                    lanes = _refill(_ended(block) if lanes is None else lanes, block, source)
-                owner[free[:take]] = waiting[position : position + take]
-                last[free[:take]] = [sum(len(h) for h in histories.get(i, [])) - 1 for i in owner[free[:take]]]
-                position += take
-                free = free[take:]
-            running = np.flatnonzero(owner >= 0)
-            if not len(running):
-                return
-            if 4 * len(running) <= size and self.worth_packing(lanes, size):
-                size //= 4
-                kept = np.resize(running, size)
-                lanes = _take(lanes, kept.astype(np.int32))
-                owner, last = owner[kept], last[kept]
-                owner[len(running) :] = -1
-            lanes = _advance(self.problem, lanes, np.asarray(self.round_steps, np.int32))
-            code, objective, steps, ring = jax.device_get(
-                (status_code(lanes.status), lanes.iterate.objective, lanes.num_steps, lanes.history)
-            )
-            advanced = 0
-            for lane in np.flatnonzero(owner >= 0):
-                start = int(owner[lane])
-                done = int(steps[lane]) if np.isfinite(objective[lane]) else last[lane]
-                since = np.arange(last[lane] + 1, done + 1) % ring.shape[1]
-                histories.setdefault(start, []).append(ring[lane, since])
-                advanced += max(done, 0) - max(int(last[lane]), 0)
-                last[lane] = done
-            ended = np.flatnonzero((owner >= 0) & (code != int(status_code(Status.running))))
-            owners, owner[ended] = owner[ended].copy(), -1
-            self.on_round(int((owner >= 0).sum()), advanced)
-            for lane, start in zip(ended, owners, strict=True):
-                yield Outcome(
-                    int(start),
-                    int(code[lane]),
-                    float(objective[lane]),
-                    int(steps[lane]),
-                    histories.pop(int(start), []),
-                    lanes,
-                    int(lane),
-                )
+        """Runs every start in `parts`, the blocks of each group, yielding each as it ends.
+
+        A block is numbers of starts, and their states stacked to `size`.
+        """
+        groups = [_Group(self, blocks, histories, threaded=len(parts) > 1) for blocks in parts]
+        going = [group for group in groups if group.begin_round()]
+        while going:
+            for group in going:
+                steps, outcomes = group.end_round()
+                self.on_round(sum(one.running for one in groups), steps)
+                yield from outcomes
+                group.begin_round()
+            going = [group for group in going if group.running]
 
     def worth_packing(self, lanes: State, size: int) -> bool:
         """Whether lanes that idle for some fifty more iterations cost more than a compilation.
@@ -156,42 +122,148 @@ class Pool:
         return 50 * (size - size // 4) * 2 * per_lane > _COMPILATION_FLOPS
 
 
+class _Group:
+    """Lanes that advance together, the starts that own them, and those that wait for one."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        blocks: Iterator[tuple[list[int], State]],
+        histories: dict[int, list[np.ndarray]],
+        threaded: bool,
+    ):
+        self.pool, self.blocks, self.histories, self.threaded = pool, blocks, histories, threaded
+        self.block: Any = None
+        self.lanes: Any = None
+        self.waiting: list[int] = []
+        self.position = 0
+        # The start in each lane, -1 for none, and how many of its steps have been noted.
+        self.owner, self.last = np.full(pool.size, -1), np.full(pool.size, -1)
+        self.advanced: Callable[[], State]
+
+    @property
+    def running(self) -> int:
+        return int((self.owner >= 0).sum())
+
+    def begin_round(self) -> bool:
+        """Fill the lanes that are free and advance all; false once there is nothing to advance."""
+        self.fill()
+        if not self.running:
+            return False
+        size = len(self.owner)
+        if 4 * self.running <= size and self.pool.worth_packing(self.lanes, size):
+            self.pack(size // 4)
+        limit = np.asarray(self.pool.round_steps, np.int32)
+        advance = _advance.of(self.pool.problem, self.lanes, limit)
+        if self.threaded:
+            self.advanced = _threads().submit(lambda: jax.block_until_ready(advance())).result
+        else:
+            lanes = advance()
+            self.advanced = lambda: lanes
+        return True
+
+    def fill(self) -> None:
+        """Give the lanes that are free the next starts."""
+        free, size = np.flatnonzero(self.owner < 0), len(self.owner)
+        while len(free):
+            if self.position == len(self.waiting):
+                self.waiting, self.block = next(self.blocks, ([], None))
+                self.position = 0
+                if not self.waiting:
+                    return
+            take = min(len(free), len(self.waiting) - self.position)
+            source = np.full(size, -1, np.int32)
+            source[free[:take]] = np.arange(self.position, self.position + take)
+            if self.lanes is None and take == size:
+                self.lanes = self.block
+            else:
+                self.lanes = _refill(_ended(self.block) if self.lanes is None else self.lanes, self.block, source)
+            starts = self.waiting[self.position : self.position + take]
+            self.owner[free[:take]] = starts
+            self.last[free[:take]] = [sum(len(h) for h in self.histories.get(i, [])) - 1 for i in starts]
+            self.position += take
+            free = free[take:]
+
+    def pack(self, size: int) -> None:
+        """The lanes that are running in so many."""
+        running = np.flatnonzero(self.owner >= 0)
+        kept = np.resize(running, size)
+        self.lanes = _take(self.lanes, kept.astype(np.int32))
+        self.owner, self.last = self.owner[kept], self.last[kept]
+        self.owner[len(running) :] = -1
+
+    def end_round(self) -> tuple[int, list[Outcome]]:
+        """Wait for the round to end: how many steps it took in all, and the runs that ended."""
+        self.lanes = lanes = self.advanced()
+        code, objective, num_steps, ring = jax.device_get(
+            (status_code(lanes.status), lanes.iterate.objective, lanes.num_steps, lanes.history)
+        )
+        steps, outcomes = 0, []
+        for lane in np.flatnonzero(self.owner >= 0):
+            start, last = int(self.owner[lane]), self.last[lane]
+            done = int(num_steps[lane]) if np.isfinite(objective[lane]) else last
+            self.histories.setdefault(start, []).append(ring[lane, np.arange(last + 1, done + 1) % ring.shape[1]])
+            steps += max(done, 0) - max(int(last), 0)
+            self.last[lane] = done
+            if code[lane] != int(status_code(Status.running)):
+                self.owner[lane] = -1
+                history, reached = self.histories.pop(start), float(objective[lane])
+                outcomes.append(
+                    Outcome(start, int(code[lane]), reached, int(num_steps[lane]), history, lanes, int(lane))
+                )
+        return steps, outcomes
+
+
 def fresh_blocks(
     problem: Problem,
     draw: Callable[[np.ndarray], tuple[PyTree, PRNGKeyArray]],
     total: int,
-    size: int,
+    layout: Layout,
     history: int,
-) -> Iterator[tuple[list[int], State]]:
-    """Starts `0 ... total - 1` in blocks of `size`; `draw(numbers)` gives parameters and keys."""
-    for first in range(0, total, size):
-        numbers = np.arange(first, first + size)
-        params, keys = draw(np.minimum(numbers, total - 1).astype(np.int32))
-        yield [i for i in numbers.tolist() if i < total], _begin(problem, params, keys, history)
+) -> list[Iterator[tuple[list[int], State]]]:
+    """For each group, blocks of the starts `0 ... total - 1`, in turn; `draw(numbers)` gives parameters and keys."""
+
+    def blocks(group: int) -> Iterator[tuple[list[int], State]]:
+        for first in range(group * layout.lanes, total, layout.groups * layout.lanes):
+            numbers = np.arange(first, first + layout.lanes)
+            params, keys = draw(np.minimum(numbers, total - 1).astype(np.int32))
+            yield [i for i in numbers.tolist() if i < total], _begin(problem, params, keys, history)
+
+    return [blocks(group) for group in range(layout.groups)]
 
 
-def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, size: int, total: int, steps: int) -> State:
+def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, layout: Layout, total: int, steps: int) -> State:
     """Begins to compile the programs that `total` runs from fresh starts will call; returns a blank state."""
-    numbers = np.zeros(size, np.int32)
+    numbers = np.zeros(layout.lanes, np.int32)
     params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
     lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
     _advance.begin_compiling(problem, lanes, np.asarray(steps, np.int32))
-    if total > size:
+    if total != layout.lanes * layout.groups:
         _refill.begin_compiling(lanes, lanes, numbers)
     return blank(_take.begin_compiling(lanes, np.zeros((), np.int32)), key)
 
 
 def saved_blocks(
     problem: Problem | None, saved: list[tuple[int, State]], size: int
-) -> Iterator[tuple[list[int], State]]:
+) -> list[Iterator[tuple[list[int], State]]]:
     """Runs that were set aside, in blocks of `size`; begun anew under `problem` if they lacked accuracy."""
-    for first in range(0, len(saved), size):
-        part = saved[first : first + size]
-        lanes = _stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
-        yield [number for number, _ in part], lanes if problem is None else _resume(problem, lanes)
+
+    def blocks() -> Iterator[tuple[list[int], State]]:
+        for first in range(0, len(saved), size):
+            part = saved[first : first + size]
+            lanes = _stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
+            yield [number for number, _ in part], lanes if problem is None else _resume(problem, lanes)
+
+    return [blocks()]
 
 
 def _ended(block: State) -> State:
     """Lanes with nothing to do."""
     code = status_code(block.status)
     return block._replace(status=status_from_code(np.full(code.shape, status_code(Status.eliminated), code.dtype)))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """A thread for each group that advances; it computes, and looks at nothing that JAX holds for each thread."""
+    return ThreadPoolExecutor(MOST_GROUPS, thread_name_prefix="jaxem-lanes")

@@ -17,7 +17,7 @@ from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.programs import Program, worth_preparing
-from jaxem.engine.restarts import Outcome, Pool, prepare, saved_blocks
+from jaxem.engine.restarts import Layout, Outcome, Pool, prepare, saved_blocks
 from jaxem.engine.state import State
 from jaxem.kernels.chunks import chunk_rows, num_rows
 from jaxem.record import Progress, Restarts
@@ -38,29 +38,29 @@ class Best(NamedTuple):
 
 
 class Search:
-    """Keeps the best run and a record of all: of each of `groups`, which have `total / groups` starts in a row."""
+    """Keeps the best run and a record of all: of each of several `models`, whose starts follow one another."""
 
-    def __init__(self, problem: Problem, size: int, total: int, progress: Any, groups: int = 1):
-        self.problem, self.size, self.total, self.each = problem, size, total, total // groups
+    def __init__(self, problem: Problem, layout: Layout, total: int, progress: Any, models: int = 1):
+        self.problem, self.layout, self.total, self.each = problem, layout, total, total // models
         self.report = _printer() if progress is True else progress
         self.objective = np.full(total, np.nan)
         self.code = np.full(total, int(status_code(Status.running)))
         self.num_steps = np.zeros(total, np.int64)
-        self.best: list[Best | None] = [None] * groups
+        self.best: list[Best | None] = [None] * models
         self.histories: dict[int, list[np.ndarray]] = {}
         self.done = self.rounds = self.steps = 0
 
     def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
         """Begin to compile all that a search will call, unless that has been done."""
-        if worth_preparing(self.problem, draw.args, key, self.size):
-            state = prepare(self.problem, draw, key, self.size, self.total, ROUND_STEPS)
+        if worth_preparing(self.problem, draw.args, key, self.layout.lanes):
+            state = prepare(self.problem, draw, key, self.layout, self.total, ROUND_STEPS)
             _finish.begin_compiling(self.problem, state)
 
-    def run(self, blocks: Any, problem: Problem | None = None) -> None:
+    def run(self, parts: Any, problem: Problem | None = None) -> None:
         """Every start to its end; those that lack accuracy once more, on the accurate kernel."""
         problem = problem or self.problem
         slower, aside = problem.model.accurate() is not None, []
-        for outcome in self.pool(problem).run(blocks, self.histories):
+        for outcome in self.pool(problem).run(parts, self.histories):
             if slower and outcome.code == _INACCURATE:
                 self.histories[outcome.start] = outcome.history
                 aside.append((outcome.start, outcome.state()))
@@ -68,22 +68,22 @@ class Search:
                 self.record(outcome, problem)
         if aside:
             accurate: Any = _on_accurate_kernel(problem)
-            size = min(self.size, 2 ** (len(aside) - 1).bit_length())  # of few sizes: each is compiled
+            size = min(self.layout.lanes, 2 ** (len(aside) - 1).bit_length())  # of few sizes: each is compiled
             rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, num_rows(problem.data), size)
             accurate = dataclasses.replace(accurate, chunk_rows=rows)
-            blocks = saved_blocks(accurate, aside, size)
-            for outcome in self.pool(accurate, size).run(blocks, self.histories):
+            parts = saved_blocks(accurate, aside, size)
+            for outcome in self.pool(accurate, size).run(parts, self.histories):
                 self.record(outcome, accurate)
         self.tell(0)
 
-    def race(self, racing: Racing, blocks: Any) -> None:
+    def race(self, racing: Racing, parts: Any) -> None:
         """Successive halving, then the finalists to the end."""
         most, steps = self.problem.max_steps, racing.steps
         left = self.total
         while left > racing.finalists:
             stage = eqx.tree_at(lambda p: p.max_steps, self.problem, jnp.minimum(most, steps))
             held = []
-            for outcome in self.pool(stage).run(blocks, self.histories):
+            for outcome in self.pool(stage).run(parts, self.histories):
                 undecided = outcome.code in _UNDECIDED and outcome.num_steps < int(most)
                 if (undecided and outcome.num_steps >= int(stage.max_steps)) or outcome.code == _INACCURATE:
                     self.histories[outcome.start] = outcome.history
@@ -100,13 +100,13 @@ class Search:
                 for outcome, state in held[:keep]
             ]
             left, steps = len(going), steps * racing.growth
-            blocks = saved_blocks(None, going, self.size)
+            parts = saved_blocks(None, going, self.layout.lanes)
             if not going:
                 return self.tell(0)
-        self.run(blocks)
+        self.run(parts)
 
     def pool(self, problem: Problem, size: int | None = None) -> Pool:
-        return Pool(problem, size or self.size, ROUND_STEPS, self.after_round)
+        return Pool(problem, size or self.layout.lanes, ROUND_STEPS, self.after_round)
 
     def after_round(self, running: int, steps: int) -> None:
         self.rounds, self.steps = self.rounds + 1, self.steps + steps
@@ -124,16 +124,16 @@ class Search:
 
     def record(self, outcome: Outcome, problem: Problem) -> None:
         self.note(outcome.start, outcome.code, outcome.objective, outcome.num_steps)
-        group = outcome.start // self.each
-        best = self.best[group]
+        model = outcome.start // self.each
+        best = self.best[model]
         if best is None or _better(outcome, best.outcome, problem.weights.dtype):
-            self.best[group] = Best(outcome, outcome.state(), problem)
+            self.best[model] = Best(outcome, outcome.state(), problem)
 
-    def result(self, throw: bool, group: int = 0) -> Fit:
-        """The best run of a group, and a record of all of them; `FitError` if all failed, and `throw`."""
-        best = self.best[group]
+    def result(self, throw: bool, model: int = 0) -> Fit:
+        """The best run of a model, and a record of all of them; `FitError` if all failed, and `throw`."""
+        best = self.best[model]
         assert best is not None
-        own = slice(group * self.each, (group + 1) * self.each)
+        own = slice(model * self.each, (model + 1) * self.each)
         codes, objectives, num_steps = self.code[own], self.objective[own], self.num_steps[own]
         failed = np.isin(codes, (int(status_code(Status.not_finite)), _INACCURATE))
         # EM never falls from where it can be: a fall at once says that the start was no such place.

@@ -67,22 +67,22 @@ def fit_all(models: Sequence[Any], data: Any, weights: Any, options: Options) ->
         if admitted is None:
             own = [_taken(partial(fit, model, data, weights=weights, **options._asdict()), model) for model in alike]
         else:
-            own = _together(alike, admitted, options._replace(algorithm=algorithm))
+            own = _together(alike, algorithm, admitted, options)
         found.update(zip(group, own, strict=True))
     return [found[i] for i in range(len(models))]
 
 
-def _together(models: Sequence[Any], admitted: Admitted, options: Options) -> list[Found]:
+def _together(models: Sequence[Any], algorithm: Algorithm, admitted: Admitted, options: Options) -> list[Found]:
     """Mixtures of different numbers of components, the largest first, in one search."""
-    key, restarts, algorithm, tol, max_steps, termination, progress, lanes = options
+    key, restarts, _, tol, max_steps, termination, progress, lanes = options
     counts = [_size(model) for model in models]
     model = Joined(UpTo(counts[0]), models[0].family, start=models[0].start)
     problem = problem_of(model, algorithm, admitted, tol, max_steps, termination)
-    problem, size = in_lanes(problem, key, restarts * len(counts), lanes)
+    problem, layout = in_lanes(problem, key, restarts * len(counts), lanes)
     # Of one length, so that another range up to the same number is another call of the same program.
     padded = np.resize(np.array(counts, np.int32), max(len(counts), counts[0]))
     draw = partial(_draw, problem, key, padded, np.int32(restarts))
-    search = searched(Search(problem, size, restarts * len(counts), progress, len(counts)), draw, key)
+    search = searched(Search(problem, layout, restarts * len(counts), progress, len(counts)), draw, key)
     found = [_taken(lambda i=i: in_unit(search.result(True, i), admitted.unit), model) for i in range(len(counts))]
     return [_of_size(each, models[0].family, k) for each, k in zip(found, counts, strict=True)]
 

@@ -1,0 +1,74 @@
+"""Groups of lanes, each on a thread of its own: the runs are those of one group."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxem
+from jaxem import _fit
+from jaxem.engine import restarts
+
+KEY = jax.random.key(2)
+RNG = np.random.default_rng(5)
+X = np.r_[RNG.normal(size=(20, 2)), RNG.normal(4, 2, size=(37, 2))]
+MODEL = jaxem.GaussianMixture(3, "diagonal")
+
+
+def fitted(x, **options):
+    return jaxem.fit(MODEL, x, key=KEY, restarts=37, **options)
+
+
+@pytest.mark.parametrize("cores", [2, 3])
+def test_the_runs_do_not_depend_on_how_many_there_are(cores, monkeypatch):
+    monkeypatch.setattr(_fit, "_cores", lambda: 1)
+    one = fitted(X)
+    monkeypatch.setattr(_fit, "_cores", lambda: cores)
+    several, again = fitted(X), fitted(X)
+    np.testing.assert_allclose(several.restarts.objective, one.restarts.objective, rtol=1e-11)
+    assert np.asarray(several.restarts.num_steps).tolist() == np.asarray(one.restarts.num_steps).tolist()
+    np.testing.assert_allclose(several.params.weights, one.params.weights, rtol=1e-7)
+    for a, b in zip(jax.tree.leaves(several), jax.tree.leaves(again), strict=True):
+        assert np.array_equal(a, b)  # whichever of the threads was the faster one
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_threads_compute_in_the_precision_of_the_caller(wide, monkeypatch):
+    """JAX keeps its settings for each thread."""
+    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    with jax.enable_x64(wide):
+        fit = fitted(X.astype(np.float64 if wide else np.float32))
+    assert fit.params.weights.dtype == (np.float64 if wide else np.float32)
+    assert fit.converged
+
+
+def test_lanes_are_split_and_progress_counts_all(monkeypatch):
+    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    heard = []
+    fit = fitted(X, lanes=20, progress=heard.append)
+    assert max(report.running for report in heard) <= 20
+    assert heard[-1].done == heard[-1].total == 37
+    assert heard[-1].running == 0
+    assert heard[-1].steps == int(np.sum(fit.restarts.num_steps))
+
+
+def test_few_starts_have_one_thread(monkeypatch):
+    monkeypatch.setattr(_fit, "_cores", lambda: 8)
+    monkeypatch.setattr(restarts, "_threads", lambda: pytest.fail("a thread for so few starts"))
+    assert jaxem.fit(MODEL, X, key=KEY, restarts=15).converged
+
+
+def test_what_goes_wrong_in_a_thread_is_told(monkeypatch):
+    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    fitted(X)
+
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(advance, name)
+
+        def of(self, *args):
+            return lambda: 1 // 0
+
+    advance = restarts._advance
+    monkeypatch.setattr(restarts, "_advance", Broken())
+    with pytest.raises(ZeroDivisionError):
+        fitted(X)
