@@ -14,13 +14,14 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.engine.loop import resume, run
 from jaxem.engine.problem import Problem
-from jaxem.engine.programs import blank, program
+from jaxem.engine.programs import Program, blank, program
 from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing
 
 MOST_GROUPS = 4  # of lanes that advance side by side; one thread looks after all
 _COMPILATION_FLOPS = 2e11  # what a few seconds of compiling would have bought
+_FEW_PRODUCTS = 2**21
 
 
 class Layout(NamedTuple):
@@ -60,9 +61,20 @@ def _refill(lanes: State, block: State, source: Array) -> State:
     )
 
 
-@program()
 def _advance(problem: Problem, lanes: State, limit: Array) -> State:
     return jax.vmap(lambda state: run(problem, state, limit))(lanes)
+
+
+_advance_few, _advance_many = Program(_advance, quickly=True), Program(_advance)
+
+
+def advance(problem: Problem, lanes: State) -> Program:
+    """The program that advances such lanes.
+
+    Where all of their steps take less than a millisecond, what is compiled quickly is no slower.
+    """
+    few = sum(leaf.size for leaf in jax.tree.leaves(lanes.iterate.stats)) * num_rows(problem.data) < _FEW_PRODUCTS
+    return _advance_few if few else _advance_many
 
 
 @program(quickly=True)
@@ -154,11 +166,11 @@ class _Group:
         if 4 * self.running <= size and self.pool.worth_packing(self.lanes, size):
             self.pack(size // 4)
         limit = np.asarray(self.pool.round_steps, np.int32)
-        advance = _advance.of(self.pool.problem, self.lanes, limit)
+        call = advance(self.pool.problem, self.lanes).of(self.pool.problem, self.lanes, limit)
         if self.threaded:
-            self.advanced = _threads().submit(lambda: jax.block_until_ready(advance())).result
+            self.advanced = _threads().submit(lambda: jax.block_until_ready(call())).result
         else:
-            lanes = advance()
+            lanes = call()
             self.advanced = lambda: lanes
         return True
 
@@ -237,7 +249,7 @@ def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, layout: Layout, tota
     numbers = np.zeros(layout.lanes, np.int32)
     params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
     lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
-    _advance.begin_compiling(problem, lanes, np.asarray(steps, np.int32))
+    advance(problem, lanes).begin_compiling(problem, lanes, np.asarray(steps, np.int32))
     if total != layout.lanes * layout.groups:
         _refill.begin_compiling(lanes, lanes, numbers)
     return blank(_take.begin_compiling(lanes, np.zeros((), np.int32)), key)

@@ -68,7 +68,7 @@ def test_what_goes_wrong_in_a_thread_is_told(monkeypatch):
         def of(self, *args):
             return lambda: 1 // 0
 
-    advance = restarts._advance
-    monkeypatch.setattr(restarts, "_advance", Broken())
+    advance = restarts._advance_few
+    monkeypatch.setattr(restarts, "_advance_few", Broken())
     with pytest.raises(ZeroDivisionError):
         fitted(X)
