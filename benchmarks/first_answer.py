@@ -6,12 +6,14 @@ that this left. It is given in seconds and as a multiple of ``python -c "import 
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import _harness, _report
 
@@ -45,6 +47,21 @@ model, restarts = jaxem.FactorAnalysis(2), 8""",
 x[::7, 0] = np.nan
 model, data, restarts = jaxem.GaussianMixture(2, missing=True), x, 8""",
 }
+# scikit-learn's own search over its own estimator, and over the one of this package.
+_GRID = """
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+from {module} import GaussianMixture
+
+search = GridSearchCV(GaussianMixture(n_init=10, random_state=0), {{"n_components": [1, 2, 3, 4]}}, cv=5)
+search.fit(load_iris().data.astype("float32"))
+class fit:
+    params = search.best_estimator_.means_
+"""
+GRIDS = {
+    "GridSearchCV, iris, 4 numbers, 5 folds, n_init=10": _GRID.format(module="jaxem.sklearn"),
+    "the same with scikit-learn's GaussianMixture": _GRID.format(module="sklearn.mixture"),
+}
 _CALL = "\nfit = jaxem.fit(model, data, key=jax.random.key(0), restarts=restarts, max_steps=50, throw=False)"
 
 
@@ -54,6 +71,7 @@ def seconds(command: list[str], folder: str | None, inside: bool) -> float:
     if folder is not None:
         env |= {"JAXEM_CACHE": "on", "JAXEM_CACHE_DIR": folder}
     with tempfile.TemporaryDirectory() as place:
+        other_tables(place)
         began = time.perf_counter()
         done = subprocess.run(command, env=env, cwd=place, capture_output=True, text=True)
         elapsed = time.perf_counter() - began
@@ -62,14 +80,36 @@ def seconds(command: list[str], folder: str | None, inside: bool) -> float:
     return json.loads(done.stdout.splitlines()[-1]) if inside else elapsed
 
 
-def commands(folder: str | None) -> dict[str, tuple[list[str], bool]]:
-    """What is measured: a command, and whether it reports its own time."""
-    python = [sys.executable, "-c"]
-    fits = {name: ([*python, _FIT.replace("{code}", code + _CALL), folder or ""], True) for name, code in FITS.items()}
+class Row(NamedTuple):
+    """What is measured: a command, whether it reports its own time, and what has been run in its folder before."""
+
+    command: list[str]
+    inside: bool
+    before: list[str] | None = None
+
+
+def commands(folder: str | None) -> dict[str, Row]:
+    """What is measured, by name."""
+    python, cli = [sys.executable, "-c"], [sys.executable, "-m", "jaxem.cli", "fit"]
+    codes = {**{name: code + _CALL for name, code in FITS.items()}, **GRIDS}
+    timed = {name: Row([*python, _FIT.replace("{code}", code), folder or ""], True) for name, code in codes.items()}
+    first = [*cli, str(_TABLE)]
     return {
-        "jaxem fit, 1 to 5 components, 256 starts": ([sys.executable, "-m", "jaxem.cli", "fit", str(_TABLE)], False),
-        **fits,
+        "jaxem fit, 1 to 5 components, 256 starts": Row(first, False),
+        "the same on 280 rows, after that": Row([*cli, "other280.csv"], False, first),
+        "the same on 300 rows, after that": Row([*cli, "other300.csv"], False, first),
+        **timed,
     }
+
+
+def other_tables(place: str) -> None:
+    """Tables of other lengths than Old Faithful's, like it."""
+    header, *rows = _TABLE.read_text().splitlines()
+    rng = random.Random(0)
+    for n in (280, 300):
+        drawn = [[float(cell) * rng.uniform(0.99, 1.01) for cell in rng.choice(rows).split(",")] for _ in range(n)]
+        lines = [header, *(",".join(f"{cell:.3f}" for cell in row) for row in drawn)]
+        Path(place, f"other{n}.csv").write_text("\n".join(lines))
 
 
 def measured(names: list[str], repetitions: int) -> _report.Section:
@@ -80,9 +120,12 @@ def measured(names: list[str], repetitions: int) -> _report.Section:
         for _ in range(repetitions):
             with tempfile.TemporaryDirectory() as folder:
                 found["import"].append(seconds([sys.executable, "-c", "import jax"], None, False))
+                before = commands(folder)[name].before
+                if before:
+                    seconds(before, folder, False)
                 for state, where in (("off", None), ("cold", folder), ("warm", folder)):
-                    command, inside = commands(where)[name]
-                    found[state].append(seconds(command, where, inside))
+                    row = commands(where)[name]
+                    found[state].append(seconds(row.command, where, row.inside))
         base = statistics.median(found.pop("import"))
         cells = [f"{(value := statistics.median(own)):.3g} ({value / base:.1f})" for own in found.values()]
         print(f"{name}: {' | '.join(cells)}", file=sys.stderr, flush=True)

@@ -68,13 +68,15 @@ def _advance(problem: Problem, lanes: State, limit: Array) -> State:
 _advance_few, _advance_many = Program(_advance, quickly=True), Program(_advance)
 
 
-def advance(problem: Problem, lanes: State) -> Program:
-    """The program that advances such lanes.
+def few_products(problem: Problem, state: State, lanes: int = 1) -> bool:
+    """Whether a step of so many such states takes less than a millisecond or so."""
+    each = sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * num_rows(problem.data)
+    return lanes * each < _FEW_PRODUCTS
 
-    Where all of their steps take less than a millisecond, what is compiled quickly is no slower.
-    """
-    few = sum(leaf.size for leaf in jax.tree.leaves(lanes.iterate.stats)) * num_rows(problem.data) < _FEW_PRODUCTS
-    return _advance_few if few else _advance_many
+
+def advance(problem: Problem, lanes: State) -> Program:
+    """The program that advances such lanes; what is compiled quickly is no slower where a step is short."""
+    return _advance_few if few_products(problem, lanes) else _advance_many
 
 
 @program(quickly=True)

@@ -17,7 +17,7 @@ from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.programs import Program, worth_preparing
-from jaxem.engine.restarts import Layout, Outcome, Pool, prepare, saved_blocks
+from jaxem.engine.restarts import Layout, Outcome, Pool, few_products, prepare, saved_blocks
 from jaxem.engine.state import State
 from jaxem.kernels.chunks import chunk_rows, num_rows
 from jaxem.record import Progress, Restarts
@@ -68,7 +68,9 @@ class Search:
                 self.record(outcome, problem)
         if aside:
             accurate: Any = _on_accurate_kernel(problem)
-            size = min(self.layout.lanes, 2 ** (len(aside) - 1).bit_length())  # of few sizes: each is compiled
+            size = self.layout.lanes
+            if not few_products(problem, aside[0][1], size):  # else idle lanes cost less than another compilation
+                size = min(size, 2 ** (len(aside) - 1).bit_length())
             rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, num_rows(problem.data), size)
             accurate = dataclasses.replace(accurate, chunk_rows=rows)
             parts = saved_blocks(accurate, aside, size)

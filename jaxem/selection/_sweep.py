@@ -23,6 +23,7 @@ from jaxem.engine.door import Admitted, for_fit, has_prior
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
 from jaxem.engine.search import Search
+from jaxem.engine.shapes import shapes_of
 from jaxem.init import KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
 from jaxem.models import Joined, Mixture
@@ -30,6 +31,9 @@ from jaxem.record import Last
 from jaxem.structures.up_to import UpTo
 from jaxem.structures.weights import MixtureParams
 from jaxem.termination import AbstractTermination
+
+_SIZES = (4, 8, 16)
+_FEW_PRODUCTS = 2**21  # of the squares of the numbers of rows, for all members
 
 
 class Found(NamedTuple):
@@ -67,20 +71,40 @@ def fit_all(models: Sequence[Any], data: Any, weights: Any, options: Options) ->
         if admitted is None:
             own = [_taken(partial(fit, model, data, weights=weights, **options._asdict()), model) for model in alike]
         else:
-            own = _together(alike, algorithm, admitted, options)
+            own = _together(alike, algorithm, admitted, options, _size(alike[0]))
         found.update(zip(group, own, strict=True))
     return [found[i] for i in range(len(models))]
 
 
-def _together(models: Sequence[Any], algorithm: Algorithm, admitted: Admitted, options: Options) -> list[Found]:
-    """Mixtures of different numbers of components, the largest first, in one search."""
+def fit_among_others(model: Any, data: Any, weights: Any, options: Options) -> Fit:
+    """`fit`, so that mixtures of other numbers of components find its programs compiled.
+
+    Where an iteration takes no time to speak of, there are members for the next number in a short list.
+    """
+    algorithm = options.algorithm or default_algorithm(model)
+    admitted = _admitted(model, algorithm, data, weights)
+    if admitted is not None:
+        size = next((size for size in _SIZES if size >= _size(model)), _size(model))
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(admitted.data))
+        if size * numbers**2 < _FEW_PRODUCTS * num_rows(admitted.data):
+            (found,) = _together([model], algorithm, admitted, options, size)
+            if found.fit is None:
+                raise FitError(found.reason)
+            return found.fit
+    return fit(model, data, weights=weights, **options._asdict())
+
+
+def _together(
+    models: Sequence[Any], algorithm: Algorithm, admitted: Admitted, options: Options, size: int
+) -> list[Found]:
+    """Mixtures of different numbers of components, the largest first, in one search over mixtures of `size`."""
     key, restarts, _, tol, max_steps, termination, progress, lanes = options
     counts = [_size(model) for model in models]
-    model = Joined(UpTo(counts[0]), models[0].family, start=models[0].start)
+    model = Joined(UpTo(size), models[0].family, start=models[0].start)
     problem = problem_of(model, algorithm, admitted, tol, max_steps, termination)
     problem, layout = in_lanes(problem, key, restarts * len(counts), lanes)
     # Of one length, so that another range up to the same number is another call of the same program.
-    padded = np.resize(np.array(counts, np.int32), max(len(counts), counts[0]))
+    padded = np.resize(np.array(counts, np.int32), max(len(counts), size))
     draw = partial(_draw, problem, key, padded, np.int32(restarts))
     search = searched(Search(problem, layout, restarts * len(counts), progress, len(counts)), draw, key)
     found = [_taken(lambda i=i: in_unit(search.result(True, i), admitted.unit), model) for i in range(len(counts))]
@@ -120,7 +144,20 @@ def _admitted(model: Any, algorithm: Algorithm, data: Any, weights: Any) -> Admi
     n, numbers = num_rows(admitted.data), sum(leaf.size for leaf in jax.tree.leaves(admitted.data))
     if hasattr(admitted.data, "labels") or outlasts_compilation(n, numbers // n) or has_prior(model, admitted.data):
         return None
-    return admitted
+    return admitted if _apart(model, admitted.data) else None
+
+
+def _apart(model: Any, data: PyTree) -> bool:
+    """Whether members are estimated each by itself, but for parameters that all have in common.
+
+    Where they are not, as those of equal shape, one without rows has a say where the others go.
+    """
+    params = shapes_of(model, data)
+    if model.family.shared or params is None:
+        return bool(model.family.shared)
+    kernel = model.family.kernel()
+    blocks = jax.eval_shape(lambda members: kernel.blocks(model.family.unconstrain(members))[0], params.components)
+    return all(len(block) == model.num_components for block in blocks)
 
 
 def _taken(run: Callable[[], Fit], model: Any) -> Found:

@@ -1,5 +1,6 @@
 """What the estimators share: everything but the model and the names of its parameters."""
 
+import dataclasses
 import warnings
 from abc import abstractmethod
 from typing import Any
@@ -16,7 +17,9 @@ from jaxem._precision import precision_of
 from jaxem._status import Status, status_name
 from jaxem.engine.convert import as_weights
 from jaxem.engine.door import for_fit
+from jaxem.init import METHODS
 from jaxem.models import Mixture
+from jaxem.selection._sweep import Options, fit_among_others
 from jaxem.termination import Gain
 
 _METHODS = {
@@ -66,17 +69,12 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
             key = jax.random.key(seed)
             weights = for_fit(model, X, weights, name="X").weights  # in a unit that the precision can hold
             start = self._given_start(model, X, weights, key)
-            result = fit_model(
-                model,
-                X,
-                key=key,
-                restarts=self.n_init if start is None else 1,
-                init=_METHODS[self.init_params] if start is None else start,
-                weights=weights,
-                tol=self.tol,
-                max_steps=self.max_iter,
-                termination=Gain(),
-            )
+            options = Options(key, self.n_init, None, self.tol, self.max_iter, Gain(), None, None)
+            if start is None:
+                drawn = dataclasses.replace(model, start=METHODS[_METHODS[self.init_params]])
+                result = fit_among_others(drawn, X, weights, options)
+            else:
+                result = fit_model(model, X, init=start, weights=weights, **options._replace(restarts=1)._asdict())
             self._params = jax.tree.map(np.asarray, result.params)
             self._num_parameters = model.num_parameters(result.params)
             self.status_ = status_name(result.status)

@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxem
 from jaxem.sklearn import GaussianMixture, Mixture
+from tests.helpers.compiling import compilations
 from tests.helpers.problems import old_faithful
 
 TYPES = ("full", "tied", "diag", "spherical")
@@ -199,3 +200,17 @@ def test_tiny_weights_of_rows_in_single_precision_are_held_in_another_unit():
     np.testing.assert_allclose(tiny.means_, plain.means_, rtol=1e-5)
     np.testing.assert_allclose(tiny.lower_bound_, plain.lower_bound_, rtol=1e-5)
     np.testing.assert_allclose(tiny.score(x, sample_weight=np.full(20, 1e-50)), plain.score(x), rtol=1e-5)
+
+
+def test_another_number_of_components_compiles_nothing():
+    """Nor another fold; so that a search over both takes seconds."""
+    x = np.random.default_rng(8).normal(size=(150, 2))
+
+    def fit(k, rows):
+        return GaussianMixture(k, n_init=5, random_state=0, tol=1e-2).fit(rows)
+
+    fit(3, x[:120])
+    found, count = compilations(lambda: [fit(k, x[i:][:120]) for k in (1, 2, 4) for i in (0, 30)])
+    assert count == 0
+    assert [len(each.weights_) for each in found] == [1, 1, 2, 2, 4, 4]
+    assert [each.means_.shape for each in found[::2]] == [(1, 2), (2, 2), (4, 2)]
