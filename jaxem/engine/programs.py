@@ -59,19 +59,21 @@ class Program:
     def _kept_for(self, arguments: Arguments, now: bool = True) -> Kept:
         """The program for such arguments: known already, from disk, or compiled `now` or in another thread."""
         known, store = arguments.signature(), cache.store()
-        found = _SHELF.find(self, known)
+        # What was compiled before there was this folder is not in it, and has to be compiled to be written down.
+        owner = self, None if store is None else store.folder
+        found = _SHELF.find(owner, known)
         if found is not None:
             return found
         name = None if store is None else name_of(self._fn, arguments, self._options())
         found = load(store, name) if store is not None and name is not None else None
         if found is not None:
-            _SHELF.keep(self, known, found)
+            _SHELF.keep(owner, known, found)
             return found
         traced = trace(self._fn, arguments, to_keep=name is not None)
 
         def compiled() -> Kept:
             made = traced.compile(self._options())
-            _SHELF.keep(self, known, made)
+            _SHELF.keep(owner, known, made)
             if store is not None and name is not None:
                 save(store, name, made)
             return made

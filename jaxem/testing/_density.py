@@ -46,6 +46,13 @@ def sampling(problem: Problem, report: Report) -> None:
     except MissingCapabilityError:
         return
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((7, *leaf.shape[1:]), leaf.dtype), problem.rows)
+    if jax.tree.structure(drawn) == jax.tree.structure(shapes):
+        # Rows may come as vectors of a single column, of which `sample` does not know.
+        shapes = jax.tree.map(
+            lambda leaf, found: found if found.shape == (*leaf.shape, 1) and found.dtype == leaf.dtype else leaf,
+            shapes,
+            drawn,
+        )
     report.alike("what sample draws", drawn, shapes, "`sample`, whose rows must be like those of the data")
     again = family.sample(problem.key, problem.params, labels)
     report.agree(

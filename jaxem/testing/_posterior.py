@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
 
 from jaxem.kernels.sums import inner
 from jaxem.testing._problem import Problem, collect, coordinates
@@ -41,7 +42,7 @@ def posterior(problem: Problem, report: Report) -> None:
                 "coded": own.decode(own.encode(own.decode(found))),
                 "slope": jax.grad(bound)(flat),
                 "rise": jnp.max(around) - bound(flat),
-                "bound": bound(flat) + jnp.sum(share * kernel.log_base(x)[None]),
+                "bound": bound(flat) + jnp.sum(share * kernel.log_base(x)[None]) + _entropy(kernel, params, x, share),
                 "kl": own.kl(found),
                 "kl of prior": own.kl(nothing),
                 "mean": own.mean(found),
@@ -77,6 +78,16 @@ def posterior(problem: Problem, report: Report) -> None:
         )
         report.alike("mean", out["mean"], params, "`mean`")
         report.finite("mean", out["mean"], "`mean`")
+
+
+def _entropy(kernel: Any, params: Any, x: Any, share: Array) -> Any:
+    """That of what is hidden in the rows under each member: a density has another one in other coordinates."""
+    if kernel.latent is None:
+        return 0
+    potentials = kernel.potentials(kernel.prepare(kernel.natural(params)), x)
+    moments, log_normalizer = kernel.latent.expectation(potentials)
+    expected = jax.tree.map(lambda a, b: jnp.sum(jnp.broadcast_to(share, a.shape) * a * b), potentials, moments)
+    return jnp.sum(share * log_normalizer) - sum(jax.tree.leaves(expected))
 
 
 def draws(problem: Problem, report: Report) -> None:
