@@ -59,7 +59,7 @@ def test_a_program_that_was_dropped_is_freed_and_compiled_again(shelf):
     double = Program(lambda x: 2 * x)
     counts = [compilations(lambda n=n: double(np.ones(n)))[1] for n in (3, 4, 3, 5, 3, 4)]
     assert counts == [1, 1, 0, 1, 0, 1]
-    freed = weakref.ref(shelf.find(double, Arguments((np.ones(3),)).signature()))
+    freed = weakref.ref(shelf.find((double, None), Arguments((np.ones(3),)).signature()))
     for n in (6, 7):
         double(np.ones(n))
     gc.collect()
