@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
-from jaxem._errors import DataError
+from jaxem._errors import DataError, FitError
 from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
 from jaxem._solve import Fit
@@ -40,6 +40,7 @@ from jaxem.termination import AbstractTermination, Racing, default_tolerance
 _CPU_LANES = 32  # in each group
 _FEWEST_LANES = 8  # that are worth a thread
 _DEVICE_LANES = 1024
+_FEW_FLOATS = 2**21  # where their number comes from a short list: idle ones cost less than another compilation
 _LANE_FLOATS = 2**26  # numbers that the starts of one block may take while they are drawn
 
 
@@ -146,7 +147,10 @@ def fit(
         lambda: step(problem, begin(problem, init_of(problem.model, key, problem.data, problem.weights), key)),
     )
     search = searched(Search(problem, layout, restarts, progress), draw, key, racing)
-    return in_unit(search.result(throw), admitted.unit)
+    try:
+        return in_unit(search.result(throw), admitted.unit)
+    except FitError as error:
+        raise FitError(f"{error}; pass throw=False to look at what there is") from None
 
 
 def problem_of(
@@ -284,12 +288,14 @@ def _layout(problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int 
     most = restarts if lanes is None else min(as_count("lanes", lanes), restarts)
     groups = max(min(MOST_GROUPS, _cores(), most // _FEWEST_LANES), 1) if on_cpu and may_be_kept(problem) else 1
     if lanes is not None:
-        return Layout(-(-most // groups), groups)
+        return Layout(most // groups, groups)
     each = problem.model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    fitting, wanted = max(_LANE_FLOATS // each, 1), -(-most // groups)
-    # Many from a short list, so that another number of starts finds its programs compiled.
-    wanted = wanted if wanted < _FEWEST_LANES else 2 ** (wanted - 1).bit_length()
-    return Layout(min(_CPU_LANES if on_cpu else _DEVICE_LANES, wanted, fitting), groups)
+    wanted = -(-most // groups)
+    many = 2 ** (wanted - 1).bit_length()
+    if wanted >= _FEWEST_LANES and many * each < _FEW_FLOATS:
+        wanted = many
+    size = max(min(_CPU_LANES if on_cpu else _DEVICE_LANES, wanted, _LANE_FLOATS // each // groups), 1)
+    return Layout(size, min(groups, -(-most // size)))
 
 
 def _cores() -> int:

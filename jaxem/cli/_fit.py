@@ -1,7 +1,9 @@
 """`jaxem fit`."""
 
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -102,7 +104,7 @@ def selected(
     kind = KINDS[request.model]
     models = [kind.build(k, **options) for k in counts]
     # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.
-    with warnings.catch_warnings(action="ignore", category=jaxem.PrecisionWarning):
+    with warnings.catch_warnings(action="ignore", category=jaxem.PrecisionWarning), in_numbers_of(counts):
         return jaxem.select(
             models,
             kind.data(x),
@@ -116,6 +118,19 @@ def selected(
             termination=jaxem.termination.Aitken(),
             progress=track(f"k = {counts[0]}" if len(counts) == 1 else f"k = {counts[0]} to {counts[-1]}"),
         )
+
+
+@contextmanager
+def in_numbers_of(counts: range) -> Iterator[None]:
+    """Let an error name models by their number of components; not at all if there is one model."""
+    import jaxem
+
+    try:
+        yield
+    except jaxem.FitError as error:
+        names = [f"k = {k}" for k in counts]
+        told = re.sub(r"models\[(\d+)\]", lambda found: names[int(found[1])], str(error))
+        raise CommandError(told if len(counts) > 1 else told.removeprefix(f"{names[0]}: ")) from error
 
 
 def criteria(request: FitRequest, n: int, counts: range, selection: Any) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ class Program:
         return self.of(*args)()
 
     def of(self, *args: Any) -> Callable[[], Any]:
-        """The call with these arguments, ready to be made in any thread: settings of JAX are those of this one."""
+        """The call with these arguments; if they `may_be_kept` it is compiled, and can be made in any thread."""
         if self._pending:
             wait(self._pending)  # a compilation that failed will fail again, and say so to whom it concerns
             self._pending = []

@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.engine.loop import resume, run
 from jaxem.engine.problem import Problem
-from jaxem.engine.programs import Program, blank, program
+from jaxem.engine.programs import Program, blank, may_be_kept, program
 from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing
@@ -169,7 +169,8 @@ class _Group:
             self.pack(size // 4)
         limit = np.asarray(self.pool.round_steps, np.int32)
         call = advance(self.pool.problem, self.lanes).of(self.pool.problem, self.lanes, limit)
-        if self.threaded:
+        # What JAX is to compile goes by settings that it holds for each thread.
+        if self.threaded and may_be_kept(self.lanes):
             self.advanced = _threads().submit(lambda: jax.block_until_ready(call())).result
         else:
             lanes = call()
@@ -258,17 +259,21 @@ def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, layout: Layout, tota
 
 
 def saved_blocks(
-    problem: Problem | None, saved: list[tuple[int, State]], size: int
+    problem: Problem | None, saved: list[tuple[int, State]], layout: Layout
 ) -> list[Iterator[tuple[list[int], State]]]:
-    """Runs that were set aside, in blocks of `size`; begun anew under `problem` if they lacked accuracy."""
+    """For each group, blocks of runs that were set aside, in turn.
 
-    def blocks() -> Iterator[tuple[list[int], State]]:
-        for first in range(0, len(saved), size):
+    They are begun anew under `problem` if they lacked accuracy.
+    """
+    size, groups = layout
+
+    def blocks(group: int) -> Iterator[tuple[list[int], State]]:
+        for first in range(group * size, len(saved), groups * size):
             part = saved[first : first + size]
             lanes = _stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
             yield [number for number, _ in part], lanes if problem is None else _resume(problem, lanes)
 
-    return [blocks()]
+    return [blocks(group) for group in range(groups) if group * size < len(saved)]
 
 
 def _ended(block: State) -> State:

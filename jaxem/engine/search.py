@@ -73,7 +73,7 @@ class Search:
                 size = min(size, 2 ** (len(aside) - 1).bit_length())
             rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, num_rows(problem.data), size)
             accurate = dataclasses.replace(accurate, chunk_rows=rows)
-            parts = saved_blocks(accurate, aside, size)
+            parts = saved_blocks(accurate, aside, Layout(size, self.layout.groups))
             for outcome in self.pool(accurate, size).run(parts, self.histories):
                 self.record(outcome, accurate)
         self.tell(0)
@@ -102,7 +102,7 @@ class Search:
                 for outcome, state in held[:keep]
             ]
             left, steps = len(going), steps * racing.growth
-            parts = saved_blocks(None, going, self.layout.lanes)
+            parts = saved_blocks(None, going, self.layout)
             if not going:
                 return self.tell(0)
         self.run(parts)
@@ -143,10 +143,7 @@ class Search:
         if throw and failed.all():
             reasons = {name: int(np.sum(np.asarray(status_name(status_from_code(codes))) == name)) for name in _NAMES}
             counts = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
-            raise FitError(
-                f"all {self.each} starts failed ({counts}): {Status[best.state.status]}; "
-                "pass throw=False to look at what there is"
-            )
+            raise FitError(f"all {self.each} starts failed ({counts}): {Status[best.state.status]}")
         fit = _finish(best.problem, best.state)
         dtype = fit.objective.dtype
         history = np.concatenate(best.outcome.history) if best.outcome.history else np.zeros(0)

@@ -102,8 +102,14 @@ class Factor(AbstractKernelFamily):
         return free._replace(noise_variance=bijections.free_to_positive(free.noise_variance))
 
     def redundant(self, params: FactorParams, frozen: tuple[str, ...] = ()) -> int:
-        k, _, q = params.loading.shape
-        return 0 if "loading" in frozen else k * q * (q - 1) // 2
+        k, d, q = params.loading.shape
+        if "loading" in frozen:
+            return 0
+        rotations = q * (q - 1) // 2
+        noise = 0 if "noise_variance" in frozen else params.noise_variance.size // k
+        # A covariance matrix tells no more apart than it has entries (Ledermann 1937).
+        beyond = max(d * q - rotations + noise - d * (d + 1) // 2, 0)
+        return k * (rotations + beyond)
 
     def at_floor(self, params):
         """Noise that is no more than a hair above its floor, given the model's variance for the sample's."""

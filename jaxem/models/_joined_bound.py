@@ -164,7 +164,7 @@ class JoinedBound(AbstractBound):
         rows = Labelled(rows, data.labels) if isinstance(data, Labelled) else rows
         # The members start as those of a mixture of all rows. The family's key is another than that of its points.
         k, prior = self.structure.num_members, getattr(self.structure, "prior", None)
-        weights_of = self.structure.for_starts() or Weights(k, None if prior is None else prior.with_mode())
+        weights_of = self.structure.starts_as() or Weights(k, None if prior is None else prior.with_mode())
         mixture = JoinedBound(weights_of, self.kernel.for_starts(jax.random.fold_in(key, 1)))
         drawn = self.start(mixture, key, rows, each)
         own = self.structure.start(jax.random.fold_in(key, 2), drawn.weights, data)

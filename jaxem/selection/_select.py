@@ -73,18 +73,19 @@ def select(
     """Fits several models to the same data and chooses the one with the smallest criterion.
 
     Mixtures that differ in their number of components alone share one search, so that a range of numbers compiles one
-    program; their fits are those that `jaxem.fit` finds with the same key, to rounding. That is so for mixtures
-    without priors and frozen parameters that start by k-means++, up to 65,536 rows; others are fitted one by one.
+    program; their fits are those that `jaxem.fit` finds with the same key, to rounding. That is so under EM,
+    accelerated or not, for mixtures without priors and frozen parameters that start by k-means++, where compilations
+    take longer than the members that runs do not have. Others are fitted one by one.
 
     **Arguments:**
 
     - `models`: models of the same data, such as `[jaxem.GaussianMixture(k) for k in range(1, 6)]`.
     - `criterion`: `"bic"`, `"aic"`, `"icl"`, or a function of `(model, params, data, weights)`: less is better.
     - `data`, `key`, `restarts`, `algorithm`, `weights`, `tol`, `max_steps`, `termination`, `progress`, `lanes`: as for
-        `jaxem.fit`, for each model.
+        `jaxem.fit`, for each model. `progress` hears of one search after the other; models that share one count as one.
 
-    **Returns:** a `Selection`. A fit that is degenerate, or of whose accuracy nothing is known, is chosen only where
-    there is no other.
+    **Returns:** a `Selection`. A fit that is degenerate, inaccurate or fell is chosen only where there is no other, and
+    one whose criterion is NaN never.
 
     **Raises:** `DataError` (a `ValueError`) for data and arguments that cannot be used; `FitError` if every start of
     every model failed.
@@ -102,6 +103,8 @@ def select(
     """
     require_concrete("jaxem.select", "jaxem.solve", models=models, data=data, weights=weights)
     require_key(key)
+    if isinstance(models, AbstractModel):
+        raise DataError(f"models is a single model: pass several, such as [{type(models).__name__}(...), ...]")
     models = tuple(models)
     if not models:
         raise DataError("models is empty: give at least one, such as [jaxem.GaussianMixture(k) for k in range(1, 6)]")
@@ -121,6 +124,9 @@ def select(
     fitted = [row for row in rows if row["criterion"] is not None]
     if not fitted:
         raise FitError("; ".join(f"models[{row['model']}]: {row['status']}" for row in rows))
+    if all(np.isnan(row["criterion"]) for row in fitted):
+        raise DataError("criterion is NaN for every model")
+    fitted = [row for row in fitted if not np.isnan(row["criterion"])]
     sound = [row for row in fitted if row["status"] in _SOUND]
     best = min(sound or fitted, key=lambda row: row["criterion"])
     return Selection(models, tuple(each.fit for each in found), tuple(rows), best["model"])

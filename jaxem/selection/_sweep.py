@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
+from jaxem._arguments import as_count
 from jaxem._errors import FitError
 from jaxem._fit import fit, in_lanes, in_unit, init_of, keys_of, of_set_type, problem_of, searched
 from jaxem._paths import covers, leaf_name
 from jaxem._solve import Fit
+from jaxem.algorithms import em
 from jaxem.engine.buckets import outlasts_compilation
 from jaxem.engine.door import Admitted, for_fit, has_prior
 from jaxem.engine.problem import Problem
@@ -27,13 +29,14 @@ from jaxem.engine.shapes import shapes_of
 from jaxem.init import KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
 from jaxem.models import Joined, Mixture
-from jaxem.record import Last
 from jaxem.structures.up_to import UpTo
 from jaxem.structures.weights import MixtureParams
 from jaxem.termination import AbstractTermination
 
 _SIZES = (4, 8, 16)
-_FEW_PRODUCTS = 2**21  # of the squares of the numbers of rows, for all members
+_FEW_PRODUCTS = 2**21
+_COMPILATION_PRODUCTS = 1e11  # what a compilation takes as long as
+_STEPS = 100  # of a run, as a guess
 
 
 class Found(NamedTuple):
@@ -67,9 +70,14 @@ def fit_all(models: Sequence[Any], data: Any, weights: Any, options: Options) ->
     for group in _alike(models):
         alike = [models[i] for i in group]
         algorithm = options.algorithm or default_algorithm(alike[0])
-        admitted = _admitted(alike[0], algorithm, data, weights) if _size(alike[0]) > _size(alike[-1]) else None
+        several = _size(alike[0]) > _size(alike[-1])
+        admitted = _admitted(alike[0], algorithm, data, weights, options.key) if several else None
+        if admitted is not None and not _pays([*map(_size, alike)], admitted.data, options.restarts):
+            admitted = None
         if admitted is None:
-            own = [_taken(partial(fit, model, data, weights=weights, **options._asdict()), model) for model in alike]
+            # Of a model with one fixed start all starts would be the same.
+            each = options._replace(restarts=1) if alike[0].fixed_start and not algorithm.draws else options
+            own = [_taken(partial(fit, model, data, weights=weights, **each._asdict()), model) for model in alike]
         else:
             own = _together(alike, algorithm, admitted, options, _size(alike[0]))
         found.update(zip(group, own, strict=True))
@@ -81,12 +89,13 @@ def fit_among_others(model: Any, data: Any, weights: Any, options: Options) -> F
 
     Where an iteration takes no time to speak of, there are members for the next number in a short list.
     """
+    as_count("restarts", options.restarts)
+    as_count("max_steps", options.max_steps, least=0)
     algorithm = options.algorithm or default_algorithm(model)
-    admitted = _admitted(model, algorithm, data, weights)
+    admitted = _admitted(model, algorithm, data, weights, options.key)
     if admitted is not None:
         size = next((size for size in _SIZES if size >= _size(model)), _size(model))
-        numbers = sum(leaf.size for leaf in jax.tree.leaves(admitted.data))
-        if size * numbers**2 < _FEW_PRODUCTS * num_rows(admitted.data):
+        if size * _products(admitted.data) < _FEW_PRODUCTS:
             (found,) = _together([model], algorithm, admitted, options, size)
             if found.fit is None:
                 raise FitError(found.reason)
@@ -134,11 +143,25 @@ def _differ_in_size(a: Any, b: Any) -> bool:
     return eqx.tree_equal(a, dataclasses.replace(b, num_components=a.num_components)) is True
 
 
-def _admitted(model: Any, algorithm: Algorithm, data: Any, weights: Any) -> Admitted | None:
+def _products(data: PyTree) -> int:
+    """How many products of two numbers of a row there are, over all rows."""
+    return sum(leaf.size for leaf in jax.tree.leaves(data)) ** 2 // num_rows(data)
+
+
+def _pays(counts: Sequence[int], data: PyTree, restarts: int) -> bool:
+    """Whether the members that runs do not have cost less than the compilations that they save."""
+    idle = sum(max(counts) - count for count in counts)
+    return restarts * _STEPS * idle * _products(data) < (len({*counts}) - 1) * _COMPILATION_PRODUCTS
+
+
+def _admitted(model: Any, algorithm: Algorithm, data: Any, weights: Any, key: PRNGKeyArray) -> Admitted | None:
     """The data, if a search can be shared by smaller models like this one, and is short enough for that to pay."""
-    able = isinstance(model.start, KMeansPlusPlus) and not model.frozen and model.weights_prior is None
-    plain = algorithm.m_step.rung == 2 and not algorithm.draws and isinstance(algorithm.record, Last)
-    if not able or not plain or model.family.num_members is not None:
+    start = model.start
+    able = isinstance(start, KMeansPlusPlus) and not model.frozen and model.weights_prior is None
+    if not able or not _plain(algorithm) or model.family.num_members is not None:
+        return None
+    # Fewer members must be given the same rows to start from, and the same random numbers.
+    if 32 * model.num_components > start.rows or not _begins_alike(key):
         return None
     admitted = for_fit(model, data, weights)
     n, numbers = num_rows(admitted.data), sum(leaf.size for leaf in jax.tree.leaves(admitted.data))
@@ -152,12 +175,24 @@ def _apart(model: Any, data: PyTree) -> bool:
 
     Where they are not, as those of equal shape, one without rows has a say where the others go.
     """
-    params = shapes_of(model, data)
+    params = shapes_of(dataclasses.replace(model, num_components=2), data)
     if model.family.shared or params is None:
         return bool(model.family.shared)
     kernel = model.family.kernel()
     blocks = jax.eval_shape(lambda members: kernel.blocks(model.family.unconstrain(members))[0], params.components)
-    return all(len(block) == model.num_components for block in blocks)
+    return all(len(block) == 2 for block in blocks)
+
+
+def _plain(algorithm: Algorithm) -> bool:
+    """Whether it is EM but for an accelerator: others may draw for members that are not there, or name parameters."""
+    rules = ("e_step", "update", "m_step", "record")
+    return all(type(getattr(algorithm, rule)) is type(getattr(em(), rule)) for rule in rules)
+
+
+def _begins_alike(key: PRNGKeyArray) -> bool:
+    """Whether the first of many random numbers are those that are drawn where fewer are asked for."""
+    config: Any = jax.config
+    return "threefry" in str(jax.random.key_impl(key)) and config.jax_threefry_partitionable
 
 
 def _taken(run: Callable[[], Fit], model: Any) -> Found:
@@ -170,7 +205,7 @@ def _taken(run: Callable[[], Fit], model: Any) -> Found:
 
 
 def _of_size(found: Found, family: Any, k: int) -> Found:
-    """The same with a fit of `k` components, which are the first of those that the run had."""
+    """The same with a fit of `k` components, the first of those that the run had, which `asked` still has."""
     if found.fit is None:
         return found
     params: Any = found.fit.params

@@ -64,8 +64,8 @@ class AbstractStructure(eqx.Module):
     def start(self, key: PRNGKeyArray, weights: Array, data: PyTree) -> Own:
         """Starting parameters, given the weights `[k]` of a mixture of all rows whose members the model begins with."""
 
-    def for_starts(self) -> "AbstractStructure | None":
-        """The mixture of all rows whose members the model begins with, if it is not one of `num_members` weights."""
+    def starts_as(self) -> "AbstractStructure | None":
+        """The structure of the mixture that starts are drawn as; `None` for `num_members` weights."""
         return None
 
     # Unlocks something

@@ -22,7 +22,7 @@ class UpToParams(NamedTuple):
 
 @final
 class UpTo(AbstractStructure):
-    """Weights of `size` members, of which a run begins with the first `count`, and nobody misses the others.
+    """Weights of `size` members, of which a run has the first `count`; the others do not count as lost.
 
     Those have weight 0, which EM keeps: no row is theirs, and they do not move. Only a start looks at `count`, which
     may be traced, so that each of the runs that one program advances side by side may have another; `None` is all.
@@ -50,7 +50,7 @@ class UpTo(AbstractStructure):
         alive = (jnp.arange(self.size, dtype=jnp.int32) < count).astype(dtype)
         return alive / jnp.sum(alive), alive
 
-    def for_starts(self):
+    def starts_as(self):
         return self
 
     def start(self, key, weights, data):

@@ -57,6 +57,45 @@ def test_few_starts_have_one_thread(monkeypatch):
     assert jaxem.fit(MODEL, X, key=KEY, restarts=15).converged
 
 
+def test_a_key_that_is_bound_to_a_device(monkeypatch):
+    """Is computed with as JAX does, under settings that it holds for each thread."""
+    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    with jax.enable_x64(False):
+        fit = jaxem.fit(MODEL, X.astype(np.float32), key=jax.device_put(KEY, jax.devices()[0]), restarts=16)
+    assert fit.params.weights.dtype == np.float32
+
+
+def test_racing_and_failing_starts_in_groups(monkeypatch):
+    starts = jaxem.fit(MODEL, X, key=KEY, restarts=1).params
+    starts = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], 20, 0), starts)
+    starts.components.mean[::2] = 1e300
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(_fit, "_cores", lambda cores=cores: cores)
+        raced = fitted(X, racing=jaxem.termination.Racing(finalists=4, steps=5))
+        failed = jaxem.fit(MODEL, X, key=KEY, init=starts, throw=False)
+        found.append([raced, failed])
+    for one, two in zip(*found, strict=True):
+        assert (
+            np.asarray(jaxem.status_name(one.restarts.status)).tolist()
+            == np.asarray(jaxem.status_name(two.restarts.status)).tolist()
+        )
+        np.testing.assert_allclose(one.restarts.objective, two.restarts.objective, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("cores", "restarts", "groups"), [(2, 33, 2), (4, 36, 3), (1, 9, 1), (4, 9, 1), (2, 17, 2)])
+def test_no_group_is_without_a_start(cores, restarts, groups, monkeypatch):
+    monkeypatch.setattr(_fit, "_cores", lambda: cores)
+    seen = []
+    monkeypatch.setattr(_fit, "searched", lambda search, *_: seen.append(search.layout) or search)
+    monkeypatch.setattr(_fit.Search, "result", lambda *_: jaxem.Fit(*[np.zeros(())] * 6))
+    jaxem.fit(MODEL, X, key=KEY, restarts=restarts)
+    jaxem.fit(MODEL, X, key=KEY, restarts=restarts, lanes=17)
+    assert seen[0].groups == groups
+    assert (groups - 1) * seen[0].lanes < restarts
+    assert seen[1].lanes * seen[1].groups <= 17
+
+
 def test_what_goes_wrong_in_a_thread_is_told(monkeypatch):
     monkeypatch.setattr(_fit, "_cores", lambda: 2)
     fitted(X)

@@ -201,9 +201,16 @@ def test_starts_have_no_holes_and_loadings_that_differ(noise):
 def test_rotations_are_not_counted():
     params = cases.cast(problem("diagonal")[0], np.float64)
     one = jax.tree.map(lambda leaf: leaf[0], params)
-    assert jaxem.Single(Factor(Q)).num_parameters(one) == D + D * Q - 1 + D
+    # A mean and a covariance matrix, which tells no more apart than it has entries: 11 parameters make its 10.
+    entries = D * (D + 1) // 2
+    assert entries < D * Q - 1 + D
+    assert jaxem.Single(Factor(Q)).num_parameters(one) == D + entries
     mixture = jaxem.models.MixtureParams(jnp.ones(K) / K, params)
-    assert jaxem.Mixture(Factor(Q), K).num_parameters(mixture) == K - 1 + K * (D + D * Q - 1 + D)
+    assert jaxem.Mixture(Factor(Q), K).num_parameters(mixture) == K - 1 + K * (D + entries)
+    first = one._replace(loading=one.loading[:, :1])
+    assert jaxem.Single(Factor(1)).num_parameters(first) == D + D + D
+    isotropic = jax.tree.map(lambda leaf: leaf[0], cases.cast(problem("isotropic")[0], np.float64))
+    assert jaxem.Single(Factor(Q, "isotropic")).num_parameters(isotropic) == D + D * Q - 1 + 1
     fixed = jaxem.Mixture(Factor(Q), K, frozen=("components.loading",))
     assert fixed.num_parameters(mixture) == K - 1 + K * 2 * D
 

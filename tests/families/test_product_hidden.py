@@ -225,15 +225,15 @@ def test_a_product_in_a_product_can_do_what_its_blocks_can(double):
 def test_frozen_paths_and_the_rotation_of_factors_reach_the_blocks(double):
     family = Product({"scores": jaxem.Factor(2), "rest": Product({"visits": jaxem.Poisson()})})
     params = {
-        "scores": jaxem.families.FactorParams(jnp.zeros((1, 4)), jnp.ones((1, 4, 2)), jnp.ones((1, 4))),
+        "scores": jaxem.families.FactorParams(jnp.zeros((1, 5)), jnp.ones((1, 5, 2)), jnp.ones((1, 5))),
         "rest": {"visits": jaxem.families.PoissonParams(jnp.ones((1, 1)))},
     }
     assert family.redundant(params) == 1
     assert family.redundant(params, ("scores.loading",)) == family.redundant(params, ("scores",)) == 0
     own = jax.tree.map(lambda leaf: leaf[0], params)
-    assert jaxem.Single(family).num_parameters(own) == 4 + 8 + 4 + 1 - 1
+    assert jaxem.Single(family).num_parameters(own) == 5 + 10 + 5 + 1 - 1
     frozen = jaxem.Single(family, frozen=("rest.visits.rate", "scores.loading"))
-    assert frozen.num_parameters(own) == 8
+    assert frozen.num_parameters(own) == 10
 
 
 def test_steps_that_were_not_observed(double):

@@ -9,6 +9,7 @@ import pytest
 
 import jaxem
 from jaxem.init import AbstractInit, KMeansPlusPlus
+from jaxem.selection import _sweep
 from tests.helpers.compiling import compilations
 
 RNG = np.random.default_rng(3)
@@ -157,6 +158,8 @@ def test_a_degenerate_fit_is_chosen_only_where_there_is_no_other(double):
 
 def test_what_cannot_be_meant_is_refused():
     models = mixtures(jaxem.Gaussian(), (1, 2))
+    with pytest.raises(jaxem.DataError, match="models is a single model"):
+        jaxem.select(models[0], GAPS, key=KEY)  # pyright: ignore[reportArgumentType]
     with pytest.raises(jaxem.DataError, match="models is empty"):
         jaxem.select([], GAPS, key=KEY)
     with pytest.raises(jaxem.DataError, match=re.escape("models[1]")):
@@ -167,3 +170,73 @@ def test_what_cannot_be_meant_is_refused():
         jaxem.select(models, GAPS[:1], key=KEY)
     with pytest.raises(jaxem.DataError, match="called inside"):
         jax.jit(lambda x: jaxem.select(models, x, key=KEY))(GAPS)
+
+
+def test_a_model_with_one_fixed_start_has_one(double):
+    fixed = jaxem.FunctionModel(
+        lambda params, row, z: -0.5 * jnp.sum((row - params["mean"][z]) ** 2),
+        num_values=2,
+        start={"mean": jnp.array([[0.0, 0.0], [4.0, 4.0]])},
+    )
+    selection = jaxem.select([fixed, jaxem.GaussianMixture(1)], GAPS, key=KEY, restarts=3, max_steps=30)
+    assert [len(fit.restarts.objective) for fit in selection.fits] == [1, 3]
+
+
+ALGORITHMS = {
+    "annealed": jaxem.annealed_em(),
+    "ecm": jaxem.ecm(("weights",), ("components",)),
+    "stochastic": jaxem.stochastic_em(),
+    "gradient": jaxem.em_gradient(),
+    "hard": jaxem.hard_em(),
+    "anderson": jaxem.anderson(),
+}
+
+
+@pytest.mark.parametrize("name", [name if name == "ecm" else pytest.param(name, marks=slow) for name in ALGORITHMS])
+def test_any_algorithm(name, double):
+    """Those that look at more than the members that are there go by themselves."""
+    models = mixtures(jaxem.Gaussian("diagonal"), (1, 3))
+    options = {"key": KEY, "restarts": 2, "algorithm": ALGORITHMS[name], "max_steps": 10}
+    for model, fit in zip(models, jaxem.select(models, GAPS, **options).fits, strict=True):
+        alone = jaxem.fit(model, GAPS, **options)
+        np.testing.assert_allclose(fit.restarts.objective, alone.restarts.objective, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("start", "key"),
+    [(KMeansPlusPlus(rows=64), KEY), (KMeansPlusPlus(), jax.random.key(0, impl="rbg"))],
+    ids=["few rows", "another generator"],
+)
+def test_starts_are_those_of_a_fit_alone(start, key, double):
+    models = [jaxem.GaussianMixture(k, "spherical", start=start) for k in (2, 3)]
+    x = np.tile(GAPS, (2, 1)) + RNG.normal(size=(114, 2))
+    selection = jaxem.select(models, x, key=key, restarts=3, max_steps=3)
+    alone = jaxem.fit(models[0], x, key=key, restarts=3, max_steps=3)
+    np.testing.assert_allclose(selection.fits[0].restarts.objective, alone.restarts.objective, rtol=1e-9)
+
+
+def test_a_criterion_that_is_no_number_never_wins(double):
+    models = mixtures(jaxem.Poisson(), (1, 2))
+
+    def first_is_nan(model, *_):
+        return np.nan if model.num_components == 1 else 1.0
+
+    assert jaxem.select(models, COUNTS, key=KEY, criterion=first_is_nan).index == 1
+    with pytest.raises(jaxem.DataError, match="criterion is NaN for every model"):
+        jaxem.select(models, COUNTS, key=KEY, criterion=lambda *_: np.nan)
+
+
+def test_members_that_would_cost_more_than_compilations_are_not_shared():
+    assert _sweep._pays([5, 4, 3, 2, 1], np.zeros((272, 2)), 256)
+    assert not _sweep._pays([10, 5, 1], np.zeros((60_000, 16)), 256)
+
+
+@pytest.mark.parametrize("covariance", ["full", pytest.param("VEV", marks=slow), pytest.param("tied", marks=slow)])
+@pytest.mark.parametrize("k", [1, 3])
+def test_among_others_as_alone(covariance, k, double):
+    model = jaxem.GaussianMixture(k, covariance)
+    options = _sweep.Options(KEY, 2, None, None, 30, None, None, None)
+    among = _sweep.fit_among_others(model, GAPS, None, options)
+    alone = jaxem.fit(model, GAPS, key=KEY, restarts=2, max_steps=30)
+    np.testing.assert_allclose(among.objective, alone.objective, rtol=1e-9)
+    np.testing.assert_allclose(among.objective, model.log_likelihood(among.params, GAPS), rtol=1e-9)

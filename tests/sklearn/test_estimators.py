@@ -214,3 +214,9 @@ def test_another_number_of_components_compiles_nothing():
     assert count == 0
     assert [len(each.weights_) for each in found] == [1, 1, 2, 2, 4, 4]
     assert [each.means_.shape for each in found[::2]] == [(1, 2), (2, 2), (4, 2)]
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_init", 0), ("n_init", 2.5), ("max_iter", -1)])
+def test_counts_that_are_none_are_refused(name, value):
+    with pytest.raises(ValueError, match=r"restarts|max_steps"):
+        GaussianMixture(2, **{name: value}).fit(np.eye(4))
