@@ -23,7 +23,7 @@ from jaxem.engine import cache
 from jaxem.engine.buckets import FITTED, filled
 from jaxem.engine.convert import float_dtype
 from jaxem.engine.door import Admitted, for_fit
-from jaxem.engine.kept import shapes_of
+from jaxem.engine.kept import result_shapes
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import may_be_kept, program
@@ -218,7 +218,7 @@ def _on_device(leaf: Any) -> Array:
 
 def _shapes(*args: Any) -> PyTree:
     """Shapes of the parameters that `init_of` returns."""
-    return shapes_of(init_of, args, cache.store())
+    return result_shapes(init_of, args, cache.store())
 
 
 def init_of(*args: Any) -> PyTree:

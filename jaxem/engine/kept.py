@@ -158,7 +158,7 @@ def save(store: Store, name: str, program: Kept) -> None:
         store.save(name, (*serialize_executable.serialize(program.executable), program.shapes))
 
 
-def shapes_of(fn: Callable, args: tuple[Any, ...], store: Store | None) -> PyTree:
+def result_shapes(fn: Callable, args: tuple[Any, ...], store: Store | None) -> PyTree:
     """`eqx.filter_eval_shape(fn, *args)`, which a store remembers."""
     arguments = Arguments(args)
     name = name_of(fn, arguments, "shapes") if store is not None and arguments.may_be_kept() else None

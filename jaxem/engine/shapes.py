@@ -49,7 +49,7 @@ def _abstract(leaf: Any) -> Any:
 def _shapes_of(structure: Any, leaves: tuple[Any, ...]) -> PyTree:
     model, data = jax.tree.unflatten(structure, leaves)
     try:
-        return kept.shapes_of(_start, (model, data), cache.store())
+        return kept.result_shapes(_start, (model, data), cache.store())
     except Exception:  # whatever the model of another may raise
         return None
 

@@ -90,11 +90,11 @@ def test_shapes_are_remembered(store):
     traced = []
 
     for model in (jaxem.GaussianMixture(2), jaxem.GaussianMixture(2)):
-        shapes = kept.shapes_of(starts_of, (model, jax.ShapeDtypeStruct((50, 3), jnp.float64)), store)
+        shapes = kept.result_shapes(starts_of, (model, jax.ShapeDtypeStruct((50, 3), jnp.float64)), store)
         assert shapes.components.covariance.shape == (2, 3, 3)
         traced.append(len(list(store.folder.iterdir())))
     assert traced == [1, 1]
-    assert kept.shapes_of(lambda x: x, (jax.ShapeDtypeStruct((5,), jnp.float64),), store).shape == (5,)
+    assert kept.result_shapes(lambda x: x, (jax.ShapeDtypeStruct((5,), jnp.float64),), store).shape == (5,)
 
 
 def test_under_a_trace_and_on_a_chosen_device_nothing_is_kept(store):
