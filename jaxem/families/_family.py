@@ -145,7 +145,10 @@ class AbstractFamily(eqx.Module):
         return x
 
     def pool(self, params: PyTree, pooled: PyTree, counts: Array) -> PyTree:
-        """Starting parameters in which members with too few rows to have a spread of their own take the pooled one."""
+        """Starting parameters in which members with too few rows to have a spread of their own take the pooled one.
+
+        `pooled` is like `params`, with the spread of all rows; `counts` `[k]` is how many rows each member has.
+        """
         return params
 
     # Speed and accuracy: what the engine runs
