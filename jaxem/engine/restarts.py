@@ -20,8 +20,8 @@ from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing
 
 MOST_GROUPS = 4  # of lanes that advance side by side; one thread looks after all
-_COMPILATION_FLOPS = 2e11  # what a few seconds of compiling would have bought
-_FEW_PRODUCTS = 2**21
+COMPILATION_PRODUCTS = 1e11  # what a few seconds of compiling would have bought
+FEW_PRODUCTS = 2**21  # what takes less than a millisecond or so
 
 
 class Layout(NamedTuple):
@@ -69,9 +69,13 @@ _advance_few, _advance_many = Program(_advance, quickly=True), Program(_advance)
 
 
 def few_products(problem: Problem, state: State, lanes: int = 1) -> bool:
-    """Whether a step of so many such states takes less than a millisecond or so."""
-    each = sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * num_rows(problem.data)
-    return lanes * each < _FEW_PRODUCTS
+    """Whether a step of so many such states is short."""
+    return lanes * _products(problem, state) < FEW_PRODUCTS
+
+
+def _products(problem: Problem, state: State) -> int:
+    """How many products the statistics of a state, or of several lanes, are made of."""
+    return sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * num_rows(problem.data)
 
 
 def advance(problem: Problem, lanes: State) -> Program:
@@ -132,8 +136,7 @@ class Pool:
 
         Decided on sizes alone, not on the clock, so that the same call always does the same arithmetic.
         """
-        per_lane = sum(leaf.size for leaf in jax.tree.leaves(lanes.iterate.stats)) // size * num_rows(self.problem.data)
-        return 50 * (size - size // 4) * 2 * per_lane > _COMPILATION_FLOPS
+        return 50 * (size - size // 4) * (_products(self.problem, lanes) // size) > COMPILATION_PRODUCTS
 
 
 class _Group:

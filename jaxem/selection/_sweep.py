@@ -24,6 +24,7 @@ from jaxem.engine.buckets import outlasts_compilation
 from jaxem.engine.door import Admitted, for_fit, has_prior
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
+from jaxem.engine.restarts import COMPILATION_PRODUCTS, FEW_PRODUCTS
 from jaxem.engine.search import Search
 from jaxem.engine.shapes import shapes_of
 from jaxem.init import KMeansPlusPlus
@@ -34,8 +35,6 @@ from jaxem.structures.weights import MixtureParams
 from jaxem.termination import AbstractTermination
 
 _SIZES = (4, 8, 16)
-_FEW_PRODUCTS = 2**21
-_COMPILATION_PRODUCTS = 1e11  # what a compilation takes as long as
 _STEPS = 100  # of a run, as a guess
 
 
@@ -95,7 +94,7 @@ def fit_among_others(model: Any, data: Any, weights: Any, options: Options) -> F
     admitted = _admitted(model, algorithm, data, weights, options.key)
     if admitted is not None:
         size = next((size for size in _SIZES if size >= _size(model)), _size(model))
-        if size * _products(admitted.data) < _FEW_PRODUCTS:
+        if size * _products(admitted.data) < FEW_PRODUCTS:
             (found,) = _together([model], algorithm, admitted, options, size)
             if found.fit is None:
                 raise FitError(found.reason)
@@ -151,7 +150,7 @@ def _products(data: PyTree) -> int:
 def _pays(counts: Sequence[int], data: PyTree, restarts: int) -> bool:
     """Whether the members that runs do not have cost less than the compilations that they save."""
     idle = sum(max(counts) - count for count in counts)
-    return restarts * _STEPS * idle * _products(data) < (len({*counts}) - 1) * _COMPILATION_PRODUCTS
+    return restarts * _STEPS * idle * _products(data) < (len({*counts}) - 1) * COMPILATION_PRODUCTS
 
 
 def _admitted(model: Any, algorithm: Algorithm, data: Any, weights: Any, key: PRNGKeyArray) -> Admitted | None:
@@ -185,8 +184,8 @@ def _apart(model: Any, data: PyTree) -> bool:
 
 def _plain(algorithm: Algorithm) -> bool:
     """Whether it is EM but for an accelerator: others may draw for members that are not there, or name parameters."""
-    rules = ("e_step", "update", "m_step", "record")
-    return all(type(getattr(algorithm, rule)) is type(getattr(em(), rule)) for rule in rules)
+    plain, rules = em(), ("e_step", "update", "m_step", "record")
+    return all(type(getattr(algorithm, rule)) is type(getattr(plain, rule)) for rule in rules)
 
 
 def _begins_alike(key: PRNGKeyArray) -> bool:
