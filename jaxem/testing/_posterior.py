@@ -86,8 +86,7 @@ def _entropy(kernel: Any, params: Any, x: Any, share: Array) -> Any:
         return 0
     potentials = kernel.potentials(kernel.prepare(kernel.natural(params)), x)
     moments, log_normalizer = kernel.latent.expectation(potentials)
-    expected = jax.tree.map(lambda a, b: jnp.sum(jnp.broadcast_to(share, a.shape) * a * b), potentials, moments)
-    return jnp.sum(share * log_normalizer) - sum(jax.tree.leaves(expected))
+    return jnp.sum(share * log_normalizer) - inner(potentials, kernel.latent.scale(moments, share))
 
 
 def draws(problem: Problem, report: Report) -> None:
