@@ -20,7 +20,7 @@ from jaxem._renamed import renamed
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
 from jaxem.engine import cache
-from jaxem.engine.buckets import FITTED, filled
+from jaxem.engine.buckets import FITTED, Lengthen, filled
 from jaxem.engine.convert import float_dtype
 from jaxem.engine.door import Admitted, for_fit
 from jaxem.engine.kept import result_shapes
@@ -117,25 +117,14 @@ def fit(
     admitted = for_fit(model, data if labels is None else with_labels(data, labels), weights)
     algorithm, dtype = algorithm or default_algorithm(model), float_dtype(admitted.data)
 
-    if isinstance(init, str):
-        if init not in METHODS:
-            raise DataError(f"init: no method {init!r}; choose from {', '.join(METHODS)}, or pass parameters")
-        init = METHODS[init]
-    if isinstance(init, AbstractInit):
-        if not isinstance(getattr(model, "start", None), AbstractInit):
-            raise DataError(f"init: {type(model).__name__} draws its own starts; leave init out, or pass parameters")
-        model, init = dataclasses.replace(model, start=init), None  # pyright: ignore[reportCallIssue]
+    model, init = with_method(model, init)
     lifted = algorithm.m_step.lift(model)
-    problem = problem_of(lifted, algorithm, admitted, tol, max_steps, termination)
-    if init is None and restarts > 1 and model.fixed_start and not algorithm.draws:
-        raise DataError(
-            f"restarts={restarts}, but {type(model).__name__} has one fixed start, so that all would be the same: "
-            "leave restarts out, or give the model a function that draws its start"
-        )
+    problem = problem_of(lifted, algorithm, admitted, tol, max_steps, termination, model.lengthen)
     if init is None:
+        require_different_starts(model, algorithm, restarts)
         draw = partial(_draw, problem, key)
     else:
-        starts, count = as_starts(init, _shapes(model, key, problem.data, problem.weights), model, dtype)
+        starts, count = as_starts(init, start_shapes(model, key, problem.data, problem.weights), model, dtype)
         if restarts not in (1, count):
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
@@ -153,6 +142,28 @@ def fit(
         raise FitError(f"{error}; pass throw=False to look at what there is") from None
 
 
+def with_method(model: Any, init: Any) -> tuple[Any, Any]:
+    """The model with the method of drawing starts in `init`, and the parameters in it; `None` where there are none."""
+    if isinstance(init, str):
+        if init not in METHODS:
+            raise DataError(f"init: no method {init!r}; choose from {', '.join(METHODS)}, or pass parameters")
+        init = METHODS[init]
+    if not isinstance(init, AbstractInit):
+        return model, init
+    if not isinstance(getattr(model, "start", None), AbstractInit):
+        raise DataError(f"init: {type(model).__name__} draws its own starts; leave init out, or pass parameters")
+    return dataclasses.replace(model, start=init), None
+
+
+def require_different_starts(model: Any, algorithm: Algorithm, restarts: int) -> None:
+    """Raise `DataError` for several starts of a model that has one."""
+    if restarts > 1 and model.fixed_start and not algorithm.draws:
+        raise DataError(
+            f"restarts={restarts}, but {type(model).__name__} has one fixed start, so that all would be the same: "
+            "leave restarts out, or give the model a function that draws its start"
+        )
+
+
 def problem_of(
     model: AbstractModel,
     algorithm: Algorithm,
@@ -160,10 +171,11 @@ def problem_of(
     tol: float | None,
     max_steps: int,
     termination: AbstractTermination | None,
+    lengthen: Lengthen | None = None,
 ) -> Problem:
-    """The problem of a search over starts, on the device, with the data filled up."""
+    """The problem of a search over starts, on the device, with the data filled up; see `AbstractModel.lengthen`."""
     dtype = float_dtype(admitted.data)
-    data, weights = _filled(admitted, dtype, algorithm)
+    data, weights = _filled(admitted, dtype, algorithm, lengthen)
     data, weights = jax.tree.map(_on_device, data), jax.device_put(weights)
     bound = _bind(model, algorithm, termination, data, weights)
     tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
@@ -173,8 +185,8 @@ def problem_of(
 
 def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | None) -> tuple[Problem, Layout]:
     """The problem with its chunks sized for the runs that go side by side, and how these are laid out."""
-    shapes, n = _shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
-    layout = _layout(problem, shapes, n, restarts, lanes)
+    shapes, n = start_shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
+    layout = layout_of(problem, shapes, n, restarts, lanes)
     return dataclasses.replace(problem, chunk_rows=rows_per_chunk(problem.model, shapes, n, layout.lanes)), layout
 
 
@@ -189,12 +201,12 @@ def searched(search: Search, draw: partial, key: PRNGKeyArray, racing: Racing | 
     return search
 
 
-def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm) -> tuple[PyTree, Any]:
+def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm, lengthen: Lengthen | None) -> tuple[PyTree, Any]:
     """Data and weights with rows of weight 0 up to the next size that programs are compiled for.
 
     Algorithms that draw would draw for those rows too, and others in the end.
     """
-    found = None if algorithm.draws else filled(admitted.data, admitted.weights, dtype, least=FITTED)
+    found = None if algorithm.draws else filled(*admitted[:2], dtype, FITTED, lengthen)
     if found is not None:
         return found.data, found.weights
     n, weights = num_rows(admitted.data), admitted.weights
@@ -216,7 +228,7 @@ def _on_device(leaf: Any) -> Array:
     return jax.device_put(leaf, may_alias=True)
 
 
-def _shapes(*args: Any) -> PyTree:
+def start_shapes(*args: Any) -> PyTree:
     """Shapes of the parameters that `init_of` returns."""
     return result_shapes(init_of, args, cache.store())
 
@@ -283,7 +295,7 @@ def keys_of(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArr
     return both[: numbers.shape[0]], both[numbers.shape[0] :]
 
 
-def _layout(problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> Layout:
+def layout_of(problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> Layout:
     on_cpu = jax.default_backend() == "cpu"
     most = restarts if lanes is None else min(as_count("lanes", lanes), restarts)
     groups = max(min(MOST_GROUPS, _cores(), most // _FEWEST_LANES), 1) if on_cpu and may_be_kept(problem) else 1

@@ -15,6 +15,7 @@ from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem._moved import moved_method
 from jaxem._paths import leaves_but
+from jaxem.engine.buckets import Lengthen
 from jaxem.engine.door import question
 from jaxem.kernels.chunks import chunk_rows, not_finite, num_rows, sum_chunks
 from jaxem.kernels.sums import Reduce, unreduced, weighted_sum
@@ -31,12 +32,15 @@ class AbstractModel(eqx.Module):
     data. `bind` makes what the engine runs.
 
     A model says `linear = True` if `potentials` are linear in `natural(params)`, `fixed_start = True` if `init`
-    returns the same for every key, and in `prior_hint` what a posterior of its parameters lacks.
+    returns the same for every key, and in `prior_hint` what a posterior of its parameters lacks. A model of sequences
+    has a function `lengthen(data, grid)`: the data with `grid(T)` steps in the place of `T`, of which those added come
+    after the end, and how many these are; on the host.
     """
 
     linear: ClassVar[bool] = False
     fixed_start: ClassVar[bool] = False
     prior_hint: ClassVar[str] = "define `conjugate`"
+    lengthen: ClassVar[Lengthen | None] = None
 
     # Required
 

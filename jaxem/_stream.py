@@ -16,7 +16,7 @@ from jaxem._arguments import as_count, as_starts, require_key, require_kind
 from jaxem._batches import Reader
 from jaxem._bound import AbstractBound
 from jaxem._errors import DataError, FitError, MissingCapabilityError
-from jaxem._fit import _shapes, fit
+from jaxem._fit import fit, start_shapes
 from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
 from jaxem._solve import Fit, finish
@@ -231,7 +231,7 @@ def _start(model: AbstractModel, init: Any, x: PyTree, w: Any, key: PRNGKeyArray
     if init is None or isinstance(init, str | AbstractInit):
         return fit(model, x, key=key, weights=w, restarts=restarts, init=init, max_steps=_START_STEPS).params
     data, weights = jax.tree.map(jnp.asarray, (x, w))
-    starts, count = as_starts(init, _shapes(model, key, data, weights), model, w.dtype)
+    starts, count = as_starts(init, start_shapes(model, key, data, weights), model, w.dtype)
     if count != 1:
         raise DataError(f"init holds {count} sets of parameters; a stream is fitted from one")
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), starts)

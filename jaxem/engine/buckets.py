@@ -1,8 +1,10 @@
 """Numbers of rows from a short list, so that a table of another length finds its programs compiled.
 
-Rows are added that have weight 0, which are no rows: everything leaves them out.
+Rows are added that have weight 0, which are no rows: everything leaves them out. Sequences get steps after their end.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,17 +14,22 @@ from jaxtyping import PyTree
 from jaxem.engine.convert import is_concrete
 from jaxem.kernels.chunks import num_rows
 
+Lengthen = Callable[[Any, Callable[[int], int]], tuple[Any, int]]  # see `AbstractModel.lengthen`
+
 FITTED, ASKED = 16, 256  # the least rows of a table that a fit runs over, and of one that is evaluated once
+_FEWEST_STEPS = 16  # of sequences
 _MOST_ROWS, _MOST_NUMBERS = 2**16, 2**24
 _FEW_NUMBERS = 2**12  # to fill a table up to as many costs nothing that could be measured
 
 
 class Bucket(NamedTuple):
-    """A table that was filled up, weights of its rows `[n]`, and how many rows came from outside."""
+    """A table that was filled up, weights of its rows `[n]`, how many rows came from outside, and how many steps were
+    added to every sequence."""
 
     data: PyTree
     weights: np.ndarray
     num_rows: int
+    added_steps: int = 0
 
 
 def bucket(n: int, numbers_per_row: int, least: int) -> int:
@@ -36,12 +43,20 @@ def bucket(n: int, numbers_per_row: int, least: int) -> int:
     >>> [bucket(n, 4, least=16) for n in (1, 17, 149, 150, 70_000)]
     [16, 18, 160, 160, 70000]
     """
-    if outlasts_compilation(n, numbers_per_row):
-        return n
-    few = min(least, _FEW_NUMBERS // max(numbers_per_row, 1))
+    return n if outlasts_compilation(n, numbers_per_row) else _next(n, numbers_per_row, least, 4)
+
+
+def bucket_of_steps(n: int, numbers_per_step: int) -> int:
+    """The number of steps that sequences of `n` are filled up to: at most a sixteenth more, or few in all."""
+    return _next(n, numbers_per_step, _FEWEST_STEPS, 5)
+
+
+def _next(n: int, numbers_each: int, least: int, digits: int) -> int:
+    """The next number of so many binary digits; at least `least`, unless that makes many numbers."""
+    few = min(least, _FEW_NUMBERS // max(numbers_each, 1))
     if n <= few:
         return few
-    grain = max(2 ** ((n - 1).bit_length() - 4), 1)
+    grain = max(2 ** ((n - 1).bit_length() - digits), 1)
     return -(-n // grain) * grain
 
 
@@ -50,27 +65,44 @@ def outlasts_compilation(n: int, numbers_per_row: int) -> bool:
     return n > _MOST_ROWS or n * numbers_per_row > _MOST_NUMBERS
 
 
-def filled(data: PyTree, weights: Any, dtype: Any, least: int) -> Bucket | None:
+def filled(data: PyTree, weights: Any, dtype: Any, least: int, lengthen: Lengthen | None = None) -> Bucket | None:
     """`data` and `weights` filled up with copies of its first rows, of weight 0; `None` where nothing is to be added.
 
-    Data that are traced, bound to devices, or not in this machine's memory stay as they are.
+    A model of sequences says how to `lengthen` them. Data that are traced, bound to devices, or not in this machine's
+    memory stay as they are.
     """
     leaves = jax.tree.leaves(data)
     if not is_concrete((data, weights)) or not all(map(_on_host, leaves)):
         return None
-    n = num_rows(data)
-    total = bucket(n, sum(leaf.size for leaf in leaves) // n, least)
-    if total == n:
+    n, size, added = num_rows(data), sum(leaf.size for leaf in leaves), 0
+    given = data
+    if lengthen is not None and not outlasts_compilation(n, size // n):
+        data, added = lengthen(data, partial(_steps, size))
+        size = sum(leaf.size for leaf in jax.tree.leaves(data))
+    total = bucket(n, size // n, least)
+    if total == n and data is given:
         return None
     index = np.arange(total) % n
     own = np.ones(n, dtype) if weights is None else np.asarray(weights)
     full = np.concatenate([own, np.zeros(total - n, own.dtype)])
-    return Bucket(jax.tree.map(lambda leaf: np.asarray(leaf)[index], data), full, n)
+    return Bucket(jax.tree.map(lambda leaf: np.asarray(leaf)[index], data), full, n, added)
 
 
-def without_fill(answer: PyTree, n: int) -> PyTree:
-    """The first `n` rows of every array of an answer. By NumPy: JAX would compile it for every `n`."""
-    return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)[:n]), answer)
+def _steps(size: int, steps: int) -> int:
+    return bucket_of_steps(steps, size // steps)
+
+
+def without_fill(answer: PyTree, table: Bucket, by_step: bool = False) -> PyTree:
+    """The rows of every array of an answer that came from outside; of answers `by_step`, `[n, T, ...]`, the steps too.
+
+    By NumPy: JAX would compile it for every number.
+    """
+
+    def own(leaf: Any) -> Any:
+        leaf = np.asarray(leaf)[: table.num_rows]
+        return jax.device_put(leaf[:, : leaf.shape[1] - table.added_steps] if by_step else leaf)
+
+    return jax.tree.map(own, answer)
 
 
 def _on_host(leaf: Any) -> bool:

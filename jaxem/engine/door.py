@@ -25,7 +25,7 @@ from jaxem.engine.convert import as_data, as_weights, float_dtype, is_concrete
 from jaxem.engine.domains import fault
 from jaxem.engine.programs import Program
 from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
-from jaxem.engine.weights import held
+from jaxem.engine.weights import Held, held
 from jaxem.kernels.linalg import trailing
 
 
@@ -50,11 +50,16 @@ def for_fit(model: Any, data: Any, weights: Any = None, *, name: str = "data") -
     data = without_absent(data, weights)
     model.check(jax.tree.map(np.asarray, data), weights)
     if weights is not None:
-        given, dtype = weights, float_dtype(data)
-        weights, unit = held(given, dtype)
-        if unit != 1 and has_prior(model, data):
-            weights, unit = held(given, dtype, rescale=False)
+        weights, unit = held_for(model, data, weights)
     return Admitted(data, weights, None, unit)
+
+
+def held_for(model: Any, data: PyTree, weights: Any) -> Held:
+    """Weights in the precision of the data, in a unit of their own where the model has no prior."""
+    found = held(weights, float_dtype(data))
+    if found.unit != 1 and has_prior(model, data):
+        return held(weights, float_dtype(data), rescale=False)
+    return found
 
 
 def for_question(
@@ -103,16 +108,17 @@ def for_start(data: Any, weights: Any = None) -> tuple[PyTree, Any]:
     return data, jax.device_put(np.ones(n, dtype) if weights is None else as_weights(weights, n, dtype))
 
 
-def question(method: Callable | None = None, *, fill: bool = True) -> Callable:
+def question(method: Callable | None = None, *, fill: bool = True, by_step: bool = False) -> Callable:
     """A method of a model that is asked about `data` at `params` (and `weights`, if it takes any), compiled.
 
     What it is given comes through the door. A function will do, if it calls the model `model`. It is compiled for a
     few numbers of rows, and tables are filled up to the next: the answer has the rows as its leading axis, or is a sum
-    by `weights`. What is of another kind, or has rows beside those in `data`, says `fill=False`; what takes a key to
-    draw is never filled.
+    by `weights`. Sequences are filled up with steps as well, and an answer whose second axis is theirs says `by_step`.
+    What is of another kind, or has rows beside those in `data`, says `fill=False`; what takes a key to draw is never
+    filled.
     """
     if method is None:
-        return functools.partial(question, fill=fill)
+        return functools.partial(question, fill=fill, by_step=by_step)
     compiled, signature = Program(_called(method)), inspect.signature(method)
     asked = "self" if "self" in signature.parameters else "model"
     fill, totals = fill and "key" not in signature.parameters, "weights" in signature.parameters
@@ -124,14 +130,15 @@ def question(method: Callable | None = None, *, fill: bool = True) -> Callable:
         found = for_question(values[asked], values["params"], values["data"], values.get("weights"))
         weights, table = found.weights, None
         if fill and is_concrete(found.params):
-            table = filled(found.data, weights, float_dtype((found.params, found.data)), least=ASKED)
+            dtype = float_dtype((found.params, found.data))
+            table = filled(found.data, weights, dtype, ASKED, values[asked].lengthen)
         values.update(data=found.data if table is None else table.data, params=found.params)
         if totals and table is not None:
             weights = table.weights
         if weights is not None:
             values["weights"] = weights
         answer = compiled(given.args, given.kwargs)
-        return answer if totals or table is None else without_fill(answer, table.num_rows)
+        return answer if totals or table is None else without_fill(answer, table, by_step)
 
     return ask
 

@@ -1,6 +1,6 @@
 """How a model whose observations are sequences takes its data."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from jaxem._errors import DataError
 from jaxem.kernels.chunks import not_finite
 from jaxem.models._joined import AbstractJoined
-from jaxem.structures.driven import Driven, steps_of, transition_covariates
+from jaxem.structures.driven import Driven, lengthened, steps_of, transition_covariates
 
 
 class AbstractSequenceModel(AbstractJoined):
@@ -18,6 +18,8 @@ class AbstractSequenceModel(AbstractJoined):
 
     Its structure is `Markov`.
     """
+
+    lengthen: ClassVar = staticmethod(lengthened)
 
     @property
     def parts(self) -> Any:

@@ -33,7 +33,7 @@ class AbstractChainModel(AbstractSequenceModel):
             potentials = self.parts.choice.attach(potentials.outer, hidden.expectation(potentials.inner)[1])
         return potentials.factors()
 
-    @question
+    @question(by_step=True)
     def posterior(self, params: Any, data: PyTree) -> Float[Array, "n T k"]:
         """Smoothed probabilities of the states of every step given the whole sequence; 0 after its end."""
         factors, ended = self._states(params, data)
@@ -45,7 +45,7 @@ class AbstractChainModel(AbstractSequenceModel):
         factors, ended = self._states(params, data)
         return path_entropy(*factors, ended)
 
-    @question
+    @question(by_step=True)
     def filter(self, params: Any, data: PyTree) -> Float[Array, "n T k"]:
         """Probabilities of the states of every step given the sequence up to it; 0 after its end."""
         factors, ended = self._states(params, data)
@@ -77,7 +77,7 @@ class AbstractChainModel(AbstractSequenceModel):
 
         return jnp.swapaxes(jax.lax.scan(step, last, over, length=steps)[1], 0, 1)
 
-    @question
+    @question(by_step=True)
     def transition_probabilities(self, params: Any, data: PyTree) -> Float[Array, "n s k k"]:
         """Probabilities of the next state given the last, `[n, T - 1, k, k]`, those of the transition into the second
         step first; 0 after its end."""
@@ -111,7 +111,7 @@ class AbstractChainModel(AbstractSequenceModel):
             raise DataError("covariates hold a value that is not finite; those of all transitions must be known")
         return jnp.swapaxes(x if x.ndim == 3 else x[None], 0, 1), x.shape[-2]
 
-    @question
+    @question(by_step=True)
     def log_predictive(self, params: Any, data: PyTree) -> Float[Array, "n T"]:
         """Log density of every step given those before it; they add up to `log_prob`. 0 where nothing was observed."""
         factors, ended = self._states(params, data)
@@ -119,7 +119,7 @@ class AbstractChainModel(AbstractSequenceModel):
         each = model.kernel.log_base(model.rows(data))
         return (filter_log(*factors, ended)[2] + model.structure.by_step(data, each)).T
 
-    @question
+    @question(by_step=True)
     def predict(self, params: Any, data: PyTree) -> Int[Array, "n T"]:
         """The most probable path of states of each sequence (Viterbi); -1 after its end."""
         factors, ended = self._states(params, data)

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxem.models._state_bound import BoundStateSpace
 from jaxem.models._state_data import check_steps, observed_entries, present
 from jaxem.models._state_forecast import Forecast, StateMarginals, ahead, predicted, sample
 from jaxem.models._state_params import StateSpaceParams as StateSpaceParams
+from jaxem.structures.driven import lengthened
 from jaxem.structures.sequences import as_sequences
 
 _NAMES = StateSpaceParams._fields
@@ -71,6 +72,8 @@ class LinearGaussianStateSpace(AbstractBoundModel):
     floor: float = eqx.field(static=True, default=1e-12)
     careful: bool | None = eqx.field(static=True, default=None)
 
+    lengthen: ClassVar = staticmethod(lengthened)
+
     def __check_init__(self):
         if not isinstance(self.state_dim, int | np.integer) or self.state_dim < 1:
             raise ValueError(f"state_dim must be a positive integer, got {self.state_dim!r}")
@@ -105,13 +108,13 @@ class LinearGaussianStateSpace(AbstractBoundModel):
 
     # What users ask of a fitted model
 
-    @question
+    @question(by_step=True)
     def filter(self, params: StateSpaceParams, data: PyTree) -> StateMarginals:
         """States given the observations up to their own time (the Kalman filter)."""
         centre, found = self._filtered(params, data)
         return StateMarginals(centre + found[2], found[3])
 
-    @question
+    @question(by_step=True)
     def smoother(self, params: StateSpaceParams, data: PyTree) -> StateMarginals:
         """States given all observations (the Kalman smoother)."""
         model, centre, potentials = self.bound().here(params, data)
@@ -125,7 +128,7 @@ class LinearGaussianStateSpace(AbstractBoundModel):
         there = present(as_sequences(data))
         return there[..., None] * centre + model.latent.sample(key, potentials).linear
 
-    @question
+    @question(by_step=True)
     def predict(self, params: StateSpaceParams, data: PyTree) -> Forecast:
         """Each observation given those before it (one step ahead)."""
         centre, found = self._filtered(params, data)

@@ -29,7 +29,7 @@ def num_observations(model: AbstractModel, data: PyTree, weights: Any = None) ->
     5.0
     """
     data, each = for_start(data, weights)
-    table = filled(data, each, each.dtype, ASKED)
+    table = filled(data, each, each.dtype, ASKED, model.lengthen)
     return _observed(model, data, each) if table is None else _observed(model, table.data, table.weights)
 
 

@@ -1,7 +1,9 @@
 """Sequences with covariates of their transitions."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -63,6 +65,25 @@ class Driven(NamedTuple):
 def steps_of(data: PyTree) -> Sequences:
     """The sequences in `data`, with covariates of transitions or without."""
     return as_sequences(data.rows if isinstance(data, Driven) else data)
+
+
+def lengthened(data: PyTree, grid: Callable[[int], int]) -> tuple[PyTree, int]:
+    """Sequences with `grid(T)` steps in the place of `T`, and how many were added to each; on the host.
+
+    Their lengths are known then, whether they were all the same or not.
+    """
+    sequences = steps_of(data)
+    n, steps = sequences.shape
+    added = grid(steps) - steps
+
+    def padded(leaf: Any) -> Any:
+        leaf = np.asarray(leaf)
+        return np.pad(leaf, [(0, 0), (0, added), *[(0, 0)] * (leaf.ndim - 2)])
+
+    lengths: Any = np.full(n, steps, np.int32) if sequences.lengths is None else sequences.lengths
+    observed = None if sequences.observed is None else padded(sequences.observed)
+    longer = Sequences(jax.tree.map(padded, sequences.values), lengths, observed)
+    return Driven(longer, padded(data.covariates)) if isinstance(data, Driven) else longer, added
 
 
 def transition_covariates(data: PyTree) -> Float[Array, "n s q"] | None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxem
-from jaxem.engine.buckets import ASKED, FITTED, bucket, filled
+from jaxem.engine.buckets import ASKED, FITTED, bucket, bucket_of_steps, filled
+from jaxem.structures.driven import lengthened
 from tests.helpers import engine, product
 from tests.helpers.compiling import compilations
 
@@ -29,6 +30,14 @@ def test_the_list_is_short():
     assert {bucket(n, 4, ASKED) for n in range(1, 257)} == {256}
     assert bucket(2, 100_000, ASKED) == 2  # two long rows stay two
     assert bucket(2**16 + 1, 4, FITTED) == 2**16 + 1
+
+
+@given(st.integers(1, 2**17), st.integers(1, 2**13))
+def test_at_most_a_sixteenth_more_steps_or_few_numbers(n, numbers):
+    total = bucket_of_steps(n, numbers)
+    assert total >= n
+    assert bucket_of_steps(total, numbers) == total
+    assert total * 16 <= n * 17 or (total <= 16 and total * numbers <= 2**12)
 
 
 def test_rows_that_are_added_are_rows_of_the_table_without_weight():
@@ -83,6 +92,60 @@ def test_answers_are_those_of_the_rows_alone(n):
     )
     total = jaxem.selection.num_observations(model, x, weights)
     assert total == weights.sum()
+
+
+SEQUENCES = np.random.default_rng(1).poisson(3.0, (7, 100, 1)).astype(float)
+CHAINS = {
+    "chain": jaxem.HMM(jaxem.Poisson(), 2),
+    "state space": jaxem.LinearGaussianStateSpace(1),
+}
+BY_STEP = "posterior", "predict", "filter", "smoother", "log_predictive", "transition_probabilities"
+
+
+def test_steps_that_are_added_come_after_the_end():
+    data = jaxem.Sequences(np.ones((3, 33, 2)), np.array([33, 1, 5]), np.ones((3, 33)))
+    x = filled(jaxem.models.Driven(data, np.ones((3, 33, 1))), None, np.float64, FITTED, lengthened)
+    assert x.added_steps == 1
+    assert x.num_rows == 3
+    assert x.data.covariates.shape[1:] == (34, 1)
+    assert x.data.rows.values.shape[1:] == (34, 2)
+    assert x.data.rows.observed.shape[1:] == (34,)
+    np.testing.assert_array_equal(x.data.rows.lengths[:3], data.lengths)
+    equal = filled(data.values, None, np.float64, FITTED, lengthened).data
+    np.testing.assert_array_equal(equal.lengths, 33)
+
+
+@pytest.mark.parametrize("name", ["chain", pytest.param("state space", marks=pytest.mark.slow)])
+def test_another_length_compiles_nothing(name):
+    model, x = CHAINS[name], SEQUENCES
+
+    def fit(data):
+        return jaxem.fit(model, data, key=KEY, restarts=2, max_steps=5, throw=False)
+
+    params = fit(x).params
+    ragged = jaxem.Sequences(x[:5, :99], np.array([99, 98, 7, 1, 40]))
+    ask = [name for name in ("posterior", "smoother", "log_likelihood") if hasattr(model, name)]
+    for data in (x, x[1:, 1:], x[2:, :97], ragged):
+        assert compilations(lambda data=data: fit(data))[1] == 0
+        for question in ask:
+            answer, count = compilations(lambda data=data, question=question: getattr(model, question)(params, data))
+            assert count == 0 or data is x
+            answer = jax.tree.leaves(answer)[0]
+            n, steps = data.shape[:2]
+            assert answer.shape[:2] == (n, steps) or question == "log_likelihood"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHAINS)
+def test_answers_are_those_of_the_steps_alone(name):
+    model, params = CHAINS[name], CHAINS[name].init(KEY, SEQUENCES)
+    data = jaxem.Sequences(jnp.asarray(SEQUENCES[:3, :35]), jnp.array([35, 1, 7]))
+    for question in (*BY_STEP, "log_prob", "log_likelihood"):
+        if hasattr(model, question):
+            ask = getattr(model, question)
+            found, plain = ask(params, data), jax.jit(ask)(params, data)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), found, plain)
+            assert question != "transition_probabilities" or found.shape[:2] == (3, 34)
 
 
 def test_algorithms_that_draw_see_the_rows_alone():
