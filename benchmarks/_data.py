@@ -44,3 +44,20 @@ def log_likelihood(x: np.ndarray, weights, means, covariances) -> float:
         np.log(w) + multivariate_normal.logpdf(x, m, c) for w, m, c in zip(weights, means, covariances, strict=True)
     ]
     return float(logsumexp(np.stack(columns, axis=1), axis=1).sum())
+
+
+def bootstrap(spec: dict) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows `[n, d]`, weights of bootstrap samples `[samples, n]`, and a start: weights, means, variances."""
+    x, k = overlapping(spec["n"], spec["d"], spec["k"], spec["dtype"]), spec["k"]
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=spec["samples"]).astype(x.dtype)
+    means = x[: 8 * k].reshape(k, 8, -1).mean(1)
+    return x, weights, (np.full(k, 1 / k, x.dtype), means, np.repeat(x.var(0)[None], k, 0))
+
+
+def tables(spec: dict) -> np.ndarray:
+    """Many small data sets, each of clusters of its own, `[problems, n, d]`."""
+    rng, (problems, n, d, k) = np.random.default_rng(0), (spec[name] for name in ("problems", "n", "d", "k"))
+    centres, member = 4 * rng.normal(size=(problems, k, d)), rng.integers(0, k, (problems, n))
+    x = np.take_along_axis(centres, member[..., None], 1) + rng.normal(size=(problems, n, d))
+    return x.astype(spec["dtype"])

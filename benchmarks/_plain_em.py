@@ -12,8 +12,12 @@ class Diagonal(NamedTuple):
     variance: Any  # [k, d]
 
 
-def plain_em(params: Diagonal, x: Any, tol: float, max_steps: int) -> tuple[Diagonal, Any, Any]:
+def plain_em(params: Diagonal, x: Any, tol: float, max_steps: int, weights: Any = None) -> tuple[Diagonal, Any, Any]:
     """EM for a diagonal Gaussian mixture as one writes it for an afternoon: parameters, log-likelihood and steps."""
+    count = x.shape[0] if weights is None else weights.sum()
+
+    def added(values: Any) -> Any:
+        return values.sum() if weights is None else values.reshape(-1) @ weights
 
     def scored(p: Diagonal) -> Any:
         z = (x[:, None] - p.mean[None]) / jnp.sqrt(p.variance)[None]
@@ -24,16 +28,17 @@ def plain_em(params: Diagonal, x: Any, tol: float, max_steps: int) -> tuple[Diag
         joint = scored(p)
         total = jax.nn.logsumexp(joint, 1, keepdims=True)
         share = jnp.exp(joint - total)
+        share = share if weights is None else share * weights[:, None]
         size = share.sum(0)
         mean = share.T @ x / size[:, None]
         variance = jnp.maximum(share.T @ (x * x) / size[:, None] - mean * mean, 1e-6)
-        return Diagonal(size / x.shape[0], mean, variance), total.sum(), old, steps + 1
+        return Diagonal(size / count, mean, variance), added(total), old, steps + 1
 
     def unfinished(carry: Any) -> Any:
         _, new, old, steps = carry
-        return (steps < max_steps) & ~(new - old <= tol * x.shape[0])
+        return (steps < max_steps) & ~(new - old <= tol * count)
 
     low = jnp.asarray(-jnp.inf, x.dtype)
     begun = params, low, jnp.asarray(jnp.nan, x.dtype), jnp.zeros((), jnp.int32)
     params, _, _, steps = jax.lax.while_loop(unfinished, body, begun)
-    return params, jax.nn.logsumexp(scored(params), 1).sum(), steps
+    return params, added(jax.nn.logsumexp(scored(params), 1)), steps

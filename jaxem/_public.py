@@ -10,6 +10,7 @@ from jaxem._errors import FitError as FitError
 from jaxem._errors import MissingCapabilityError as MissingCapabilityError
 from jaxem._errors import PrecisionWarning as PrecisionWarning
 from jaxem._fit import fit as fit
+from jaxem._fit_many import fit_many as fit_many
 from jaxem._solve import Fit as Fit
 from jaxem._solve import solve as solve
 from jaxem._status import Status as Status

@@ -153,7 +153,56 @@ class Retrace:
         return {"first": self.fit(0, 1e-4, 60), "second": self.fit(1, 3e-5, 80)}
 
 
+class Bootstrap:
+    """Refits to bootstrap samples from one start: by `fit_many`, or in `lockstep` by `vmap` of `solve`."""
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        x, weights, start = _data.bootstrap(spec)
+        k, self.x, self.weights = spec["k"], jnp.asarray(x), jnp.asarray(weights)
+        self.model = jaxem.GaussianMixture(k, "diagonal")
+        self.start = parameters(*start)
+        options = {"tol": spec["tol"], "max_steps": spec["max_steps"], "termination": jaxem.termination.Gain()}
+        if spec.get("lockstep"):
+
+            def one(w, x):
+                return jaxem.solve(self.model, self.start, x, weights=w, **options)
+
+            program = jax.jit(jax.vmap(one, in_axes=(0, None)))
+            self.fits = lambda: program(self.weights, self.x)
+        else:
+            self.fits = lambda: jaxem.fit_many(
+                self.model, self.x, key=jax.random.key(0), weights=self.weights, init=self.start, **options
+            )
+        self.repetition()
+
+    def repetition(self) -> dict:
+        began = time.perf_counter()
+        fits = jax.block_until_ready(self.fits())
+        elapsed = time.perf_counter() - began
+        steps = np.asarray(fits.num_steps)
+        return {"seconds": elapsed, "useful": int(steps.sum()), "made": int(steps.max()) * len(steps)}
+
+
+class ManyTables:
+    """`fit_many` of many small tables, as its users write it."""
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        self.x = _data.tables(spec)
+        self.repetition()
+
+    def repetition(self) -> dict:
+        began = time.perf_counter()
+        fits = jaxem.fit_many(jaxem.GaussianMixture(self.spec["k"]), self.x, key=jax.random.key(1))
+        jax.block_until_ready(fits.params)
+        steps = np.asarray(fits.num_steps)
+        return {"seconds": time.perf_counter() - began, "useful": int(steps.sum())}
+
+
 TASKS = {
+    "bootstrap": Bootstrap,
+    "many-tables": ManyTables,
     "iterations": Iterations,
     "restarts": Restarts,
     "lockstep": Lockstep,

@@ -5,6 +5,7 @@ from benchmarks.scenarios import (
     digits,
     documents,
     factors,
+    many_fits,
     many_starts,
     memory,
     missing_entries,
@@ -17,5 +18,8 @@ from benchmarks.scenarios import (
 SCENARIOS = {module.NAME: module.run for module in (one_start, many_starts, digits, memory, retrace)}
 MODELS = {
     **chains.SCENARIOS,
-    **{module.NAME: module.run for module in (factors, student_t, documents, missing_entries, small_problems)},
+    **{
+        module.NAME: module.run
+        for module in (factors, student_t, documents, missing_entries, small_problems, many_fits)
+    },
 }

@@ -1,9 +1,11 @@
 """What stays the same during a run: the model, the algorithm, the data, and when to stop."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
@@ -61,6 +63,26 @@ class Problem(eqx.Module):
             reduce,
             moves_on and model.accurate() is not None,
         )
+
+    @property
+    def dtype(self) -> Any:
+        return self.weights.dtype
+
+    @property
+    def num_rows(self) -> int:
+        return num_rows(self.data)
+
+    def each_lane(self, fn: Callable, *args: PyTree) -> PyTree:
+        """`fn(problem, *arg)` for each lane."""
+        return jax.vmap(lambda *args: fn(self, *args))(*args)
+
+    def of_starts(self, starts: Any) -> "Problem":
+        """The problem of lanes with these starts: the same for all."""
+        return self
+
+    def in_chunks(self, rows: int) -> "Problem":
+        """With so many rows in a chunk."""
+        return dataclasses.replace(self, chunk_rows=rows)
 
     def chunk(self, params: PyTree) -> int:
         """Rows in a chunk."""

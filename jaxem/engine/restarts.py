@@ -13,10 +13,10 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.engine.loop import resume, run
+from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import Program, blank, may_be_kept, program
 from jaxem.engine.state import State, begin
-from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.linalg import trailing
 
 MOST_GROUPS = 4  # of lanes that advance side by side; one thread looks after all
@@ -49,8 +49,8 @@ class Outcome:
 
 
 @program(quickly=True)
-def _begin(problem: Problem, params: PyTree, keys: PRNGKeyArray, history: int) -> State:
-    return jax.vmap(lambda p, key: begin(problem, p, key, history))(params, keys)
+def _begin(problem: Problem | Many, params: PyTree, keys: PRNGKeyArray, history: int) -> State:
+    return problem.each_lane(lambda problem, p, key: begin(problem, p, key, history), params, keys)
 
 
 @program(quickly=True)
@@ -61,24 +61,24 @@ def _refill(lanes: State, block: State, source: Array) -> State:
     )
 
 
-def _advance(problem: Problem, lanes: State, limit: Array) -> State:
-    return jax.vmap(lambda state: run(problem, state, limit))(lanes)
+def _advance(problem: Problem | Many, lanes: State, limit: Array) -> State:
+    return problem.each_lane(lambda problem, state: run(problem, state, limit), lanes)
 
 
 _advance_few, _advance_many = Program(_advance, quickly=True), Program(_advance)
 
 
-def few_products(problem: Problem, state: State, lanes: int = 1) -> bool:
+def few_products(problem: Problem | Many, state: State, lanes: int = 1) -> bool:
     """Whether a step of so many such states is short."""
     return lanes * _products(problem, state) < FEW_PRODUCTS
 
 
-def _products(problem: Problem, state: State) -> int:
+def _products(problem: Problem | Many, state: State) -> int:
     """How many products the statistics of a state, or of several lanes, are made of."""
-    return sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * num_rows(problem.data)
+    return sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * problem.num_rows
 
 
-def advance(problem: Problem, lanes: State) -> Program:
+def advance(problem: Problem | Many, lanes: State) -> Program:
     """The program that advances such lanes; what is compiled quickly is no slower where a step is short."""
     return _advance_few if few_products(problem, lanes) else _advance_many
 
@@ -90,13 +90,13 @@ def _take(lanes: State, lane: Array) -> State:
 
 
 @program(quickly=True)
-def _stack(states: tuple[State, ...]) -> State:
+def stack(states: tuple[State, ...]) -> State:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
 @program(quickly=True)
-def _resume(problem: Problem, lanes: State) -> State:
-    return jax.vmap(lambda state: resume(problem, state))(lanes)
+def _resume(problem: Problem | Many, lanes: State) -> State:
+    return problem.each_lane(resume, lanes)
 
 
 class Pool:
@@ -111,7 +111,7 @@ class Pool:
     They take turns, whichever ends first, and each has starts of its own: the same call does the same arithmetic.
     """
 
-    def __init__(self, problem: Problem, size: int, round_steps: int, on_round: Callable[[int, int], None]):
+    def __init__(self, problem: Problem | Many, size: int, round_steps: int, on_round: Callable[[int, int], None]):
         self.problem, self.size, self.round_steps, self.on_round = problem, size, round_steps, on_round
 
     def run(
@@ -171,7 +171,8 @@ class _Group:
         if 4 * self.running <= size and self.pool.worth_packing(self.lanes, size):
             self.pack(size // 4)
         limit = np.asarray(self.pool.round_steps, np.int32)
-        call = advance(self.pool.problem, self.lanes).of(self.pool.problem, self.lanes, limit)
+        problem = self.pool.problem.of_starts(self.owner)
+        call = advance(problem, self.lanes).of(problem, self.lanes, limit)
         # What JAX is to compile goes by settings that it holds for each thread.
         if self.threaded and may_be_kept(self.lanes):
             self.advanced = _threads().submit(lambda: jax.block_until_ready(call())).result
@@ -233,7 +234,7 @@ class _Group:
 
 
 def fresh_blocks(
-    problem: Problem,
+    problem: Problem | Many,
     draw: Callable[[np.ndarray], tuple[PyTree, PRNGKeyArray]],
     total: int,
     layout: Layout,
@@ -244,16 +245,19 @@ def fresh_blocks(
     def blocks(group: int) -> Iterator[tuple[list[int], State]]:
         for first in range(group * layout.lanes, total, layout.groups * layout.lanes):
             numbers = np.arange(first, first + layout.lanes)
-            params, keys = draw(np.minimum(numbers, total - 1).astype(np.int32))
-            yield [i for i in numbers.tolist() if i < total], _begin(problem, params, keys, history)
+            starts = np.minimum(numbers, total - 1).astype(np.int32)
+            params, keys = draw(starts)
+            lanes = _begin(problem.of_starts(starts), params, keys, history)
+            yield [i for i in numbers.tolist() if i < total], lanes
 
     return [blocks(group) for group in range(layout.groups)]
 
 
-def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, layout: Layout, total: int, steps: int) -> State:
+def prepare(problem: Problem | Many, draw: Any, key: PRNGKeyArray, layout: Layout, total: int, steps: int) -> State:
     """Begins to compile the programs that `total` runs from fresh starts will call; returns a blank state."""
     numbers = np.zeros(layout.lanes, np.int32)
     params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
+    problem = problem.of_starts(numbers)
     lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
     advance(problem, lanes).begin_compiling(problem, lanes, np.asarray(steps, np.int32))
     if total != layout.lanes * layout.groups:
@@ -262,7 +266,7 @@ def prepare(problem: Problem, draw: Any, key: PRNGKeyArray, layout: Layout, tota
 
 
 def saved_blocks(
-    problem: Problem | None, saved: list[tuple[int, State]], layout: Layout
+    problem: Problem | Many | None, saved: list[tuple[int, State]], layout: Layout
 ) -> list[Iterator[tuple[list[int], State]]]:
     """For each group, blocks of runs that were set aside, in turn.
 
@@ -273,8 +277,11 @@ def saved_blocks(
     def blocks(group: int) -> Iterator[tuple[list[int], State]]:
         for first in range(group * size, len(saved), groups * size):
             part = saved[first : first + size]
-            lanes = _stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
-            yield [number for number, _ in part], lanes if problem is None else _resume(problem, lanes)
+            starts = [number for number, _ in part]
+            lanes = stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
+            if problem is not None:
+                lanes = _resume(problem.of_starts(np.resize(starts, size)), lanes)
+            yield starts, lanes
 
     return [blocks(group) for group in range(groups) if group * size < len(saved)]
 

@@ -15,11 +15,12 @@ from jaxem._bound import AbstractBound
 from jaxem._errors import FitError
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
+from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.programs import Program, worth_preparing
 from jaxem.engine.restarts import Layout, Outcome, Pool, few_products, prepare, saved_blocks
 from jaxem.engine.state import State
-from jaxem.kernels.chunks import chunk_rows, num_rows
+from jaxem.kernels.chunks import chunk_rows
 from jaxem.record import Progress, Restarts
 from jaxem.termination import Racing
 
@@ -34,13 +35,13 @@ class Best(NamedTuple):
 
     outcome: Outcome
     state: State
-    problem: Problem
+    problem: Problem | Many
 
 
 class Search:
     """Keeps the best run and a record of all: of each of several `models`, whose starts follow one another."""
 
-    def __init__(self, problem: Problem, layout: Layout, total: int, progress: Any, models: int = 1):
+    def __init__(self, problem: Problem | Many, layout: Layout, total: int, progress: Any, models: int = 1):
         self.problem, self.layout, self.total, self.each = problem, layout, total, total // models
         self.report = _printer() if progress is True else progress
         self.objective = np.full(total, np.nan)
@@ -54,9 +55,10 @@ class Search:
         """Begin to compile all that a search will call, unless that has been done."""
         if worth_preparing(self.problem, draw.args, key, self.layout.lanes):
             state = prepare(self.problem, draw, key, self.layout, self.total, ROUND_STEPS)
-            _finish.begin_compiling(self.problem, state)
+            if not isinstance(self.problem, Many):
+                _finish.begin_compiling(self.problem, state)
 
-    def run(self, parts: Any, problem: Problem | None = None) -> None:
+    def run(self, parts: Any, problem: Problem | Many | None = None) -> None:
         """Every start to its end; those that lack accuracy once more, on the accurate kernel."""
         problem = problem or self.problem
         slower, aside = problem.model.accurate() is not None, []
@@ -67,12 +69,12 @@ class Search:
             else:
                 self.record(outcome, problem)
         if aside:
-            accurate: Any = _on_accurate_kernel(problem)
+            accurate: Any = problem.on_accurate_kernel() if isinstance(problem, Many) else _on_accurate_kernel(problem)
             size = self.layout.lanes
             if not few_products(problem, aside[0][1], size):  # else idle lanes cost less than another compilation
                 size = min(size, 2 ** (len(aside) - 1).bit_length())
-            rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, num_rows(problem.data), size)
-            accurate = dataclasses.replace(accurate, chunk_rows=rows)
+            rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, problem.num_rows, size)
+            accurate = accurate.in_chunks(rows)
             parts = saved_blocks(accurate, aside, Layout(size, self.layout.groups))
             for outcome in self.pool(accurate, size).run(parts, self.histories):
                 self.record(outcome, accurate)
@@ -107,7 +109,7 @@ class Search:
                 return self.tell(0)
         self.run(parts)
 
-    def pool(self, problem: Problem, size: int | None = None) -> Pool:
+    def pool(self, problem: Problem | Many, size: int | None = None) -> Pool:
         return Pool(problem, size or self.layout.lanes, ROUND_STEPS, self.after_round)
 
     def after_round(self, running: int, steps: int) -> None:
@@ -124,11 +126,11 @@ class Search:
         self.code[start], self.objective[start], self.num_steps[start] = code, objective, num_steps
         self.done += 1
 
-    def record(self, outcome: Outcome, problem: Problem) -> None:
+    def record(self, outcome: Outcome, problem: Problem | Many) -> None:
         self.note(outcome.start, outcome.code, outcome.objective, outcome.num_steps)
         model = outcome.start // self.each
         best = self.best[model]
-        if best is None or _better(outcome, best.outcome, problem.weights.dtype):
+        if best is None or _better(outcome, best.outcome, problem.dtype):
             self.best[model] = Best(outcome, outcome.state(), problem)
 
     def result(self, throw: bool, model: int = 0) -> Fit:

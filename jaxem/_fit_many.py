@@ -1,0 +1,311 @@
+"""`fit_many`: many fits at once, of data sets, weights, priors or starts."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._algorithm import Algorithm, default_algorithm
+from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
+from jaxem._errors import DataError
+from jaxem._fit import (
+    in_unit,
+    init_of,
+    keys_of,
+    layout_of,
+    of_set_type,
+    require_different_starts,
+    searched,
+    start_shapes,
+    with_method,
+)
+from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits, first_of
+from jaxem._model import AbstractModel
+from jaxem._solve import Fit, finish
+from jaxem._status import status_from_code
+from jaxem._traced import require_concrete
+from jaxem.engine.buckets import FITTED, bucket
+from jaxem.engine.convert import as_data
+from jaxem.engine.loop import enter, require_modes, step
+from jaxem.engine.many import Many
+from jaxem.engine.problem import Problem
+from jaxem.engine.programs import program
+from jaxem.engine.restarts import Layout, stack
+from jaxem.engine.search import Search, rows_per_chunk
+from jaxem.engine.state import State, begin
+from jaxem.kernels.chunks import chunk_rows
+from jaxem.kernels.sums import unreduced
+from jaxem.record import Progress, Restarts
+from jaxem.termination import AbstractTermination, default_tolerance
+
+_MOST_NUMBERS = 2**24  # of the rows of the lanes of a group
+
+
+def fit_many(
+    model: AbstractModel,
+    data: Any,
+    *,
+    key: PRNGKeyArray,
+    restarts: int = 1,
+    init: Any = None,
+    algorithm: Algorithm | None = None,
+    weights: Any = None,
+    over: str | Sequence[str] | None = None,
+    tol: float | None = None,
+    max_steps: int = 1000,
+    termination: AbstractTermination | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
+    lanes: int | None = None,
+) -> Fit:
+    """Many fits at once: the same model to many data sets, or to one under many weights, priors or starts.
+
+    The arguments named in `over` have a leading axis of fits; all others are common to them. Runs go side by side in
+    lanes of one compiled program. A lane that ends is given the next run, so that a slow fit keeps nobody waiting, as
+    it does under `jax.vmap` of `jaxem.solve`.
+
+    **Arguments:**
+
+    - `model`: a model. Over `"model"`, one whose arrays have the leading axis, as `equinox.filter_vmap` of a function
+        that makes a model returns it: priors of different strength, for instance.
+    - `data`: a table `[fits, n, d]` (or what the model takes, with the leading axis) over `"data"`, else as for
+        `jaxem.fit`. Tables of different lengths are filled up with any rows, to which `weights` gives weight 0.
+    - `key`: a JAX random key. Fit `i` is that of `jaxem.fit` with the key `jax.random.fold_in(key, i)`, to rounding.
+    - `restarts`: how many starts each fit has; the best is returned.
+    - `init`: as for `jaxem.fit`. Over `"init"`, parameters with the leading axis: one start for each fit.
+    - `weights`: `[fits, n]` over `"weights"`, such as the counts of bootstrap samples, or 0 for the rows of a fold that
+        is left out; else `[n]`.
+    - `over`: the name of an argument, or several: `"data"`, `"weights"`, `"model"`, `"init"`. By default what the
+        shapes of `data` and `weights` say; without weights `"data"`.
+    - `algorithm`, `tol`, `max_steps`, `termination`, `progress`, `lanes`: as for `jaxem.fit`.
+
+    **Returns:** a `Fit` with a leading axis of fits in all its arrays; `history` is filled up with NaN, and `restarts`
+    has shape `[fits, restarts]`. A fit all of whose starts failed says so in its `status` and raises nothing.
+
+    With common data, the coordinates that a fit works in are those of the rows under the sum of all weights.
+
+    **Raises:** `DataError` (a `ValueError`) for data and arguments that cannot be used.
+
+    **Example**
+
+    Standard errors of the means of a mixture by a bootstrap (Efron 1979).
+
+    >>> import jax, numpy as np, jaxem
+    >>> x, key = jaxem.datasets.old_faithful().data.astype("float32"), jax.random.key(0)
+    >>> model = jaxem.GaussianMixture(2, "diagonal")
+    >>> params = jaxem.fit(model, x, key=key, restarts=4).params
+    >>> weights = np.random.default_rng(0).multinomial(len(x), np.full(len(x), 1 / len(x)), size=50)
+    >>> fits = jaxem.fit_many(model, x, key=key, init=params, weights=weights)
+    >>> fits.params.components.mean.shape, bool(fits.converged.all())
+    ((50, 2, 2), True)
+    >>> [f"{error:.2f}" for error in fits.params.components.mean.std(0)[:, 0]]  # minutes of an eruption
+    ['0.03', '0.03']
+    """
+    require_concrete("jaxem.fit_many", "jax.vmap of jaxem.solve", model=model, data=data, weights=weights, init=init)
+    restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
+    require_key(key)
+    require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
+    require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
+    require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
+    data = as_data(data, warn=True)
+    weights = None if weights is None else np.asarray(weights)
+    over = arguments_over(over, data, weights)
+    count = count_fits(over, {"data": data, "weights": weights, "model": model, "init": init})
+    model, init = with_method(model, init)
+    algorithm = algorithm or default_algorithm(model)
+    one = first_of(model) if "model" in over else model
+    found = admitted_rows(one, algorithm, data, weights, over, count)
+    starts = None
+    if init is None:
+        require_different_starts(model, algorithm, restarts)
+    else:
+        starts, restarts = _starts(init, one, key, found, over, count, restarts)
+    problem = _bound(model, algorithm, termination, found, over, count, restarts, tol, max_steps)
+    first = problem.first()
+    require_modes(
+        first.model,
+        algorithm,
+        lambda: step(first, begin(first, init_of(first.model, key, first.data, first.weights), key)),
+    )
+    # Idle lanes cost less than another compilation for every number of fits.
+    most = bucket(count, 1, FITTED) * restarts
+    problem, layout = _in_lanes(problem, first, key, most, lanes, "data" in over)
+    if starts is None:
+        draw = partial(_draw, problem, key)
+    else:
+        draw = partial(_encode, problem, key, starts, algorithm.m_step.lift(model) is not model)
+    search = searched(Search(problem, layout, count * restarts, progress, count), draw, key)
+    return in_unit(_collected(search, layout.lanes), found.unit)
+
+
+def _starts(
+    init: Any, model: Any, key: PRNGKeyArray, found: ManyRows, over: tuple[str, ...], count: int, restarts: int
+) -> tuple[PyTree, int]:
+    """Given parameters as a stack, `[fits * restarts]` or `[restarts]`, and how many starts each fit has."""
+    data = first_of(found.data) if "data" in over else found.data
+    weights = found.weights[0] if "weights" in over else found.weights
+    starts, number = as_starts(init, start_shapes(model, key, data, weights), model, weights.dtype)
+    each = 1 if "init" in over else number
+    if "init" in over and number != count:
+        raise DataError(f"over='init': init holds {number} sets of parameters for {count} fits")
+    if restarts not in (1, each):
+        raise DataError(f"restarts={restarts}, but init holds {each} for each fit; leave restarts out")
+    return starts, each
+
+
+def _in_lanes(
+    problem: Many, first: Problem, key: PRNGKeyArray, total: int, lanes: int | None, apart: bool
+) -> tuple[Many, Layout]:
+    """The problems with their chunks sized for the runs that go side by side, `apart` on data of their own."""
+    shapes, n = start_shapes(first.model, key, first.data, first.weights), problem.num_rows
+    layout = layout_of(first, shapes, n, total, lanes)
+    if not apart:
+        return problem.in_chunks(rows_per_chunk(first.model, shapes, n, layout.lanes)), layout
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(first.data))
+    if lanes is None:
+        layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
+    return problem.in_chunks(chunk_rows(n, layout.lanes * first.model.floats_per_row(shapes, 1))), layout
+
+
+def _bound(
+    model: Any,
+    algorithm: Algorithm,
+    termination: AbstractTermination | None,
+    found: ManyRows,
+    over: tuple[str, ...],
+    count: int,
+    restarts: int,
+    tol: float | None,
+    max_steps: int,
+) -> Many:
+    """The problems of all fits, filled up with copies to the next number that programs are compiled for."""
+    index = np.arange(bucket(count, 1, FITTED)) % count
+    named = [name in over for name in ("model", "data", "weights")]
+
+    def more(tree: PyTree, own: bool) -> PyTree:
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[index] if own and eqx.is_array(leaf) else leaf, tree)
+
+    model, data, weights = (
+        more(tree, own) for tree, own in zip((model, found.data, found.weights), named, strict=True)
+    )
+    data, weights = jax.device_put((data, weights))
+    dtype = weights.dtype
+    made = _bind(algorithm.m_step.lift(model), algorithm, termination, data, weights, tuple(named))
+    problem = dataclasses.replace(
+        made,
+        algorithm=algorithm,
+        termination=termination or algorithm.termination(),
+        data=data,
+        weights=weights,
+        tol=jnp.asarray(default_tolerance(dtype) if tol is None else as_tolerance(tol), dtype),
+        max_steps=jnp.asarray(max_steps, jnp.int32),
+    )
+
+    own = [name for name, there in zip(("model", "data", "weights"), named, strict=True) if there]
+    if named[1] and not named[0]:
+        own.append("model")  # in coordinates that suit each table
+    return Many.of(problem, (*own, *(("total_weight", "base") if own else ())), restarts)
+
+
+@program(quickly=True)
+def _bind(
+    model: Any,
+    algorithm: Algorithm,
+    termination: AbstractTermination | None,
+    data: PyTree,
+    weights: Array,
+    over: tuple[bool, bool, bool],
+) -> Problem:
+    """The problem of each fit, but for what is at hand; with common data the model is bound to all weights at once."""
+
+    def make(bound: Any, data: PyTree, weights: Array) -> Problem:
+        made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination)
+        return dataclasses.replace(made, data=None, weights=None)  # pyright: ignore[reportArgumentType]
+
+    if over == (False, False, True):
+        bound = model.bind(data, jnp.sum(weights, 0), unreduced)
+        totals = jax.vmap(lambda w: (lambda p: (p.total_weight, p.base))(make(bound, data, w)))(weights)
+        return eqx.tree_at(lambda p: (p.total_weight, p.base), make(bound, data, weights[0]), totals)
+    if not any(over):
+        return make(model.bind(data, weights, unreduced), data, weights)
+    axes = tuple(eqx.if_array(0) if own else None for own in over)
+    return eqx.filter_vmap(lambda model, data, w: make(model.bind(data, w, unreduced), data, w), in_axes=axes)(
+        model, data, weights
+    )
+
+
+@program(quickly=True)
+def _draw(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
+    seeds, noise = _keys_of(problem, key, numbers)
+    params = _with_starts(problem, numbers).each_lane(
+        lambda problem, seed: init_of(problem.model, seed, problem.data, problem.weights), seeds
+    )
+    return of_set_type(params), noise
+
+
+@program(quickly=True)
+def _encode(
+    problem: Many, key: PRNGKeyArray, starts: PyTree, lifted: bool, numbers: Array
+) -> tuple[PyTree, PRNGKeyArray]:
+    """Given starts: those of all fits one after the other, or of one fit, which are the same for all."""
+    given = jax.tree.leaves(starts)[0].shape[0]
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jax.lax.rem(numbers, np.int32(given))], starts)
+    params = _with_starts(problem, numbers).each_lane(
+        lambda problem, params: enter(problem.model, params, problem.data, problem.weights, lifted), params
+    )
+    return of_set_type(params), _keys_of(problem, key, numbers)[1]
+
+
+def _with_starts(problem: Many, numbers: Array) -> Many:
+    return dataclasses.replace(problem, which=jax.lax.div(numbers, jnp.asarray(problem.restarts)))
+
+
+def _keys_of(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """As of the starts of a fit with the key `fold_in(key, i)`."""
+
+    def both(number: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+        restarts = jnp.asarray(problem.restarts)
+        own = jax.random.fold_in(key, jax.lax.div(number, restarts))
+        seeds, noise = keys_of(own, jax.lax.rem(number, restarts)[None])
+        return seeds[0], noise[0]
+
+    return jax.vmap(both)(numbers)
+
+
+@program(quickly=True)
+def _finish(problem: Many, lanes: State) -> Fit:
+    return problem.each_lane(finish, lanes)
+
+
+def _collected(search: Search, lanes: int) -> Fit:
+    """The best runs of all fits with a leading axis, put together on the host."""
+    best: list[Any] = search.best
+    fits: dict[int, Fit] = {}
+    for accurate in (False, True):
+        own = [i for i, one in enumerate(best) if one.problem.accurate is accurate]
+        for at in range(0, len(own), lanes):
+            numbers = np.resize(own[at : at + lanes], lanes)
+            problem = best[numbers[0]].problem.of_starts(numbers * search.each)
+            block = jax.tree.map(np.asarray, _finish(problem, stack(tuple(best[i].state for i in numbers))))
+            for lane, i in enumerate(own[at : at + lanes]):
+                fits[i] = jax.tree.map(lambda leaf: leaf[lane], block)  # noqa: B023
+    fit = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *(fits[i] for i in range(len(best))))
+    histories = [np.concatenate(one.outcome.history) for one in best]
+    history = np.full((len(best), max(map(len, histories))), np.nan, fit.objective.dtype)
+    for row, values in zip(history, histories, strict=True):
+        row[: len(values)] = values
+
+    def by_fit(values: np.ndarray, dtype: Any) -> Array:
+        return jax.device_put(values.reshape(len(best), -1).astype(dtype))
+
+    record = Restarts(
+        by_fit(search.objective, fit.objective.dtype),
+        status_from_code(by_fit(search.code, np.int32)),
+        by_fit(search.num_steps, np.int32),
+    )
+    return dataclasses.replace(fit, history=jax.device_put(history), restarts=record)

@@ -1,0 +1,92 @@
+"""Several problems that differ in their numbers alone, such as data, weights or priors, as one."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from jaxem.engine.problem import Problem, on_accurate_kernel
+from jaxem.kernels.chunks import num_rows
+
+
+class Many(eqx.Module):
+    """Problems `0 ... count - 1`, and that of each lane.
+
+    **Arguments:**
+
+    - `own`: the arrays that each problem has for itself, with a leading axis of problems.
+    - `common`: everything else.
+    - `restarts`: how many starts each problem has, which follow one another.
+    - `which`: the problem of each lane, `[lanes]`.
+    - `accurate`: whether the problems are on the accurate kernel of their model.
+    """
+
+    own: PyTree
+    common: PyTree
+    restarts: Array
+    which: Int[Array, " lanes"]
+    accurate: bool = eqx.field(static=True, default=False)
+
+    @staticmethod
+    def of(problem: Problem, own: tuple[str, ...], restarts: int) -> "Many":
+        """From a problem of which the arrays in the fields `own` have a leading axis of problems."""
+        apart = {name: jax.tree.map(eqx.is_array, getattr(problem, name)) for name in own}
+        spec = dataclasses.replace(jax.tree.map(lambda _: False, problem), **apart)
+        return Many(*eqx.partition(problem, spec), np.asarray(restarts, np.int32), np.zeros(1, np.int32))  # pyright: ignore[reportArgumentType]
+
+    # As of a problem
+
+    @property
+    def model(self) -> Any:
+        """The model of all; of its arrays, each problem's may have a leading axis."""
+        model = eqx.combine(self.own, self.common).model
+        return (model.accurate() or model) if self.accurate else model
+
+    @property
+    def max_steps(self) -> Array:
+        return self.common.max_steps
+
+    @property
+    def dtype(self) -> Any:
+        return self.common.tol.dtype
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of each problem."""
+        shared = jax.tree.leaves(self.common.data)
+        return num_rows(shared) if shared else jax.tree.leaves(self.own.data)[0].shape[1]
+
+    def each_lane(self, fn: Callable, *args: PyTree) -> PyTree:
+        """`fn(problem, *arg)` for each lane, with its problem."""
+        return jax.vmap(lambda i, *args: fn(self.at(i), *args))(self.which, *args)
+
+    def of_starts(self, starts: np.ndarray) -> "Many":
+        """With the problems of these starts in the lanes; of none where it is negative."""
+        return dataclasses.replace(self, which=np.maximum(starts, 0).astype(np.int32) // self.restarts)
+
+    def in_chunks(self, rows: int) -> "Many":
+        """With so many rows in a chunk."""
+        return dataclasses.replace(
+            self, **{name: dataclasses.replace(getattr(self, name), chunk_rows=rows) for name in ("own", "common")}
+        )
+
+    def on_accurate_kernel(self) -> "Many":
+        """The same problems on the accurate kernel of their model."""
+        return dataclasses.replace(self, accurate=True)
+
+    # Each by itself
+
+    def at(self, i: Any) -> Problem:
+        """The problem `i`."""
+        return self._of(eqx.combine(jax.tree.map(lambda leaf: leaf[i], self.own), self.common))
+
+    def first(self) -> Problem:
+        """The first problem, taken on the host, before it is on the accurate kernel."""
+        return eqx.combine(jax.tree.map(lambda leaf: np.asarray(leaf)[0], self.own), self.common)
+
+    def _of(self, problem: Problem) -> Problem:
+        return (on_accurate_kernel(problem) or problem) if self.accurate else problem
