@@ -35,6 +35,15 @@ def starts(x: np.ndarray, k: int, count: int, seed: int = 1) -> Start:
     return Start(np.full((count, k), 1.0 / k, x.dtype), means, covariances)
 
 
+def of_structure(covariances: np.ndarray, structure: str) -> np.ndarray:
+    """Covariances `[..., k, d, d]`, all the same, in the form that a structure has them in."""
+    if structure == "tied":
+        return covariances[..., 0, :, :]
+    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    forms = {"full": covariances, "diagonal": variances, "spherical": variances.mean(-1)}
+    return np.ascontiguousarray(forms[structure])
+
+
 def log_likelihood(x: np.ndarray, weights, means, covariances) -> float:
     """The same yardstick for every contender's parameters: float64, by SciPy."""
     from scipy.special import logsumexp
@@ -61,3 +70,9 @@ def tables(spec: dict) -> np.ndarray:
     centres, member = 4 * rng.normal(size=(problems, k, d)), rng.integers(0, k, (problems, n))
     x = np.take_along_axis(centres, member[..., None], 1) + rng.normal(size=(problems, n, d))
     return x.astype(spec["dtype"])
+
+
+def centres(x: np.ndarray, k: int, count: int, seed: int = 1) -> np.ndarray:
+    """Rows of the table as centres, `[starts, k, d]`."""
+    rng = np.random.default_rng(seed)
+    return np.stack([x[rng.choice(len(x), size=k, replace=False)] for _ in range(count)])

@@ -49,11 +49,40 @@ class MixtureOf(Solve):
         components = jaxem.families.GaussianParams(means, covariances)
         model = jaxem.GaussianMixture(k, missing="missing" in spec)
         if "missing" in spec:
-            x[rng.random(x.shape) < spec["missing"]] = np.nan
+            patterns = rng.random((spec.get("patterns", len(x)), x.shape[1])) < spec["missing"]
+            x[patterns[np.arange(len(x)) % len(patterns)]] = np.nan
         if spec["family"] == "student_t":
             model = jaxem.StudentTMixture(k)
             components = jaxem.families.StudentTParams(means, covariances, jnp.full(k, 10, x.dtype))
         return model, jaxem.models.MixtureParams(weights, components), jnp.asarray(x)
+
+
+class Shapes(Solve):
+    """A Gaussian mixture of any structure, from one start or several."""
+
+    def problem(self):
+        spec = self.spec
+        x = _data.overlapping(spec["n"], spec["d"], spec["k"], spec["dtype"])
+        weights, means, covariances = _data.starts(x, spec["k"], spec["starts"])
+        members = jaxem.families.GaussianParams(means, _data.of_structure(covariances, spec["covariance"]))
+        start = jax.tree.map(jnp.asarray, jaxem.models.MixtureParams(weights, members))
+        start = jax.tree.map(lambda leaf: leaf[0], start) if spec["starts"] == 1 else start
+        return jaxem.GaussianMixture(spec["k"], spec["covariance"]), start, jnp.asarray(x)
+
+
+class KMeans(Solve):
+    """k-means: hard EM of spherical members with equal weights and variances that stay."""
+
+    algorithm = jaxem.hard_em()
+
+    def problem(self):
+        spec, k = self.spec, self.spec["k"]
+        x = _data.overlapping(spec["n"], spec["d"], 8, spec["dtype"])
+        means, ones = _data.centres(x, k, spec["starts"]), np.ones((spec["starts"], k), x.dtype)
+        start = jaxem.models.MixtureParams(ones / k, jaxem.families.GaussianParams(means, ones))
+        start = jax.tree.map(lambda leaf: jnp.asarray(leaf[0] if spec["starts"] == 1 else leaf), start)
+        model = jaxem.GaussianMixture(k, "spherical", frozen=("weights", "components.covariance"))
+        return model, start, jnp.asarray(x)
 
 
 class Small(plain_em.Small):
@@ -103,4 +132,12 @@ class Documents(Passes, Solve):
         return self.found.topics.concentration
 
 
-TASKS = {"chains": HiddenMarkov, "factors": Factors, "mixture": MixtureOf, "documents": Documents, "small": Small}
+TASKS = {
+    "chains": HiddenMarkov,
+    "factors": Factors,
+    "mixture": MixtureOf,
+    "shapes": Shapes,
+    "kmeans": KMeans,
+    "documents": Documents,
+    "small": Small,
+}

@@ -1,9 +1,10 @@
-"""scikit-learn: GaussianMixture and LatentDirichletAllocation."""
+"""scikit-learn: GaussianMixture, KMeans and LatentDirichletAllocation."""
 
 import time
 import warnings
 
 import numpy as np
+from sklearn.cluster import KMeans
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -25,16 +26,37 @@ class Iterations(Timed):
 
     def run(self, steps: int) -> float:
         weights, means, covariances = (leaf[0] for leaf in self.start)
+        structure = self.spec.get("covariance", "full")
         model = GaussianMixture(
             self.spec["k"],
+            covariance_type="diag" if structure == "diagonal" else structure,
             tol=0.0,
             max_iter=steps,
             weights_init=weights,
             means_init=means,
-            precisions_init=np.linalg.inv(covariances),
+            precisions_init=_data.of_structure(np.linalg.inv(covariances), structure),
             init_params="random",
             random_state=0,
         )
+        began = time.perf_counter()
+        model.fit(self.x)
+        elapsed = time.perf_counter() - began
+        if model.n_iter_ != steps:
+            raise RuntimeError(f"asked for {steps} iterations, got {model.n_iter_}")
+        return elapsed
+
+
+class KMeansIterations(Timed):
+    """Its `KMeans` from given centres, `how` being "lloyd" or "elkan"; a run that converges early is an error."""
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        self.x = _data.overlapping(spec["n"], spec["d"], 8, spec["dtype"])
+        self.centres = _data.centres(self.x, spec["k"], 1)[0]
+        self.run(1)
+
+    def run(self, steps: int) -> float:
+        model = KMeans(self.spec["k"], init=self.centres, n_init=1, tol=0.0, max_iter=steps, algorithm=self.spec["how"])
         began = time.perf_counter()
         model.fit(self.x)
         elapsed = time.perf_counter() - began
@@ -121,4 +143,10 @@ class Documents(Passes):
         return elapsed
 
 
-TASKS = {"iterations": Iterations, "restarts": Restarts, "memory": Memory, "documents": Documents}
+TASKS = {
+    "iterations": Iterations,
+    "kmeans": KMeansIterations,
+    "restarts": Restarts,
+    "memory": Memory,
+    "documents": Documents,
+}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _report
+from benchmarks import _grid, _report
 from benchmarks.scenarios import MODELS, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,27 @@ def test_quick_run_prints_a_table(command, scenario):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and ("jaxem" in line or "fit |" in line)]
     assert rows, done.stdout
+
+
+@pytest.mark.slow
+def test_the_grid_runs_at_small_sizes():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("hmmlearn")
+    command = [sys.executable, "-m", "benchmarks.shapes", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = [cell for kind in _grid.groups(quick=True).values() for cell in kind]
+    rows = [line for line in done.stdout.splitlines() if "| float" in line]
+    assert len(rows) == 2 * len(cells)
+
+
+def test_the_grid_has_the_shapes_that_it_should():
+    cells = _grid.groups(quick=False)
+    labels = [cell.label for kind in cells.values() for cell in kind]
+    assert len(labels) == len(set(labels))
+    for part in ("d=256", "k=128", "16 starts", "1 x 100,000", "50 patterns"):
+        assert any(part in label for label in labels), part
+    assert all(cell.flops > 0 and cell.numbers > 0 for kind in cells.values() for cell in kind)
 
 
 def test_tables_replace_their_predecessors(tmp_path):
