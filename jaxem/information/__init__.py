@@ -1,5 +1,10 @@
 """What the data tell of the parameters, and what is lost with what is hidden."""
 
+from jaxem.information._functions import Estimate as Estimate
+from jaxem.information._functions import Interval as Interval
+from jaxem.information._functions import Wald as Wald
+from jaxem.information._information import Information as Information
+from jaxem.information.observed import observed as observed
 from jaxem.information.rate import fraction_missing as fraction_missing
 from jaxem.information.rate import rate_eigenvalues as rate_eigenvalues
 from jaxem.information.rate import rate_matrix as rate_matrix

@@ -1,0 +1,192 @@
+"""Information matrices of a model at given parameters, in unconstrained coordinates and a block of rows at a time."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from jaxem._bound import collect, scoring
+from jaxem._coordinates import vector
+from jaxem._errors import MissingCapabilityError
+from jaxem.engine.door import question, without_unusable
+from jaxem.information._choices import Choices, choices_of
+from jaxem.information._directions import BATCH, along, hessian, in_directions
+from jaxem.information.rate import rate_matrix
+from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
+from jaxem.kernels.linalg import matmul, symmetrize, transpose
+from jaxem.kernels.sums import inner
+
+METHODS = ("oakes", "hessian", "louis", "scores", "sandwich", "sem")
+
+
+class Matrices(NamedTuple):
+    """What is known of the coordinates at `params`, all of it summed over rows by weight."""
+
+    params: PyTree  # in the precision of the matrices
+    observed: Float[Array, "p p"]
+    complete: Float[Array, "p p"]
+    gradient: Float[Array, " p"]
+    scores: Float[Array, "p p"] | None  # the sum of outer products, for the covariance of a sandwich
+
+
+@question
+def matrices(model: Any, params: PyTree, data: PyTree, *, weights: Any = None, method: str = "oakes") -> Matrices:
+    """The information by one of `METHODS`."""
+    place = Place(model, params, data, weights)
+
+    def log_prior(u: Array) -> Array:
+        return model.log_prior(place.at(u)).astype(u.dtype)
+
+    curvature = -hessian(log_prior, place.here)
+    stats = place.stats()
+    gradient = matmul(place.tangents, ravel_pytree(stats)[0]) + jax.grad(log_prior)(place.here)
+    complete, scores = place.complete(stats), None
+    if method == "hessian":
+        found = place.hessian()
+    elif method == "louis":
+        found = complete - place.spread(place.choices_for_louis())[0]
+    elif method == "scores":
+        found = place.outer_scores()
+    elif method == "sem":
+        rate = rate_matrix(model, params, data, weights=place.weights)
+        found = matmul(complete + curvature, jnp.eye(len(rate), dtype=rate.dtype) - rate) - curvature
+    elif place.choices is not None and place.choices.are_cheap(place.tangents.shape[1]):
+        hidden, scores = place.spread(place.choices)
+        found = complete - hidden
+    else:
+        found = complete - place.moved()
+    if method == "sandwich":
+        scores = place.outer_scores() if scores is None else scores
+    return Matrices(
+        params,
+        symmetrize(found + curvature),
+        symmetrize(complete + curvature),
+        gradient,
+        scores if method == "sandwich" else None,
+    )
+
+
+class Place:
+    """A model at given parameters, as a function of its unconstrained coordinates and of blocks of rows."""
+
+    def __init__(self, model: Any, params: PyTree, data: PyTree, weights: Any):
+        self.here, self.at = vector(model, params)
+        self.params, self.bound = params, scoring(model, params)
+        dtype = self.here.dtype
+        self.weights = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
+        self.data = without_unusable(model, data, self.weights)
+        self.natural, pushed = jax.linearize(self.natural_at, self.here)
+        self.directions = jax.vmap(pushed)(jnp.eye(self.here.size, dtype=dtype))
+        self.tangents = jax.vmap(lambda tree: ravel_pytree(tree)[0])(self.directions)  # [p, natural parameters]
+        self.choices = choices_of(model, self.bound, params, data)
+
+    def natural_at(self, u: Array) -> PyTree:
+        """Natural parameters at these coordinates."""
+        return self.bound.prepare(self.bound.natural(self.at(u)))
+
+    def total(self, one: Callable[[PyTree, Array], PyTree], lanes: int, extra: int = 0) -> tuple[PyTree, Array]:
+        """`one(block, weights)` summed over blocks that hold `lanes` E-steps and `extra` numbers for each row."""
+        zero = jnp.zeros((), self.here.dtype)
+        return sum_chunks(lambda block, w, _: (one(block, w), zero), self.data, self.weights, self.rows(extra, lanes))
+
+    def rows(self, extra: int, lanes: int = BATCH) -> int:
+        """Rows in such a block."""
+        return chunk_rows(num_rows(self.data), self.bound.floats_per_row(self.params, lanes) + extra)
+
+    def stats(self) -> PyTree:
+        """The gradient in the natural parameters: the expected statistics, if the model is linear."""
+        return self.total(lambda block, w: self.block_stats(self.natural, block, w), 1)[0]
+
+    def block_stats(self, natural: PyTree, block: PyTree, w: Array) -> PyTree:
+        """The same of a block of rows."""
+        return collect(self.bound, natural, block, w, self.bound.latent.expectation)[0]
+
+    def uphill(self, new: Array, old: Array, block: PyTree, w: Array) -> Array:
+        """The gradient at `new` of the Q with an E-step at `old`, of a block of rows."""
+        bound = self.bound
+        moments = bound.latent.expectation(bound.potentials(self.natural_at(old), block))[0]
+        pull = jax.vjp(lambda u: bound.potentials(self.natural_at(u), block), new)[1]
+        return pull(bound.latent.weigh(moments, w))[0]
+
+    def complete(self, stats: PyTree) -> Array:
+        """The information of the complete data: minus the second derivatives of Q, the log prior apart."""
+        if self.bound.linear:
+            return -hessian(lambda u: inner(self.natural_at(u), stats), self.here)
+
+        def one(block: PyTree, w: Array) -> Array:
+            return -along(lambda new: self.uphill(new, self.here, block, w), self.here)
+
+        return self.total(one, BATCH)[0]
+
+    def moved(self) -> Array:
+        """How the gradient of Q moves with the parameters of the E-step: Oakes's second term."""
+        if not self.bound.linear:
+
+            def through(block: PyTree, w: Array) -> Array:
+                return along(lambda old: self.uphill(self.here, old, block, w), self.here)
+
+            return self.total(through, BATCH)[0]
+
+        def one(block: PyTree, w: Array) -> Array:
+            def stats(natural: PyTree) -> Array:
+                return ravel_pytree(self.block_stats(natural, block, w))[0]
+
+            return in_directions(jax.linearize(stats, self.natural)[1], self.directions)
+
+        return matmul(self.total(one, BATCH)[0], transpose(self.tangents))
+
+    def hessian(self) -> Array:
+        """Minus the second derivatives of the log-likelihood."""
+
+        def one(block: PyTree, w: Array) -> Array:
+            def value(u: Array) -> Array:
+                each = self.bound.latent.log_normalizer(self.bound.potentials(self.natural_at(u), block))
+                return jnp.sum(jnp.where(w == 0, 0, w * each))
+
+            return -hessian(value, self.here)
+
+        return self.total(one, BATCH)[0]
+
+    def outer_scores(self) -> Array:
+        """The sum of outer products of the scores of rows."""
+        if self.choices is not None:
+            return self.spread(self.choices)[1]
+
+        def one(block: PyTree, w: Array) -> Array:
+            scores = self.scores(block)
+            return matmul(scores * w[None], transpose(scores))
+
+        return self.total(one, BATCH, self.here.size)[0]
+
+    def scores(self, block: PyTree) -> Float[Array, "p n"]:
+        """The derivatives of the log density of each row."""
+        bound = self.bound
+        _, pushed = jax.linearize(
+            lambda natural: bound.latent.log_normalizer(bound.potentials(natural, block)), self.natural
+        )
+        return in_directions(pushed, self.directions)
+
+    def spread(self, choices: Choices) -> tuple[Array, Array]:
+        """How far the scores of complete rows spread given what is observed, and the outer products of their means."""
+        tangents = choices.tangents(self.directions)
+
+        def one(block: PyTree, w: Array) -> tuple[Array, Array]:
+            potentials, pushed = jax.linearize(lambda natural: self.bound.potentials(natural, block), self.natural)
+            shares = self.bound.latent.expectation(potentials)[0]
+            return choices.sums(in_directions(pushed, tangents), shares, w)
+
+        squares, scores = self.total(one, BATCH, 2 * self.here.size)[0]
+        return squares - scores, scores
+
+    def choices_for_louis(self) -> Choices:
+        """The choices of independent rows, or an error."""
+        if self.choices is None:
+            raise MissingCapabilityError(
+                f"{self.bound.name}: Louis's formula takes the second moments of the score given each observation, "
+                "which are at hand for rows that choose one of several members independently, and hide nothing else; "
+                'use method="oakes", which is as exact'
+            )
+        return self.choices
