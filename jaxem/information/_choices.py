@@ -12,6 +12,8 @@ from jaxem.kernels.linalg import matmul, transpose
 from jaxem.latent import Categorical
 from jaxem.models._joined_bound import JoinedBound
 
+_PANELS, _LEAST = 8, 64  # of the rows of a product, and how many of them are worth one
+
 
 class Choices(NamedTuple):
     """Which of the `p` coordinates the potential of each of `k` members depends on.
@@ -38,18 +40,50 @@ class Choices(NamedTuple):
 
     def sums(
         self, derivatives: Float[Array, "q k n"], shares: Float[Array, "k n"], w: Float[Array, " n"]
-    ) -> tuple[Float[Array, "p p"], Float[Array, "p p"]]:
-        """Sums over rows of the mean outer product of the complete score, and of the outer product of its mean."""
-        k = self.num_members
+    ) -> tuple[Float[Array, "k q q"], Float[Array, "p p"]]:
+        """Sums over rows of the outer products of each member's complete score, and of those of their means.
+
+        The second has the coordinates in the order of `common` and `own`: no row is scattered. See `whole`.
+        """
         # What is impossible has potentials without derivatives.
         score = jnp.where((shares > 0)[:, None], jnp.moveaxis(derivatives, 1, 0), 0)
         shared = score * shares[:, None]
         outer = matmul(shared * w[None, None], transpose(score))
-        places = np.concatenate([np.broadcast_to(self.common, (k, len(self.common))), self.own], 1)
-        squares = jnp.zeros((self.size, self.size), w.dtype)
-        squares = squares.at[places[:, :, None], places[:, None, :]].add(outer)
-        mean = jnp.zeros((self.size, len(w)), w.dtype).at[places].add(shared)
-        return squares, matmul(mean * w[None], transpose(mean))
+        m = len(self.common)
+        mean = jnp.concatenate([jnp.sum(shared[:, :m], 0), shared[:, m:].reshape(-1, len(w))])
+        return outer, outer_products(mean, w)
+
+    def whole(
+        self, outer: Float[Array, "k q q"], means: Float[Array, "p p"]
+    ) -> tuple[Float[Array, "p p"], Float[Array, "p p"]]:
+        """Both `sums` as matrices of the coordinates."""
+        places = np.concatenate([np.broadcast_to(self.common, (self.num_members, len(self.common))), self.own], 1)
+        squares = jnp.zeros_like(means).at[places[:, :, None], places[:, None, :]].add(outer)
+        order = np.argsort(np.concatenate([self.common, self.own.ravel()]))
+        return squares, means[order[:, None], order[None, :]]
+
+    def unfold(self, columns: Float[Array, "q p"]) -> Float[Array, "p p"]:
+        """A symmetric matrix in which members do not meet, from its products with `tangents` of the unit vectors."""
+        m = len(self.common)
+        whole = jnp.zeros((self.size, self.size), columns.dtype)
+        whole = whole.at[self.common].set(columns[:m]).at[:, self.common].set(transpose(columns[:m]))
+        blocks = jnp.moveaxis(columns[m:][:, self.own], 0, 1)
+        return whole.at[self.own[:, :, None], self.own[:, None, :]].set(blocks)
+
+
+def outer_products(a: Float[Array, "p n"], w: Float[Array, " n"]) -> Float[Array, "p p"]:
+    """`a @ diag(w) @ a.T`, of which little more than one half is worked out."""
+    p = len(a)
+    starts = range(0, p, max(-(-p // _PANELS), _LEAST))
+    above = jnp.zeros((p, p), a.dtype)
+    for start, end in zip(starts, [*starts[1:], p], strict=True):
+        above = above.at[start:end, start:].set(matmul(a[start:end] * w[None], transpose(a[start:])))
+    return jnp.triu(above) + transpose(jnp.triu(above, 1))
+
+
+def every_coordinate(size: int, num_members: int = 1) -> Choices:
+    """What is known of members in general: all of them depend on each coordinate."""
+    return Choices(np.arange(size), np.zeros((num_members, 0), int), num_members, size)
 
 
 def choices_of(model: Any, bound: Any, params: PyTree, data: PyTree) -> Choices | None:
@@ -63,7 +97,7 @@ def choices_of(model: Any, bound: Any, params: PyTree, data: PyTree) -> Choices 
     places = [np.arange(end - leaf.size, end).reshape(leaf.shape) for end, leaf in zip(ends[1:], leaves, strict=True)]
     total = int(ends[-1])
     k = jax.eval_shape(lambda: bound.potentials(bound.natural(params), data)).shape[0]
-    every = Choices(np.arange(total), np.zeros((k, 0), int), k, total)
+    every = every_coordinate(total, k)
     if not isinstance(bound, JoinedBound):
         return every
     own, members = bound.structure.split(jax.tree.unflatten(structure, places))

@@ -81,10 +81,10 @@ class Information(eqx.Module):
 
     def require_maximum(self) -> "Information":
         """This, or `FitError` where `params` are too far from a maximum for standard errors to mean anything."""
-        if self.spectrum.least < 0:
+        if self.spectrum.saddle > 0:
             raise FitError(
                 "params are no maximum: along some direction the objective is convex (its curvature is "
-                f"{-self.spectrum.least:.2g} of the information of the complete data); fit from there, or from other "
+                f"{self.spectrum.saddle:.2g} of the information of the complete data); fit from there, or from other "
                 "starts, with a smaller tol and more steps"
             )
         if not self.decrement <= FARTHEST:
@@ -116,7 +116,7 @@ class Information(eqx.Module):
 
     @cached_property
     def _readable(self) -> Function:
-        return self._function(lambda params: params)
+        return self._function(_same)
 
     def _function(self, fn: Callable[[PyTree], PyTree]) -> Function:
         require_concrete("Information", "its `matrix`", matrix=self.matrix)
@@ -136,7 +136,7 @@ class Information(eqx.Module):
         complete = np.linalg.norm(found.jacobian @ self.spectrum.complete_root, axis=1)
         bound = at_bound(self.model, self.params, complete)
         if self.fixed is not None and np.any(self.fixed):
-            touched = derivatives(self.model, self.params, lambda params: params)[1]
+            touched = derivatives(self.model, self.params, _same)[1]
             bound = bound | np.any(np.asarray(touched)[:, np.asarray(self.fixed)] != 0, 1)
         return bound
 
@@ -261,3 +261,7 @@ class Information(eqx.Module):
         if self.boundary:
             lines.append(f"  on a bound, and taken as known for the others: {', '.join(self.boundary)}")
         return "\n".join(lines)
+
+
+def _same(params: PyTree) -> PyTree:
+    return params

@@ -1,6 +1,7 @@
 """Information matrices of a model at given parameters, in unconstrained coordinates and a block of rows at a time."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +13,15 @@ from jaxem._bound import collect, scoring
 from jaxem._coordinates import vector
 from jaxem._errors import MissingCapabilityError
 from jaxem.engine.door import question, without_unusable
-from jaxem.information._choices import Choices, choices_of
+from jaxem.information._choices import Choices, choices_of, every_coordinate
 from jaxem.information._directions import BATCH, along, hessian, in_directions
 from jaxem.information.rate import rate_matrix
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
 from jaxem.kernels.linalg import matmul, symmetrize, transpose
 from jaxem.kernels.sums import inner
+
+# Sums of outer products, `[p, p]`, are read and written once for each block: of so many rows, if they are to be had.
+_ROWS = 1024
 
 METHODS = ("oakes", "hessian", "louis", "scores", "sandwich", "sem")
 
@@ -42,7 +46,7 @@ def matrices(model: Any, params: PyTree, data: PyTree, *, weights: Any = None, m
 
     curvature = -hessian(log_prior, place.here)
     stats = place.stats()
-    gradient = matmul(place.tangents, ravel_pytree(stats)[0]) + jax.grad(log_prior)(place.here)
+    gradient = jax.vjp(place.natural_at, place.here)[1](stats)[0] + jax.grad(log_prior)(place.here)
     complete, scores = place.complete(stats), None
     if method == "hessian":
         found = place.hessian()
@@ -53,8 +57,8 @@ def matrices(model: Any, params: PyTree, data: PyTree, *, weights: Any = None, m
     elif method == "sem":
         rate = rate_matrix(model, params, data, weights=place.weights)
         found = matmul(complete + curvature, jnp.eye(len(rate), dtype=rate.dtype) - rate) - curvature
-    elif place.choices is not None and place.choices.are_cheap(place.tangents.shape[1]):
-        hidden, scores = place.spread(place.choices)
+    elif place.cheap is not None:
+        hidden, scores = place.spread(place.cheap)
         found = complete - hidden
     else:
         found = complete - place.moved()
@@ -78,10 +82,15 @@ class Place:
         dtype = self.here.dtype
         self.weights = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
         self.data = without_unusable(model, data, self.weights)
-        self.natural, pushed = jax.linearize(self.natural_at, self.here)
-        self.directions = jax.vmap(pushed)(jnp.eye(self.here.size, dtype=dtype))
-        self.tangents = jax.vmap(lambda tree: ravel_pytree(tree)[0])(self.directions)  # [p, natural parameters]
+        self.natural, self.pushed = jax.linearize(self.natural_at, self.here)
         self.choices = choices_of(model, self.bound, params, data)
+        num_natural = sum(leaf.size for leaf in jax.tree.leaves(self.natural))
+        self.cheap = self.choices if self.choices is not None and self.choices.are_cheap(num_natural) else None
+
+    @cached_property
+    def directions(self) -> PyTree:
+        """How natural parameters move with each coordinate: the leading axis."""
+        return in_directions(self.pushed, jnp.eye(self.here.size, dtype=self.here.dtype))
 
     def natural_at(self, u: Array) -> PyTree:
         """Natural parameters at these coordinates."""
@@ -114,7 +123,10 @@ class Place:
     def complete(self, stats: PyTree) -> Array:
         """The information of the complete data: minus the second derivatives of Q, the log prior apart."""
         if self.bound.linear:
-            return -hessian(lambda u: inner(self.natural_at(u), stats), self.here)
+            choices = self.choices or every_coordinate(self.here.size)
+            units = choices.tangents(jnp.eye(self.here.size, dtype=self.here.dtype))
+            pushed = jax.linearize(jax.grad(lambda u: inner(self.natural_at(u), stats)), self.here)[1]
+            return -choices.unfold(in_directions(pushed, units))
 
         def one(block: PyTree, w: Array) -> Array:
             return -along(lambda new: self.uphill(new, self.here, block, w), self.here)
@@ -136,7 +148,8 @@ class Place:
 
             return in_directions(jax.linearize(stats, self.natural)[1], self.directions)
 
-        return matmul(self.total(one, BATCH)[0], transpose(self.tangents))
+        tangents = jax.vmap(lambda tree: ravel_pytree(tree)[0])(self.directions)
+        return matmul(self.total(one, BATCH)[0], transpose(tangents))
 
     def hessian(self) -> Array:
         """Minus the second derivatives of the log-likelihood."""
@@ -152,8 +165,8 @@ class Place:
 
     def outer_scores(self) -> Array:
         """The sum of outer products of the scores of rows."""
-        if self.choices is not None:
-            return self.spread(self.choices)[1]
+        if self.cheap is not None:
+            return self.spread(self.cheap)[1]
 
         def one(block: PyTree, w: Array) -> Array:
             scores = self.scores(block)
@@ -171,14 +184,17 @@ class Place:
 
     def spread(self, choices: Choices) -> tuple[Array, Array]:
         """How far the scores of complete rows spread given what is observed, and the outer products of their means."""
-        tangents = choices.tangents(self.directions)
+        units = choices.tangents(jnp.eye(self.here.size, dtype=self.here.dtype))
+        tangents, zero = in_directions(self.pushed, units), jnp.zeros((), self.here.dtype)
 
         def one(block: PyTree, w: Array) -> tuple[Array, Array]:
             potentials, pushed = jax.linearize(lambda natural: self.bound.potentials(natural, block), self.natural)
             shares = self.bound.latent.expectation(potentials)[0]
             return choices.sums(in_directions(pushed, tangents), shares, w)
 
-        squares, scores = self.total(one, BATCH, 2 * self.here.size)[0]
+        rows = max(self.rows(2 * self.here.size), min(_ROWS, num_rows(self.data)))
+        found, _ = sum_chunks(lambda block, w, _: (one(block, w), zero), self.data, self.weights, rows)
+        squares, scores = choices.whole(*found)
         return squares - scores, scores
 
     def choices_for_louis(self) -> Choices:
