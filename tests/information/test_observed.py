@@ -149,6 +149,16 @@ def test_linkage():
     np.testing.assert_allclose(found.missing_fraction.t, 0.1327787337455989, rtol=1e-9)
 
 
+def test_blood_groups():
+    """Frequencies of the alleles A and B: data of Clarke et al. (1959), errors as verified by direct maximisation."""
+    abo = example("abo")
+    groups, counts = abo.data()
+    model = abo.BloodGroups()
+    fit = engine.solve(model, model.init(None, groups, counts), groups, counts, tol=1e-15)
+    found = observed(model, fit.params, groups, weights=counts)
+    np.testing.assert_allclose(found.standard_errors.frequency[:2], [0.01351735, 0.00684499], atol=6e-9)
+
+
 # Laws
 
 # One for each way in which it is worked out, and each kind of latent.
