@@ -38,8 +38,8 @@ MOVED = {
 
 
 _BOUND = """
-    prepare maximize_expanded freeze blocks encode decode about translate rounding_error accurate degenerate
-    floats_per_row
+    prepare potentials_of maximize_expanded freeze blocks encode decode about translate rounding_error accurate
+    degenerate floats_per_row
 """
 
 

@@ -79,15 +79,18 @@ def test_a_structure_needs_few_methods():
 OWN = {
     AbstractWrappedKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "log_base", "add_constant"),
+        "potentials_of",
         *("expands", "maximize_expanded", "imputes", "impute", "floats_per_row", "from_points", "embed", "refine"),
     },
     AbstractScaledKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "natural", "add_constant"),
+        "potentials_of",
         *("expands", "maximize_expanded", "maximize", "imputes", "impute", "floats_per_row", "pool"),
         *("about", "translate", "rounding_error", "accurate"),
     },
     AbstractPartsKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "natural", "add_constant"),
+        "potentials_of",
         *("log_base", "expands", "maximize_expanded", "maximize", "imputes", "impute", "conjugate", "translate"),
         *("from_points", "embed", "refine", "pool"),
     },
@@ -106,7 +109,17 @@ def test_a_wrapper_forwards_all_that_it_does_not_say_itself(wrapper):
 
 # What a bound model says by itself, since its own default is the right one, or there is nothing to forward to.
 BOUND = {
-    AbstractPlain: {"prepare", "maximize_expanded", "blocks", "encode", "decode", "plain", "about", "translate"}
+    AbstractPlain: {
+        "prepare",
+        "potentials_of",
+        "maximize_expanded",
+        "blocks",
+        "encode",
+        "decode",
+        "plain",
+        "about",
+        "translate",
+    }
     | {"rounding_error", "accurate", "degenerate", "floats_per_row"},
     JoinedBound: {"freeze", "plain"},
     VariationalBound: {"maximize_expanded", "conjugate", "freeze", "blocks"},

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._bound import AbstractBound
+from jaxem._bound import AbstractBound, collect
 
 
 class AbstractEStep(eqx.Module):
@@ -34,6 +34,14 @@ class AbstractEStep(eqx.Module):
         self, model: AbstractBound, potentials: PyTree, extras: PyTree, data: PyTree, key: PRNGKeyArray
     ) -> tuple[PyTree, Array]:
         """Moments of a block of observations with these potentials, and what each contributes to the objective."""
+
+    def collect(
+        self, model: AbstractBound, natural: PyTree, extras: PyTree, data: PyTree, weights: Array, key: PRNGKeyArray
+    ) -> tuple[PyTree, Array]:
+        """Statistics of a block of observations, summed by weight, and what each contributes to the objective."""
+        return collect(
+            model, natural, data, weights, lambda potentials: self.posterior(model, potentials, extras, data, key)
+        )
 
     def review(
         self,

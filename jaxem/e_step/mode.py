@@ -1,6 +1,8 @@
 from typing import ClassVar, final
 
+from jaxem._bound import collect_chosen
 from jaxem.e_step._e_step import AbstractEStep
+from jaxem.latent import Categorical
 
 
 @final
@@ -21,3 +23,8 @@ class Mode(AbstractEStep):
 
     def posterior(self, model, potentials, extras, data, key):
         return model.latent.mode(potentials)
+
+    def collect(self, model, natural, extras, data, weights, key):
+        if isinstance(model.latent, Categorical):
+            return collect_chosen(model, natural, data, weights)
+        return super().collect(model, natural, extras, data, weights, key)

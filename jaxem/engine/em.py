@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._bound import AbstractBound, collect
+from jaxem._bound import AbstractBound
 from jaxem.e_step import AbstractEStep
 from jaxem.engine.problem import Problem
 from jaxem.kernels.chunks import num_rows, per_device, sum_chunks
@@ -38,10 +38,7 @@ def evaluate(
         shared = per_device(prepared, (data, weights))
 
         def one(chunk, w, index):
-            def posterior(potentials):
-                return e_step.posterior(model, potentials, extras, chunk, jax.random.fold_in(key, index))
-
-            stats, value = collect(model, shared, chunk, w, posterior)
+            stats, value = e_step.collect(model, shared, extras, chunk, w, jax.random.fold_in(key, index))
             return stats, weighted_sum(w, value)
 
         rows = problem.chunk(params) if num_rows(data) == num_rows(problem.data) else problem.chunk_rows

@@ -139,6 +139,9 @@ class VariationalBound(AbstractBound):
     def prepare(self, natural):
         return self.of.prepare(natural)
 
+    def potentials_of(self, natural, data, chosen):
+        return self.of.potentials_of(natural, data, chosen)
+
     def potentials(self, natural, data):
         return self.of.potentials(natural, data)
 

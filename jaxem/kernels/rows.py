@@ -39,6 +39,11 @@ def of_positive_weight(weights: Float[Array, " n"]) -> tuple[Int[Array, " n"], I
     return order, place[-1]
 
 
+def take(a: Array, rows: Int[Array, " n"]) -> Array:
+    """`a[rows]`, in fewer steps where every row is one of `a`."""
+    return a.at[rows].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
 def without_weight(counts: Array) -> Array:
     """Which members hold no more than rounding error of the weight."""
     return counts <= 10 * jnp.finfo(counts.dtype).eps * jnp.sum(counts)

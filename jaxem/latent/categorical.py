@@ -1,8 +1,9 @@
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxem.kernels import exclusion
+from jaxem.kernels.largest import largest
 from jaxem.latent._latent import AbstractChoice
 
 
@@ -33,12 +34,12 @@ class Categorical(AbstractChoice):
         return unnormalised * scale, value[0]
 
     def mode(self, potentials: Float[Array, "k n"]) -> tuple[Float[Array, "k n"], Float[Array, " n"]]:
-        indicator = self._indicator(jnp.argmax(potentials, 0), potentials)
-        return indicator, exclusion.or_minus_infinity(jnp.max(potentials, 0))
+        chosen, value = largest(potentials)
+        return self.indicator(chosen, value, potentials.shape[0]), exclusion.or_minus_infinity(value)
 
     def sample(self, key: PRNGKeyArray, potentials: Float[Array, "k n"]) -> Float[Array, "k n"]:
         drawn = jax.random.categorical(key, potentials, axis=0)
-        return self._indicator(drawn, potentials)
+        return self.indicator(drawn, jnp.max(potentials, 0), potentials.shape[0])
 
     def weigh(self, moments: Float[Array, "k n"], weights: Float[Array, " n"]) -> Float[Array, "k n"]:
         return moments * weights[None, :]
@@ -58,10 +59,11 @@ class Categorical(AbstractChoice):
     def given(self, potentials: Float[Array, "k n"], moments: Float[Array, "k n"]) -> Float[Array, "k n"]:
         return moments
 
-    def _indicator(self, index, potentials):
-        classes = jnp.arange(potentials.shape[0], dtype=index.dtype)
-        chosen = (classes[:, None] == index[None, :]) & exclusion.possible(jnp.max(potentials, 0))[None, :]
-        return chosen.astype(potentials.dtype)
+    def indicator(self, chosen: Int[Array, " n"], value: Float[Array, " n"], k: int) -> Float[Array, "k n"]:
+        """Moments of the classes that are `chosen`; 0 where the largest potential, `value`, excludes them all."""
+        classes = jnp.arange(k, dtype=chosen.dtype)
+        moments = (classes[:, None] == chosen[None, :]) & exclusion.possible(value)[None, :]
+        return moments.astype(value.dtype)
 
 
 def _highest(potentials: Array) -> Array:

@@ -77,6 +77,10 @@ class JoinedBound(AbstractBound):
         own, members = natural if isinstance(natural, Prepared) else self.prepare(natural)
         return self.structure.joint(own, self.kernel.potentials(members, self.rows(data)), self.kernel.latent, data)
 
+    def potentials_of(self, natural, data, chosen):
+        own, members = natural if isinstance(natural, Prepared) else self.prepare(natural)
+        return None if own is not None else self.kernel.potentials_of(members, self.rows(data), chosen)
+
     def log_base(self, data):
         return self.structure.log_bases(data, self.kernel.log_base(self.rows(data)))
 

@@ -13,7 +13,8 @@ class AbstractMatrices(AbstractCovariance):
     def square(self, x):
         return linalg.products(x)
 
-    def design(self, x):
+    def design(self, rows):
+        x = rows.T
         # The products of `(1, x)` with itself, in this very order: one gather, and half the time of a concatenation.
         return linalg.products(jnp.concatenate([jnp.ones_like(x[:1]), x], 0))
 

@@ -26,8 +26,9 @@ class AbstractCovariance(eqx.Module):
     def square(self, x: Array) -> Array:
         """Second-order statistics `[..., d, n] -> [q, n]`."""
 
-    def design(self, x: Array) -> Array:
-        """The constant, `x [d, n]`, and their second-order statistics, `[1 + d + q, n]`."""
+    def design(self, rows: Array) -> Array:
+        """The constant, the columns of `rows [n, d]`, and their second-order statistics, `[1 + d + q, n]`."""
+        x = rows.T
         return jnp.concatenate([jnp.ones_like(x[:1]), x, self.square(x)], 0)
 
     @abstractmethod

@@ -1,13 +1,28 @@
+from abc import abstractmethod
+
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jaxem import _bijections as bijections
 from jaxem.families.covariance import _wishart
 from jaxem.families.covariance._structure import AbstractCovariance
+from jaxem.kernels import linalg
 from jaxem.kernels.special import digamma_excess
 
 
 class AbstractVariances(AbstractCovariance):
     """What structures without correlations share: factors are standard deviations, priors inverse gammas."""
+
+    @abstractmethod
+    def square_rows(self, rows: Array) -> Array:
+        """`square` with the columns last, `[n, d] -> [n, q]`."""
+
+    def square(self, x):
+        return linalg.transpose(self.square_rows(linalg.transpose(x)))
+
+    def design(self, rows):
+        # Rows first: to turn wide ones into features takes longer than to multiply by them.
+        return jnp.concatenate([jnp.ones((rows.shape[0], 1), rows.dtype), rows, self.square_rows(rows)], 1).T
 
     def factor(self, covariance):
         return jnp.sqrt(covariance)

@@ -11,8 +11,8 @@ from jaxem.kernels import linalg
 class Diagonal(AbstractVariances):
     """Variances for each member and column, `[k, d]`."""
 
-    def square(self, x):
-        return x * x
+    def square_rows(self, rows):
+        return rows * rows
 
     def pack(self, quadratic):
         return quadratic

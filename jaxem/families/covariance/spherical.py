@@ -13,8 +13,8 @@ class Spherical(AbstractVariances):
 
     isotropic: ClassVar[bool] = True
 
-    def square(self, x):
-        return jnp.sum(x * x, -2, keepdims=True)
+    def square_rows(self, rows):
+        return jnp.sum(rows * rows, -1, keepdims=True)
 
     def pack(self, quadratic):
         return quadratic[:, None]

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem.families.priors._prior import AbstractPrior
 from jaxem.kernels.linalg import matmul
+from jaxem.kernels.rows import take
 from jaxem.latent import AbstractLatent
 
 
@@ -62,6 +63,15 @@ class AbstractKernel(eqx.Module):
         """The part of the log density of every row under every member that depends on the parameters, `[k, n]`."""
         rows = natural.rows if isinstance(natural, Coefficients) else self.coefficients(natural)
         return matmul(rows, self.statistics(x))
+
+    def potentials_of(self, natural: PyTree, x: PyTree, chosen: Int[Array, " n"]) -> Float[Array, " n"] | None:
+        """The potential of each row under one member; `None` where that is no less work than those of all."""
+        if not self.product_form:
+            return None
+        rows = natural.rows if isinstance(natural, Coefficients) else self.coefficients(natural)
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(x)) // chosen.shape[0]
+        # More of them are products of columns: to turn these into rows takes longer than to multiply by them.
+        return jnp.sum(take(rows, chosen) * self.statistics(x).T, -1) if rows.shape[1] <= 2 * numbers + 2 else None
 
     def add_constant(self, natural: PyTree, constant: Float[Array, " k"]) -> PyTree | None:
         """Natural parameters whose potentials are larger by `constant`; `None` if they have no coefficient of 1.

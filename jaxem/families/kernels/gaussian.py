@@ -94,7 +94,7 @@ class GaussianKernel(AbstractKernel):
         return jnp.concatenate([constant, natural.linear, quadratic], -1)
 
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
-        return self.structure.design(self.framed(x).T)
+        return self.structure.design(self.framed(x))
 
     def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         s = self.structure
