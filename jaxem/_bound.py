@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem.kernels import exclusion
-from jaxem.kernels.chunks import num_rows, per_device
+from jaxem.kernels.chunks import chunk_rows, num_rows, per_device
 from jaxem.kernels.largest import largest
 from jaxem.latent import AbstractLatent
 
@@ -159,6 +159,17 @@ class AbstractBound(eqx.Module):
         """How many numbers an E-step of `lanes` runs holds for each observation; sets the size of the row chunks."""
         return lanes * max(sum(leaf.size for leaf in jax.tree.leaves(params)), 1)
 
+    def for_lanes(self, lanes: int) -> "AbstractBound":
+        """This model where so many runs go side by side, and share what does not depend on their parameters."""
+        return self
+
+    def expanded_per_row(self, params: PyTree) -> int:
+        """How many of these are written once and read by several matrix products, and should stay in a core's cache.
+
+        0 where other costs than those of the products set the size of a chunk.
+        """
+        return 0
+
     # Starts
 
     @abstractmethod
@@ -236,6 +247,14 @@ def scoring(model: Any, params: PyTree) -> Any:
     """A model made ready for questions about given parameters: on its most accurate kernel, about these."""
     bound = model.bound()
     return (bound.accurate() or bound).about(params)
+
+
+def rows_per_chunk(model: AbstractBound, params: PyTree, n: int, lanes: int = 1) -> int:
+    """How many of `n` rows an E-step of `lanes` runs side by side holds at a time.
+
+    Only the shapes of `params`, those of one run, matter.
+    """
+    return chunk_rows(n, model.floats_per_row(params, lanes), model.expanded_per_row(params))
 
 
 def collect(

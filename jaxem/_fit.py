@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
+from jaxem._bound import rows_per_chunk
 from jaxem._errors import DataError, FitError
 from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
@@ -28,7 +29,7 @@ from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import may_be_kept, program
 from jaxem.engine.restarts import MOST_GROUPS, Layout, fresh_blocks
-from jaxem.engine.search import ROUND_STEPS, Search, rows_per_chunk
+from jaxem.engine.search import ROUND_STEPS, Search
 from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
@@ -187,7 +188,9 @@ def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | No
     """The problem with its chunks sized for the runs that go side by side, and how these are laid out."""
     shapes, n = start_shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
     layout = layout_of(problem, shapes, n, restarts, lanes)
-    return dataclasses.replace(problem, chunk_rows=rows_per_chunk(problem.model, shapes, n, layout.lanes)), layout
+    model = problem.model.for_lanes(layout.lanes)
+    rows = rows_per_chunk(model, shapes, n, layout.lanes)
+    return dataclasses.replace(problem, model=model, chunk_rows=rows), layout
 
 
 def searched(search: Search, draw: partial, key: PRNGKeyArray, racing: Racing | None = None) -> Search:

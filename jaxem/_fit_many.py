@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
+from jaxem._bound import rows_per_chunk
 from jaxem._errors import DataError
 from jaxem._fit import (
     in_unit,
@@ -37,7 +38,7 @@ from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
 from jaxem.engine.restarts import Layout, stack
-from jaxem.engine.search import Search, rows_per_chunk
+from jaxem.engine.search import Search
 from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import chunk_rows
 from jaxem.kernels.sums import unreduced

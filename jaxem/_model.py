@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from jaxem._bound import AbstractBound, Plain, scoring
+from jaxem._bound import AbstractBound, Plain, rows_per_chunk, scoring
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem._moved import moved_method
 from jaxem._paths import leaves_but
 from jaxem.engine.buckets import Lengthen
 from jaxem.engine.door import question
-from jaxem.kernels.chunks import chunk_rows, not_finite, num_rows, sum_chunks
+from jaxem.kernels.chunks import not_finite, num_rows, sum_chunks
 from jaxem.kernels.sums import Reduce, unreduced, weighted_sum
 from jaxem.latent import AbstractLatent
 
@@ -171,7 +171,7 @@ class AbstractModel(eqx.Module):
 
         dtype = jax.tree.leaves(params)[0].dtype
         w = jnp.ones(n, dtype) if weights is None else jnp.asarray(weights, dtype)
-        return sum_chunks(one, data, w, chunk_rows(n, model.floats_per_row(params)))[1]
+        return sum_chunks(one, data, w, rows_per_chunk(model, params, n))[1]
 
     @question
     def entropy(self, params: PyTree, data: PyTree) -> Float[Array, " n"]:

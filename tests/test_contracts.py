@@ -120,7 +120,7 @@ BOUND = {
         "about",
         "translate",
     }
-    | {"rounding_error", "accurate", "degenerate", "floats_per_row"},
+    | {"rounding_error", "accurate", "degenerate", "for_lanes", "floats_per_row", "expanded_per_row"},
     JoinedBound: {"freeze", "plain"},
     VariationalBound: {"maximize_expanded", "conjugate", "freeze", "blocks"},
 }

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._bound import AbstractBound
-from jaxem.kernels.chunks import chunk_rows, num_rows
+from jaxem._bound import AbstractBound, rows_per_chunk
+from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.sums import Reduce, unreduced, weighted_sum
 from jaxem.termination import AbstractTermination
 
@@ -86,7 +86,7 @@ class Problem(eqx.Module):
 
     def chunk(self, params: PyTree) -> int:
         """Rows in a chunk."""
-        return self.chunk_rows or chunk_rows(num_rows(self.data), self.model.floats_per_row(params))
+        return self.chunk_rows or rows_per_chunk(self.model, params, num_rows(self.data))
 
 
 def on_accurate_kernel(problem: Problem) -> Problem | None:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 
-from jaxem._bound import AbstractBound
+from jaxem._bound import rows_per_chunk
 from jaxem._errors import FitError
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
@@ -20,7 +20,6 @@ from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.programs import Program, worth_preparing
 from jaxem.engine.restarts import Layout, Outcome, Pool, few_products, prepare, saved_blocks
 from jaxem.engine.state import State
-from jaxem.kernels.chunks import chunk_rows
 from jaxem.record import Progress, Restarts
 from jaxem.termination import Racing
 
@@ -180,14 +179,6 @@ def _better(new: Outcome, old: Outcome, dtype: Any) -> bool:
 
 def _running(state: State) -> Any:
     return status_from_code(jnp.full_like(status_code(state.status), int(status_code(Status.running))))
-
-
-def rows_per_chunk(model: AbstractBound, params: PyTree, n: int, lanes: int) -> int:
-    """How many of `n` rows an E-step of `lanes` runs side by side holds at a time.
-
-    Only the shapes of `params`, those of one run, matter.
-    """
-    return chunk_rows(n, model.floats_per_row(params, lanes))
 
 
 def _printer() -> Callable[[Progress], None]:

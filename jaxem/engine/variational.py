@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxem._bound import AbstractBound, collect
+from jaxem._bound import AbstractBound, collect, rows_per_chunk
 from jaxem._conjugate import AbstractConjugate, require_conjugate
 from jaxem._model import AbstractBoundModel, AbstractModel
 from jaxem.engine.door import for_start
-from jaxem.kernels.chunks import chunk_rows, num_rows, per_device, sum_chunks
+from jaxem.kernels.chunks import num_rows, per_device, sum_chunks
 from jaxem.kernels.sums import Reduce, unreduced
 
 
@@ -115,7 +115,7 @@ class VariationalBound(AbstractBound):
         def one(chunk, w, index):
             return collect(model, natural, chunk, w, model.latent.expectation)[0], jnp.zeros((), w.dtype)
 
-        rows = chunk_rows(num_rows(data), model.floats_per_row(params))
+        rows = rows_per_chunk(model, params, num_rows(data))
         stats, _ = reduce(sum_chunks(one, data, weights, rows))
         return require_conjugate(model, _USE).about(params).posterior(stats)
 
@@ -191,6 +191,12 @@ class VariationalBound(AbstractBound):
 
     def floats_per_row(self, params, lanes=1):
         return self.of.floats_per_row(jax.eval_shape(self.lower, params), lanes)
+
+    def for_lanes(self, lanes):
+        return VariationalBound(self.of.for_lanes(lanes))
+
+    def expanded_per_row(self, params):
+        return self.of.expanded_per_row(jax.eval_shape(self.lower, params))
 
     # Starts
 

@@ -160,6 +160,14 @@ class JoinedBound(AbstractBound):
         shared, each = self.kernel.floats_per_row(members)
         return self.structure.floats_per_row(own, shared, each, lanes)
 
+    def for_lanes(self, lanes):
+        return self.on(self.kernel.for_lanes(lanes))
+
+    def expanded_per_row(self, params):
+        return self.structure.expanded_per_row(
+            self.kernel.floats_per_row(jax.eval_shape(self.structure.split, params)[1])[0]
+        )
+
     # Starts
 
     def init(self, key, data, weights: Any = None):

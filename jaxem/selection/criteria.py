@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from jaxem._bound import rows_per_chunk
 from jaxem._model import AbstractModel
 from jaxem.engine.buckets import ASKED, filled
 from jaxem.engine.door import for_start, question
 from jaxem.engine.programs import program
-from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
+from jaxem.kernels.chunks import num_rows, sum_chunks
 from jaxem.kernels.sums import weighted_sum
 
 
@@ -104,4 +105,4 @@ def total_entropy(model: AbstractModel, params: PyTree, data: PyTree, weights: A
     def one(chunk, w, index):
         return (), weighted_sum(w, model.entropy(params, chunk))
 
-    return sum_chunks(one, data, w, chunk_rows(n, model.bound().floats_per_row(params)))[1]
+    return sum_chunks(one, data, w, rows_per_chunk(model.bound(), params, n))[1]

@@ -165,6 +165,10 @@ class AbstractStructure(eqx.Module):
         """Numbers that an E-step of `lanes` runs holds for each observation, given those of the family for a row."""
         return shared + lanes * (2 * self.num_members + each)
 
+    def expanded_per_row(self, shared: int) -> int:
+        """How many of these numbers should stay in a core's cache, given those of the family that all runs share."""
+        return shared
+
 
 class Prepared(NamedTuple):
     """Natural parameters in the form that the potentials of a block of rows take fewest steps from.

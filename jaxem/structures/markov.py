@@ -220,6 +220,10 @@ class Markov(AbstractStructure):
         pairs = 3 * self.size**2 if self.transitions.driven else 0
         return self.num_steps * (shared + lanes * (4 * self.size + pairs + each))
 
+    def expanded_per_row(self, shared):
+        # A step in time costs the same for few sequences as for many.
+        return 0
+
 
 @final
 class MarkovConjugate(AbstractConjugate):

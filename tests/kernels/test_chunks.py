@@ -23,15 +23,29 @@ def test_every_row_counts_once(n, rows, seed):
     np.testing.assert_allclose(value, np.sum(w * data["y"]), rtol=1e-12, atol=1e-13)
 
 
-@given(n=st.integers(1, 10**8), floats=st.integers(0, 10**7))
-def test_chunks_are_bounded_and_nearly_equal(n, floats):
-    rows = chunk_rows(n, floats)
-    assert 1 <= rows <= 4096
+@given(
+    n=st.integers(1, 10**8),
+    floats=st.integers(0, 10**7),
+    expanded=st.integers(0, 10**6),
+    platform=st.sampled_from([("cpu", 256, 4096, 2**21, 2**16), ("gpu", 4096, 2**22, 2**27, 2**27)]),
+)
+def test_chunks_are_bounded_and_nearly_equal(n, floats, expanded, platform):
+    name, least, most, size, cached = platform
+    rows = chunk_rows(n, floats, expanded, name)
+    assert 1 <= rows <= most
     chunks = -(-n // rows)
     # The overlap of the last chunk is less than a row for each chunk.
-    assert 0 <= chunks * rows - n < chunks or rows == chunk_rows(1, floats)
-    assert rows >= min(n, 128)
-    assert rows * floats <= max(2**21, 256 * floats)
+    assert 0 <= chunks * rows - n < chunks or rows == chunk_rows(1, floats, expanded, name)
+    assert rows >= min(n, least // 2)
+    assert rows * floats <= max(size, least * floats)
+    assert rows * expanded <= max(cached, least * expanded)
+
+
+def test_an_accelerator_takes_two_million_rows_in_few_launches():
+    """Sixteen columns, sixteen members: 153 expanded numbers of a row, and 64 others."""
+    assert 2_000_000 / chunk_rows(2_000_000, 217, 153, "gpu") < 5
+    assert chunk_rows(2_000_000, 217, 153, "tpu") == chunk_rows(2_000_000, 217, 153, "gpu")
+    assert 2_000_000 / chunk_rows(2_000_000, 217, 153, "cpu") > 1000
 
 
 def test_the_scalar_is_summed_with_compensation():

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import multigammaln
 
@@ -5,6 +6,7 @@ from jaxem.families.covariance import _wishart
 from jaxem.families.covariance._structure import AbstractCovariance, least_variance
 from jaxem.kernels import linalg
 from jaxem.kernels.branch import refine_if
+from jaxem.kernels.quadratic import whitened, whitened_forms
 
 
 class AbstractMatrices(AbstractCovariance):
@@ -22,7 +24,7 @@ class AbstractMatrices(AbstractCovariance):
         return linalg.pack_symmetric(quadratic)
 
     def form(self, quadratic, linear, y):
-        return linalg.sum_features(y * (linalg.matmul(quadratic, y) + linear[:, :, None]))
+        return whitened_forms(quadratic, linear, y)
 
     def factor(self, covariance):
         return linalg.cholesky(covariance)
@@ -32,6 +34,12 @@ class AbstractMatrices(AbstractCovariance):
 
     def whiten(self, factor, y):
         return linalg.matmul(linalg.inverse_lower(factor), y)
+
+    def inverse(self, factor):
+        return linalg.inverse_lower(factor)
+
+    def whitened(self, inverse, location, x):
+        return whitened(inverse, location, x)
 
     def colour(self, factor, y):
         return linalg.einsum("...ij,...j->...i", factor, y)
@@ -44,7 +52,7 @@ class AbstractMatrices(AbstractCovariance):
         return linalg.solve_lower(factor, linalg.transpose(half))
 
     def precision(self, factor, about):
-        root = linalg.inverse_lower(factor) if about is None else linalg.solve_lower(factor, about)
+        root = linalg.inverse_lower(factor) if about is None else _quotient(factor, about)
         return linalg.matmul(linalg.transpose(root), root)
 
     def apply(self, quadratic, y):
@@ -109,3 +117,11 @@ class AbstractMatrices(AbstractCovariance):
 
     def coloured_noise(self, covariance, labels, noise):
         return linalg.einsum("nij,nj->ni", self.factor(covariance)[labels], noise)
+
+
+def _quotient(factor, about):
+    """`factor^-1 about`, whose value is the identity to the last digit where they are the same."""
+    found = linalg.solve_lower(factor, about)
+    same = jnp.all(factor == about, (-2, -1))[..., None, None]
+    eye = jnp.broadcast_to(jnp.eye(found.shape[-1], dtype=found.dtype), found.shape)
+    return found + jax.lax.stop_gradient(jnp.where(same, eye - found, 0))

@@ -50,6 +50,14 @@ class AbstractCovariance(eqx.Module):
         """`factor^-1 y` for `y [k, d, n]`."""
 
     @abstractmethod
+    def inverse(self, factor: Array) -> Array:
+        """What `whitened` multiplies by."""
+
+    @abstractmethod
+    def whitened(self, inverse: Array, location: Array, x: Array) -> Array:
+        """`factor^-1 (x - location)` for rows `x [d, n]` about `location [k, d]`, `[k, d, n]`."""
+
+    @abstractmethod
     def colour(self, factor: Array, y: Array) -> Array:
         """`factor y` for `y [k, d]`."""
 

@@ -27,6 +27,12 @@ class AbstractVariances(AbstractCovariance):
     def factor(self, covariance):
         return jnp.sqrt(covariance)
 
+    def inverse(self, factor):
+        return 1 / factor
+
+    def whitened(self, inverse, location, x):
+        return (x[None] - location[:, :, None]) * linalg.trailing(inverse, location[:, :, None])
+
     def congruence(self, factor, quadratic):
         return quadratic * factor**2
 

@@ -32,6 +32,12 @@ class Tied(AbstractCovariance):
     def whiten(self, factor, y):
         return self.full.whiten(factor[None], y)
 
+    def inverse(self, factor):
+        return self.full.inverse(factor)
+
+    def whitened(self, inverse, location, x):
+        return self.full.whitened(jnp.broadcast_to(inverse, (location.shape[0], *inverse.shape)), location, x)
+
     def colour(self, factor, y):
         return self.full.colour(factor[None], y)
 

@@ -146,6 +146,10 @@ class AbstractKernel(eqx.Module):
         """Coordinates as `[blocks, size]` arrays, a block for each member; see `AbstractModel.blocks`."""
         return one_block(free) if self.family.shared else member_blocks(free)
 
+    def for_lanes(self, lanes: int) -> "AbstractKernel":
+        """This kernel where so many runs go side by side, and share what does not depend on their parameters."""
+        return self
+
     def floats_per_row(self, params: PyTree) -> tuple[int, int]:
         """Numbers that an E-step holds for each row: those that all runs share, and those of each run."""
         if self.product_form:

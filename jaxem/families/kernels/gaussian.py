@@ -1,45 +1,26 @@
 """The kernel of normal distributions: product form in standardised columns, or whitened about each member."""
 
+import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PyTree
 
-from jaxem._conjugate import AbstractConjugate
 from jaxem.families._columns import Columns
 from jaxem.families.covariance import AbstractCovariance, AbstractVariances
-from jaxem.families.kernels._kernel import AbstractKernel, member_blocks, one_block
+from jaxem.families.kernels._gaussian_trees import Anchor, UpperBlocks
+from jaxem.families.kernels._gaussian_trees import GaussianNatural as GaussianNatural
+from jaxem.families.kernels._gaussian_trees import GaussianParams as GaussianParams
+from jaxem.families.kernels._kernel import AbstractKernel, Coefficients, member_blocks, one_block
+from jaxem.families.kernels.gaussian_conjugate import GaussianConjugate, recoded
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.kernels import far, linalg
+from jaxem.kernels.quadratic import block_edges, blocks_pay, forms, upper_blocks
 from jaxem.kernels.rows import without_weight
 from jaxem.kernels.sums import inner
-
-
-class GaussianParams(NamedTuple):
-    """Means `[k, d]` and covariances: full and VEV `[k, d, d]`, tied `[d, d]`, diagonal `[k, d]`, spherical `[k]`."""
-
-    mean: Float[Array, "k d"]
-    covariance: Array
-
-
-class GaussianNatural(NamedTuple):
-    """Coefficients of the log density: of the two constants, of `x`, and of `x x^T`."""
-
-    log_det: Float[Array, " k"]
-    offset: Float[Array, " k"]
-    linear: Float[Array, "k d"]
-    quadratic: Array
-
-
-class Anchor(NamedTuple):
-    """Each member's statistics are taken in coordinates that it whitens: `factor^-1 (x - location)`."""
-
-    location: Float[Array, "k d"]
-    factor: Array
 
 
 @final
@@ -56,6 +37,7 @@ class GaussianKernel(AbstractKernel):
     whitened: bool = eqx.field(static=True, default=False)
     heavy: bool = eqx.field(static=True, default=False)
     anchor: Anchor | None = None
+    lanes: int = eqx.field(static=True, default=1)
 
     @property
     def structure(self) -> AbstractCovariance:
@@ -96,8 +78,29 @@ class GaussianKernel(AbstractKernel):
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
         return self.structure.design(self.framed(x))
 
-    def potentials(self, natural: GaussianNatural, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
+    def in_blocks(self, k: int, d: int) -> bool:
+        """Whether quadratic forms are products of blocks of columns, in place of expanded rows."""
+        if self.anchor is not None or isinstance(self.structure, AbstractVariances):
+            return False
+        return blocks_pay(self.lanes * (1 if self.structure.shared else k), d)
+
+    def prepare(self, natural: GaussianNatural) -> PyTree:
+        if not self.in_blocks(*natural.linear.shape):
+            return super().prepare(natural)
+        quadratic = natural.quadratic[None] if self.structure.shared else natural.quadratic
+        return UpperBlocks(natural.log_det + natural.offset, natural.linear, upper_blocks(quadratic))
+
+    def potentials(
+        self, natural: GaussianNatural | UpperBlocks | Coefficients, x: Float[Array, "n d"]
+    ) -> Float[Array, "k n"]:
         s = self.structure
+        if isinstance(natural, GaussianNatural):
+            natural = self.prepare(natural)
+        if isinstance(natural, UpperBlocks):
+            x = self.framed(x)
+            return natural.constant[:, None] + linalg.matmul(natural.linear, x.T) + forms(natural.upper, x)
+        if isinstance(natural, Coefficients):
+            return super().potentials(natural, x)
         if self.anchor is not None:
             y = self._whitened(x)[0]
             return (natural.log_det + natural.offset)[:, None] + s.form(natural.quadratic, natural.linear, y)
@@ -130,11 +133,11 @@ class GaussianKernel(AbstractKernel):
         None in the coordinates of data that hold them.
         """
         assert self.anchor is not None
-        location, factor = self.anchor
+        location, _, inverse = self.anchor
         if self.frame is not None:
-            return self.structure.whiten(factor, self.framed(x).T[None] - location[:, :, None]), None
+            return self.structure.whitened(inverse, location, self.framed(x).T), None
         x, beyond = far.within_squares(x)
-        y = self.structure.whiten(factor, x.T[None] - location[:, :, None])
+        y = self.structure.whitened(inverse, location, x.T)
         reach = far.square_reach(x.dtype) if self.heavy else far.normal_reach(x.dtype)
         y, distant = far.within_reach(y, reach)
         return y, beyond | distant
@@ -192,7 +195,7 @@ class GaussianKernel(AbstractKernel):
         precision = jnp.asarray(prior.mean_precision, params.mean.dtype)
         return inner(natural, stats) + normalizer + k * d / 2 * jnp.log(precision / (2 * math.pi))
 
-    def conjugate(self) -> "GaussianConjugate | None":
+    def conjugate(self) -> GaussianConjugate | None:
         if self.family.prior is None or not self.structure.conjugate:
             return None
         return GaussianConjugate(self)
@@ -208,7 +211,7 @@ class GaussianKernel(AbstractKernel):
             jnp.broadcast_to(scale, shape),
             dof if s.shared else jnp.broadcast_to(dof, (k,)),
         )
-        return _recoded(self.scaled, prior)
+        return recoded(self.scaled, prior)
 
     # Coordinates
 
@@ -234,13 +237,14 @@ class GaussianKernel(AbstractKernel):
     # Accuracy
 
     def accurate(self):
-        return None if self.whitened else GaussianKernel(self.family, self.frame, True, self.heavy)
+        return None if self.whitened else dataclasses.replace(self, whitened=True)
 
     def about(self, params):
         if not self.whitened:
             return self
-        anchor = jax.lax.stop_gradient(Anchor(params.mean, self.structure.factor(params.covariance)))
-        return GaussianKernel(self.family, self.frame, True, self.heavy, anchor)
+        factor = self.structure.factor(params.covariance)
+        anchor = jax.lax.stop_gradient(Anchor(params.mean, factor, self.structure.inverse(factor)))
+        return dataclasses.replace(self, anchor=anchor)
 
     def translate(self, stats, source):
         if self.anchor is None:
@@ -271,13 +275,20 @@ class GaussianKernel(AbstractKernel):
     def degenerate(self, params):
         return jnp.any(self.structure.at_floor(params.covariance, self.family.floor))
 
+    def for_lanes(self, lanes):
+        return dataclasses.replace(self, lanes=lanes)
+
     def blocks(self, free):
         return one_block(free) if self.coupled else member_blocks(free)
 
     def floats_per_row(self, params):
         k, d = params.mean.shape
         if self.whitened:
-            return d, 3 * k * (d + 1)
+            # Whitened rows are read half as often as expanded ones.
+            return d + k * d // 2, k * (d + 2)
+        if self.in_blocks(k, d):
+            start, stop = block_edges(d)[0]
+            return d + 2 * (1 if self.structure.shared else k) * (stop - start), 2 * k
         return 1 + d + (d if isinstance(self.structure, AbstractVariances) else d * (d + 1) // 2), 2 * k
 
     # Starts
@@ -294,57 +305,3 @@ class GaussianKernel(AbstractKernel):
 
     def embed(self, x, weights=None):
         return self.framed(x)
-
-
-@final
-class GaussianConjugate(AbstractConjugate):
-    """Normal-inverse-Wishart posteriors of means and covariances."""
-
-    kernel: GaussianKernel
-
-    def posterior(self, stats: GaussianNatural) -> NormalInverseWishart:
-        kernel, s, (k, d) = self.kernel, self.kernel.structure, stats.linear.shape
-        prior, counts, total, scatter = kernel.prior_here(k, d, stats.linear.dtype), *stats[1:]
-        if kernel.anchor is None:
-            return prior.update(s, counts, total, scatter)
-        location, factor = kernel.anchor
-        about = eqx.tree_at(lambda p: p.mean, prior, prior.mean - location)
-        found = about.update(s, counts, s.colour(factor, total), s.congruence(factor, scatter))
-        return eqx.tree_at(lambda p: p.mean, found, found.mean + location)
-
-    def expected_natural(self, posterior: NormalInverseWishart) -> GaussianNatural:
-        log_det, offset, linear, quadratic = self.kernel.natural(self.mean(posterior))
-        excess = jnp.broadcast_to(posterior.log_excess(self.kernel.structure), log_det.shape)
-        offset = offset - posterior.mean.shape[1] / (2 * posterior.mean_precision)
-        return GaussianNatural(log_det + excess / 2, offset, linear, quadratic)
-
-    def mean(self, posterior: NormalInverseWishart) -> GaussianParams:
-        """The mean, and `scale / degrees_of_freedom`: the inverse of the expected precision.
-
-        The expected covariance has `degrees_of_freedom - d - 1` below the line, which need not be positive.
-        """
-        return GaussianParams(posterior.mean, posterior.covariance)
-
-    def draw(self, key: PRNGKeyArray, posterior: NormalInverseWishart) -> GaussianParams:
-        return GaussianParams(*posterior.draw(key, self.kernel.structure))
-
-    def kl(self, posterior: NormalInverseWishart) -> Array:
-        k, d = posterior.mean.shape
-        return posterior.kl(self.kernel.prior_here(k, d, posterior.mean.dtype), self.kernel.structure)
-
-    def unconstrain(self, posterior):
-        return posterior.unconstrain(self.kernel.structure)
-
-    def constrain(self, free):
-        return NormalInverseWishart.constrain(free, self.kernel.structure)
-
-    def encode(self, posterior):
-        return _recoded(self.kernel.scaled, posterior)
-
-    def decode(self, posterior):
-        return _recoded(self.kernel.decode, posterior)
-
-
-def _recoded(code: Callable[[GaussianParams], GaussianParams], posterior: NormalInverseWishart) -> NormalInverseWishart:
-    moved = code(GaussianParams(posterior.mean, posterior.scale))
-    return eqx.tree_at(lambda p: (p.mean, p.scale), posterior, tuple(moved))

@@ -64,7 +64,7 @@ class IncompleteKernel(AbstractWrappedKernel):
         """
         missing, base = jnp.isnan(x), self.base
         assert base.anchor is not None
-        s, (location, factor) = base.structure, base.anchor
+        s, (location, factor, _) = base.structure, base.anchor
         x = jnp.where(missing, self._centre(x)[None], x)
         y = jnp.where(missing.T[None], 0, base.framed(x).T[None] - location[:, :, None])
         # About the conditional mean at the anchor nothing large is left to cancel.
@@ -151,8 +151,8 @@ class IncompleteKernel(AbstractWrappedKernel):
 
     def floats_per_row(self, params):
         k, d = params.mean.shape
-        shared, own = self.base.floats_per_row(params)
-        return shared + d, own + 4 * k * (d if self._separate else d * d)
+        own = self.base.floats_per_row(params)[1]
+        return 2 * d, own + 4 * k * (d if self._separate else d * d)
 
 
 def _apply(quadratic: Array, y: Array) -> Array:

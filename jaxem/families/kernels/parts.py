@@ -60,6 +60,9 @@ class AbstractPartsKernel(AbstractKernel):
             return None
         return self.on({name: slower[name] or part for name, part in self.parts.items()})
 
+    def for_lanes(self, lanes):
+        return self.on(self.each(lambda part: part.for_lanes(lanes)))
+
     def about(self, params):
         return self.on(self.each(lambda part, p: part.about(p), params))
 

@@ -28,6 +28,9 @@ class AbstractScaledKernel(AbstractKernel):
     def conjugate(self):
         return None
 
+    def for_lanes(self, lanes):
+        return dataclasses.replace(self, base=self.base.for_lanes(lanes))
+
     def for_starts(self, key):
         kernel: Any = super().for_starts(key)
         return dataclasses.replace(kernel, base=self.base.for_starts(key))

@@ -29,6 +29,9 @@ class AbstractWrappedKernel(AbstractKernel):
     def conjugate(self):
         return self.base.conjugate()
 
+    def for_lanes(self, lanes):
+        return self.on(self.base.for_lanes(lanes))
+
     def for_starts(self, key):
         return self.on(self.base.for_starts(key))
 

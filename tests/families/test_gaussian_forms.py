@@ -1,0 +1,99 @@
+"""The forms that the kernel of normal distributions chooses from are one map."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxem
+from jaxem._bound import collect, rows_per_chunk
+from jaxem.families.kernels._gaussian_trees import UpperBlocks
+from jaxem.kernels.chunks import sum_chunks
+from jaxem.kernels.sums import unreduced
+
+STRUCTURES = {"full": 40, "VEV": 40, "tied": 12}
+MANY = 10**6  # lanes for which expanded rows are the best form at any of these shapes
+
+
+def problem(covariance, dtype, members=2, n=150):
+    """A bound mixture, its parameters, rows and weights; the last rows count for nothing and hold nonsense."""
+    d = STRUCTURES.get(covariance, 6)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, d)) @ (np.eye(d) + 0.1 * rng.standard_normal((d, d))) + 3
+    weights = rng.random(n)
+    x[-7:], weights[-7:] = 1e3, 0
+    x, weights = jnp.asarray(x, dtype), jnp.asarray(weights, dtype)
+    bound = jaxem.GaussianMixture(members, covariance=covariance).bind(x, weights, unreduced)
+    params = bound.init(jax.random.key(0), x, weights)
+    moved = params.components.mean + jnp.asarray(0.1 * rng.standard_normal((members, d)), dtype)
+    return bound, params._replace(components=params.components._replace(mean=moved)), x, weights
+
+
+def expected(bound, params, x, weights, rows=None):
+    """Statistics in the coordinates of the kernel, and the log-likelihood but for its base."""
+    bound = bound.about(params)
+    prepared, pull = jax.vjp(bound.prepare, bound.natural(params))
+
+    def one(chunk, w, index):
+        stats, value = collect(bound, prepared, chunk, w, bound.latent.expectation)
+        return stats, jnp.sum(w * value)
+
+    stats, value = sum_chunks(one, x, weights, rows)
+    return pull(stats)[0], value
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_blocks_of_columns_are_the_product_form(covariance, dtype):
+    bound, params, x, weights = problem(covariance, dtype)
+    expanded = bound.for_lanes(MANY)
+    kernels = [model.kernel.prepare(model.kernel.natural(params.components)) for model in (bound, expanded)]
+    assert [isinstance(kernel, UpperBlocks) for kernel in kernels] == [True, False]
+    tol = {"rtol": 2e-3, "atol": 2e-2} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-9}
+    run = jax.jit(expected, static_argnames="rows")
+    # Chunks of one, all rows at a time of the other.
+    chunked, whole = run(bound, params, x, weights, 64), run(expanded, params, x, weights)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tol), chunked, whole)
+
+
+@pytest.mark.parametrize("covariance", [*STRUCTURES, "diagonal", "spherical"])
+def test_whitened_rows_have_the_same_statistics(covariance):
+    bound, params, x, weights = problem(covariance, np.float64)
+    slow = bound.accurate()
+    run = jax.jit(expected)
+    (fast, value), (found, own) = run(bound, params, x, weights), run(slow, params, x, weights)
+    np.testing.assert_allclose(own, value, rtol=1e-11)
+    new = jax.jit(lambda stats, model: model.about(params).maximize(stats, params))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9), new(found, slow), new(fast, bound)
+    )
+
+
+@pytest.mark.parametrize("covariance", STRUCTURES)
+def test_members_whiten_themselves_to_the_last_digit(covariance):
+    """So that the accurate kernel has no matrix product to do but that which whitens."""
+    bound, params, _, _ = problem(covariance, np.float32)
+    slow = bound.accurate()
+    natural = jax.jit(lambda p: slow.about(p).natural(p))(params)
+    quadratic = natural.components.quadratic
+    eye = np.eye(quadratic.shape[-1], dtype=np.float32)
+    np.testing.assert_array_equal(quadratic, np.broadcast_to(-eye / 2, quadratic.shape))
+    np.testing.assert_array_equal(natural.components.linear, 0)
+    # The derivative is that of the map nevertheless.
+    away = dataclasses.replace(slow.about(params).kernel)
+    tangent = jax.tree.map(jnp.zeros_like, params.components)
+    tangent = tangent._replace(covariance=params.components.covariance)
+    moved = jax.jit(lambda p, t: jax.jvp(away.natural, (p,), (t,))[1])(params.components, tangent)
+    np.testing.assert_allclose(moved.quadratic, np.broadcast_to(eye / 2, quadratic.shape), atol=1e-4)
+
+
+def test_chunks_hold_what_is_expanded_in_cache():
+    """Rows of 16 columns are expanded into 153 numbers; of 128 columns, into none."""
+    for d, k, least, most in ((16, 16, 300, 600), (2, 3, 4000, 4096), (128, 4, 256, 256)):
+        model = jaxem.GaussianMixture(k).bound()
+        shapes = jaxem.models.MixtureParams(
+            jnp.zeros(k), jaxem.families.GaussianParams(jnp.zeros((k, d)), jnp.zeros((k, d, d)))
+        )
+        assert least <= rows_per_chunk(model, shapes, 10**6) <= most
