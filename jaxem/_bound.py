@@ -8,6 +8,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -15,6 +16,7 @@ from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem.kernels import exclusion
 from jaxem.kernels.chunks import chunk_rows, num_rows, per_device
+from jaxem.kernels.gaps import Blocks
 from jaxem.kernels.largest import largest
 from jaxem.latent import AbstractLatent
 
@@ -66,6 +68,27 @@ class AbstractBound(eqx.Module):
     def log_base(self, data: PyTree) -> Float[Array, " n"]:
         """The part of the log density of each observation that depends on neither parameters nor latents."""
         return jnp.zeros(num_rows(data), dtype=jnp.result_type(float))
+
+    # Rows with gaps
+
+    def integrated(self) -> "AbstractBound":
+        """This model with what is hidden of a row, given its member, integrated out, where that can be had cheaper.
+
+        `prepare` and `potentials` need no longer be linear. The statistics, the derivative of the log-likelihood in
+        `natural`, and the log-likelihood are the same. For rules that ask for these alone; see `jaxem.kernels.gaps`.
+        """
+        return self
+
+    def gaps(self, data: PyTree) -> np.ndarray | None:
+        """Which entries of each observation are missing, `[n, m]`, of data on the host.
+
+        `None` for a model that is no faster where observations that lack the same lie side by side.
+        """
+        return None
+
+    def laid_out(self, blocks: Blocks) -> "AbstractBound":
+        """This model for data that lie in such blocks, by `gaps`; see `jaxem.engine.layout`."""
+        return self
 
     # The maximum
 
@@ -249,12 +272,12 @@ def scoring(model: Any, params: PyTree) -> Any:
     return (bound.accurate() or bound).about(params)
 
 
-def rows_per_chunk(model: AbstractBound, params: PyTree, n: int, lanes: int = 1) -> int:
-    """How many of `n` rows an E-step of `lanes` runs side by side holds at a time.
+def rows_per_chunk(model: AbstractBound, params: PyTree, n: int, lanes: int = 1, block: int = 1) -> int:
+    """How many of `n` rows an E-step of `lanes` runs side by side holds at a time: whole blocks of `block` rows.
 
     Only the shapes of `params`, those of one run, matter.
     """
-    return chunk_rows(n, model.floats_per_row(params, lanes), model.expanded_per_row(params))
+    return chunk_rows(n, model.floats_per_row(params, lanes), model.expanded_per_row(params), block=block)
 
 
 def collect(

@@ -25,6 +25,7 @@ from jaxem.engine.buckets import FITTED, Lengthen, filled
 from jaxem.engine.convert import float_dtype
 from jaxem.engine.door import Admitted, for_fit
 from jaxem.engine.kept import result_shapes
+from jaxem.engine.layout import Laid, by_gaps
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import may_be_kept, program
@@ -33,10 +34,12 @@ from jaxem.engine.search import ROUND_STEPS, Search
 from jaxem.engine.state import begin
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
+from jaxem.kernels.gaps import Blocks
 from jaxem.kernels.sums import unreduced
 from jaxem.record import Progress
 from jaxem.structures.labelled import with_labels
 from jaxem.termination import AbstractTermination, Racing, default_tolerance
+from jaxem.update import Full
 
 _CPU_LANES = 32  # in each group
 _FEWEST_LANES = 8  # that are worth a thread
@@ -176,9 +179,10 @@ def problem_of(
 ) -> Problem:
     """The problem of a search over starts, on the device, with the data filled up; see `AbstractModel.lengthen`."""
     dtype = float_dtype(admitted.data)
-    data, weights = _filled(admitted, dtype, algorithm, lengthen)
+    laid = _laid_out(model, admitted, dtype, algorithm)
+    data, weights = _filled(admitted, dtype, algorithm, lengthen) if laid is None else (laid.data, laid.weights)
     data, weights = jax.tree.map(_on_device, data), jax.device_put(weights)
-    bound = _bind(model, algorithm, termination, data, weights)
+    bound = _bind(model, algorithm, termination, data, weights, None if laid is None else laid.blocks)
     tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
     limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
     return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
@@ -189,7 +193,7 @@ def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | No
     shapes, n = start_shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
     layout = layout_of(problem, shapes, n, restarts, lanes)
     model = problem.model.for_lanes(layout.lanes)
-    rows = rows_per_chunk(model, shapes, n, layout.lanes)
+    rows = rows_per_chunk(model, shapes, n, layout.lanes, problem.block)
     return dataclasses.replace(problem, model=model, chunk_rows=rows), layout
 
 
@@ -214,6 +218,12 @@ def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm, lengthen: Leng
         return found.data, found.weights
     n, weights = num_rows(admitted.data), admitted.weights
     return admitted.data, np.ones(n, dtype) if weights is None else weights
+
+
+def _laid_out(model: AbstractModel, admitted: Admitted, dtype: Any, algorithm: Algorithm) -> Laid | None:
+    """The data with rows that lack the same entries side by side, where all that looks at them is the exact E-step."""
+    alone = algorithm.e_step.integrates and isinstance(algorithm.update, Full) and not algorithm.draws
+    return by_gaps(model.bound(), admitted.data, admitted.weights, dtype) if alone else None
 
 
 def in_unit(fit: Fit, unit: float) -> Fit:
@@ -261,10 +271,12 @@ def _bind(
     termination: AbstractTermination | None,
     data: PyTree,
     weights: Array,
+    blocks: Blocks | None,
 ) -> Problem:
     """All but what is at hand: a program would copy the data that it returns."""
     bound = model.bind(data, weights, unreduced)
-    made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination)
+    bound, block = (bound, 1) if blocks is None else (bound.laid_out(blocks), blocks.rows)
+    made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination, block=block)
     return dataclasses.replace(made, data=None, weights=None)  # pyright: ignore[reportArgumentType]
 
 

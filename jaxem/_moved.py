@@ -39,7 +39,7 @@ MOVED = {
 
 _BOUND = """
     prepare potentials_of maximize_expanded freeze blocks encode decode about translate rounding_error accurate
-    degenerate floats_per_row expanded_per_row for_lanes
+    degenerate floats_per_row expanded_per_row for_lanes integrated gaps laid_out
 """
 
 

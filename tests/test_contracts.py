@@ -75,24 +75,28 @@ def test_a_structure_needs_few_methods():
     assert len(AbstractLatent.__abstractmethods__) == 0
 
 
-# What the kernel of a wrapper says by itself, since `family`, the wrapper, says it.
+# What the kernel of a wrapper says by itself, since `family`, the wrapper, says it, or the default is the right one.
+GAPS = {"integrated", "gaps", "laid_out"}
 OWN = {
     AbstractWrappedKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "log_base", "add_constant"),
         "potentials_of",
         *("expands", "maximize_expanded", "imputes", "impute", "floats_per_row", "from_points", "embed", "refine"),
+        *GAPS,
     },
     AbstractScaledKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "natural", "add_constant"),
         "potentials_of",
         *("expands", "maximize_expanded", "maximize", "imputes", "impute", "floats_per_row", "pool"),
         *("about", "translate", "rounding_error", "accurate"),
+        *GAPS,
     },
     AbstractPartsKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "natural", "add_constant"),
         "potentials_of",
         *("log_base", "expands", "maximize_expanded", "maximize", "imputes", "impute", "conjugate", "translate"),
         *("from_points", "embed", "refine", "pool"),
+        *GAPS,
     },
 }
 
@@ -120,7 +124,8 @@ BOUND = {
         "about",
         "translate",
     }
-    | {"rounding_error", "accurate", "degenerate", "for_lanes", "floats_per_row", "expanded_per_row"},
+    | {"rounding_error", "accurate", "degenerate", "for_lanes", "floats_per_row", "expanded_per_row"}
+    | GAPS,
     JoinedBound: {"freeze", "plain"},
     VariationalBound: {"maximize_expanded", "conjugate", "freeze", "blocks"},
 }

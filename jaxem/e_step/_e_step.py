@@ -19,6 +19,7 @@ class AbstractEStep(eqx.Module):
     monotone: ClassVar[bool] = True
     stops: ClassVar[bool] = False  # knows itself when to stop
     needs: ClassVar[str] = "expectation"  # of the latent: `expectation`, `mode` or `sample`
+    integrates: ClassVar[bool] = False  # asks the model for nothing but exact expectations; see `integrated`
     extrapolates: ClassVar[bool] = False  # takes other statistics than EM's, and back if the objective falls
 
     def init(self, model: AbstractBound, params: PyTree) -> PyTree:

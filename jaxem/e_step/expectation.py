@@ -1,4 +1,4 @@
-from typing import final
+from typing import ClassVar, final
 
 from jaxem.e_step._e_step import AbstractEStep
 
@@ -15,6 +15,8 @@ class Expectation(AbstractEStep):
     >>> jaxem.Algorithm(e_step=jaxem.e_step.Expectation()).e_step.monotone
     True
     """
+
+    integrates: ClassVar[bool] = True
 
     def posterior(self, model, potentials, extras, data, key):
         return model.latent.expectation(potentials)

@@ -72,7 +72,7 @@ def filled(data: PyTree, weights: Any, dtype: Any, least: int, lengthen: Lengthe
     memory stay as they are.
     """
     leaves = jax.tree.leaves(data)
-    if not is_concrete((data, weights)) or not all(map(_on_host, leaves)):
+    if not is_concrete((data, weights)) or not all(map(on_host, leaves)):
         return None
     n, size, added = num_rows(data), sum(leaf.size for leaf in leaves), 0
     given = data
@@ -105,7 +105,8 @@ def without_fill(answer: PyTree, table: Bucket, by_step: bool = False) -> PyTree
     return jax.tree.map(own, answer)
 
 
-def _on_host(leaf: Any) -> bool:
+def on_host(leaf: Any) -> bool:
+    """Whether an array is in this machine's memory, and not bound to a device."""
     if isinstance(leaf, np.ndarray):
         return jax.default_backend() == "cpu"
     return not leaf.committed and all(device.platform == "cpu" for device in leaf.devices())

@@ -29,8 +29,9 @@ def evaluate(
 
     `natural` is `model.natural(params)`, where that is at hand.
     """
-    extras = e_step.extras(model, params, e_state)
     natural = model.natural(params) if natural is None else natural
+    model = model.integrated() if e_step.integrates else model
+    extras = e_step.extras(model, params, e_state)
     # Once for all chunks, and so is the way back of their statistics.
     prepared, pull = jax.vjp(model.prepare, natural)
 
@@ -57,6 +58,7 @@ def score(
     key: PRNGKeyArray,
 ) -> Array:
     """The value that `evaluate` reports for all rows at `params`, without the statistics."""
+    model = model.integrated() if e_step.integrates else model
     extras = e_step.extras(model, params, e_state)
     shared = per_device(model.prepare(model.natural(params)), (problem.data, problem.weights))
 

@@ -51,6 +51,10 @@ class Many(eqx.Module):
         return self.common.max_steps
 
     @property
+    def block(self) -> int:
+        return self.common.block
+
+    @property
     def dtype(self) -> Any:
         return self.common.tol.dtype
 

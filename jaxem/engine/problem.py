@@ -30,6 +30,7 @@ class Problem(eqx.Module):
     max_steps: Array
     chunk_rows: int | None = eqx.field(static=True)
     reduce: Reduce = eqx.field(static=True)
+    block: int = eqx.field(static=True)  # rows that lie together: chunks are of whole blocks
     moves_on: bool = eqx.field(static=True)  # a run that loses too many digits stops, to go on on the accurate kernel
 
     @staticmethod
@@ -44,6 +45,7 @@ class Problem(eqx.Module):
         termination: AbstractTermination | None = None,
         chunk_rows: int | None = None,
         reduce: Reduce = unreduced,
+        block: int = 1,
         moves_on: bool = True,
     ) -> "Problem":
         """A problem for a `model` that has been bound to the data."""
@@ -61,6 +63,7 @@ class Problem(eqx.Module):
             jnp.asarray(max_steps, jnp.int32),
             chunk_rows,
             reduce,
+            block,
             moves_on and model.accurate() is not None,
         )
 
@@ -86,7 +89,7 @@ class Problem(eqx.Module):
 
     def chunk(self, params: PyTree) -> int:
         """Rows in a chunk."""
-        return self.chunk_rows or rows_per_chunk(self.model, params, num_rows(self.data))
+        return self.chunk_rows or rows_per_chunk(self.model, params, num_rows(self.data), block=self.block)
 
 
 def on_accurate_kernel(problem: Problem) -> Problem | None:

@@ -72,7 +72,7 @@ class Search:
             size = self.layout.lanes
             if not few_products(problem, aside[0][1], size):  # else idle lanes cost less than another compilation
                 size = min(size, 2 ** (len(aside) - 1).bit_length())
-            rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, problem.num_rows, size)
+            rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, problem.num_rows, size, accurate.block)
             accurate = accurate.in_chunks(rows)
             parts = saved_blocks(accurate, aside, Layout(size, self.layout.groups))
             for outcome in self.pool(accurate, size).run(parts, self.histories):

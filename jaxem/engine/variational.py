@@ -148,6 +148,19 @@ class VariationalBound(AbstractBound):
     def log_base(self, data):
         return self.of.log_base(data)
 
+    # Rows with gaps
+
+    def integrated(self):
+        return VariationalBound(self.of.integrated())
+
+    def gaps(self, data):
+        return self.of.gaps(data)
+
+    def laid_out(self, blocks):
+        return VariationalBound(self.of.laid_out(blocks))
+
+    # The maximum
+
     def maximize(self, stats, params):
         return self.posteriors.about(self.lower(params)).posterior(stats)
 

@@ -28,6 +28,7 @@ class _Sizes(NamedTuple):
 _CPU = _Sizes(2**21, 2**16, 256, 4096)
 _ACCELERATOR = _Sizes(2**27, 2**27, 4096, 2**22)
 _SIZES = {"cpu": _CPU}
+_MOST_OF_BLOCKS = 2**15  # what is done once for a block takes many blocks side by side to be worth its steps
 
 
 def num_rows(data: PyTree) -> int:
@@ -44,19 +45,24 @@ def not_finite(data: PyTree, missing: bool = False) -> Array:
     return found
 
 
-def chunk_rows(n: int, floats_per_row: int, expanded_per_row: int = 0, platform: str | None = None) -> int:
+def chunk_rows(
+    n: int, floats_per_row: int, expanded_per_row: int = 0, platform: str | None = None, block: int = 1
+) -> int:
     """Rows per chunk: large enough to amortise a step, small enough to stay in the cache of the platform's devices.
 
     A row takes `floats_per_row` numbers, of which `expanded_per_row` are written once and read by several matrix
-    products. `platform` is that of JAX's default device unless it is given.
+    products. `platform` is that of JAX's default device unless it is given. Chunks are of whole blocks of `block` rows.
 
     The chunks are of equal length but for an overlap in the last one, so that `n` rows never need padding. Where one
     chunk holds all rows, it says what one could hold, which is the same for any such `n`.
     """
     sizes = _SIZES.get(platform or jax.default_backend(), _ACCELERATOR)
+    most = sizes.most if block == 1 else max(sizes.most, _MOST_OF_BLOCKS)
     wanted = min(sizes.floats // max(floats_per_row, 1), sizes.expanded // max(expanded_per_row, 1))
-    rows = min(max(wanted, sizes.least), sizes.most)
-    return rows if n <= rows else math.ceil(n / math.ceil(n / rows))
+    rows = min(max(wanted, sizes.least), most)
+    if n > rows:
+        rows = math.ceil(n / math.ceil(n / rows))
+    return -(-rows // block) * block
 
 
 def per_device(tree: PyTree, rows: PyTree) -> PyTree:

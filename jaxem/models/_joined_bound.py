@@ -13,6 +13,7 @@ from jaxem._paths import leaves_but
 from jaxem.engine.door import for_start
 from jaxem.families.kernels.kept import kept
 from jaxem.init import AbstractInit, KMeansPlusPlus
+from jaxem.kernels.chunks import num_rows
 from jaxem.models._joined_conjugate import JoinedConjugate
 from jaxem.models._members import frozen_members
 from jaxem.structures._structure import AbstractStructure, Prepared, nested
@@ -83,6 +84,20 @@ class JoinedBound(AbstractBound):
 
     def log_base(self, data):
         return self.structure.log_bases(data, self.kernel.log_base(self.rows(data)))
+
+    # Rows with gaps
+
+    def integrated(self):
+        kernel = self.kernel.integrated()
+        return self if kernel is None else self.on(kernel)
+
+    def gaps(self, data):
+        found = self.kernel.gaps(self.rows(data))
+        # The rows of a sequence stay together.
+        return None if found is None or found.shape[0] != num_rows(data) else found
+
+    def laid_out(self, blocks):
+        return self.on(self.kernel.laid_out(blocks))
 
     # The maximum
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem.families.priors._prior import AbstractPrior
+from jaxem.kernels.gaps import Blocks
 from jaxem.kernels.linalg import matmul
 from jaxem.kernels.rows import take
 from jaxem.latent import AbstractLatent
@@ -83,6 +84,20 @@ class AbstractKernel(eqx.Module):
     def log_base(self, x: PyTree) -> Float[Array, " n"]:
         """The part of the log density that does not depend on the parameters."""
         return self.family.log_base(x)
+
+    # Rows with gaps
+
+    def integrated(self) -> "AbstractKernel | None":
+        """A kernel with what is hidden of a row integrated out, if there is one; see `AbstractBound.integrated`."""
+        return None
+
+    def gaps(self, x: PyTree) -> np.ndarray | None:
+        """Which entries of each row are missing, `[n, m]`, if it helps that rows lie together that lack the same."""
+        return None
+
+    def laid_out(self, blocks: Blocks) -> "AbstractKernel":
+        """This kernel for rows that lie in such blocks."""
+        return self
 
     # The maximum
 

@@ -1,15 +1,20 @@
 """The kernel of normal rows with missing entries: that of complete rows, with what is hidden of each."""
 
+import dataclasses
 from typing import Any, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxem.families.covariance import AbstractVariances
 from jaxem.families.kernels.gaussian import GaussianKernel, GaussianNatural, GaussianParams
+from jaxem.families.kernels.observed import ObservedKernel
 from jaxem.families.kernels.wrapped import AbstractWrappedKernel
 from jaxem.kernels import far, linalg
+from jaxem.kernels.gaps import Blocks
 from jaxem.latent import GaussianPotentials
 
 
@@ -19,6 +24,7 @@ class IncompleteKernel(AbstractWrappedKernel):
 
     family: Any
     base: GaussianKernel
+    layout: Blocks | None = eqx.field(static=True, default=None)
 
     # The map
 
@@ -48,13 +54,13 @@ class IncompleteKernel(AbstractWrappedKernel):
             x = jnp.where(missing, self._centre(x)[None], x)
             y = base.framed(x).T[None]
             constant = base.potentials(natural, x)
-            gradient = natural.linear[:, :, None] + 2 * _apply(self._spread(natural), y)
+            gradient = natural.linear[:, :, None] + 2 * _apply(self.spread(natural), y)
             return _hidden(constant, gradient, self._precision(natural), missing), y
         s, (y, white) = base.structure, self._completed(x)
         if near:
             white = self._brought_near(white)[0]
         constant = (natural.log_det + natural.offset)[:, None] + s.form(natural.quadratic, natural.linear, white)
-        gradient = self._root(natural.linear[:, :, None] + 2 * _apply(self._spread(natural), white))
+        gradient = self._root(natural.linear[:, :, None] + 2 * _apply(self.spread(natural), white))
         return _hidden(constant, gradient, self._precision(natural), missing), y + base.anchor.location[:, :, None]
 
     def _completed(self, x: Array) -> tuple[Array, Array]:
@@ -86,15 +92,15 @@ class IncompleteKernel(AbstractWrappedKernel):
         """Gradients `[k, d, n]` in the anchor's coordinates as gradients in those of the loop."""
         assert self.base.anchor is not None
         factor = self.base.anchor.factor
-        if self._separate:
+        if self.separate:
             return y / factor.reshape(y.shape[0], -1, 1)
         return linalg.matmul(linalg.transpose(linalg.inverse_lower(factor)).reshape(-1, *factor.shape[-2:]), y)
 
     def _precision(self, natural: GaussianNatural) -> Array:
         """The precision in the coordinates of the loop, `[d, d, 1, k]`, or `[1, 1, d, k]` if separate."""
-        precision = -2 * self._spread(natural)
+        precision = -2 * self.spread(natural)
         anchor = self.base.anchor
-        if self._separate:
+        if self.separate:
             if anchor is not None:
                 precision = precision / anchor.factor.reshape(precision.shape[0], -1) ** 2
             return precision.T[None, None]
@@ -103,15 +109,15 @@ class IncompleteKernel(AbstractWrappedKernel):
             precision = linalg.matmul(linalg.transpose(inverse), linalg.matmul(precision, inverse))
         return jnp.moveaxis(linalg.symmetrize(precision), 0, -1)[:, :, None]
 
-    def _spread(self, natural: GaussianNatural) -> Array:
+    def spread(self, natural: GaussianNatural) -> Array:
         """The quadratic coefficients of each member, symmetric `[k, d, d]`, or `[k, d]` if separate."""
         (k, d), quadratic = natural.linear.shape, natural.quadratic
-        if self._separate:
+        if self.separate:
             return jnp.broadcast_to(quadratic.reshape(k, -1), (k, d))
         return jnp.broadcast_to(linalg.symmetrize(quadratic), (k, d, d))
 
     @property
-    def _separate(self) -> bool:
+    def separate(self) -> bool:
         """Whether the columns are independent given the member."""
         return isinstance(self.base.structure, AbstractVariances)
 
@@ -125,6 +131,16 @@ class IncompleteKernel(AbstractWrappedKernel):
         return jnp.sum(amount * jnp.where(seen, x, 0), 0) / jnp.where(total > 0, total, 1)
 
     # Rows
+
+    def integrated(self) -> ObservedKernel | None:
+        # About an anchor, rows are completed by conditional means there: each by itself.
+        return None if self.base.whitened or self.base.frame is None else ObservedKernel(self.family, self, self.layout)
+
+    def gaps(self, x):
+        return None if self.separate else np.isnan(x)
+
+    def laid_out(self, blocks):
+        return dataclasses.replace(self, layout=blocks)
 
     def impute(
         self, params: GaussianParams, x: Float[Array, "n d"], key: PRNGKeyArray | None = None
@@ -152,7 +168,13 @@ class IncompleteKernel(AbstractWrappedKernel):
     def floats_per_row(self, params):
         k, d = params.mean.shape
         own = self.base.floats_per_row(params)[1]
-        return 2 * d, own + 4 * k * (d if self._separate else d * d)
+        if self.separate:
+            return 2 * d, own + 4 * k * d
+        if self.layout is None or self.base.whitened:
+            return 2 * d, own + 4 * k * d * d
+        rows, apart = self.layout
+        forms = (d + 1) ** 2 * 6 // rows
+        return 2 * d, own + k * (forms + (4 * apart**2 + 2 * d if apart else 0))
 
 
 def _apply(quadratic: Array, y: Array) -> Array:

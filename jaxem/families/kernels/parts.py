@@ -8,6 +8,7 @@ from typing import Any, Self, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
@@ -150,6 +151,28 @@ class ProductKernel(AbstractPartsKernel):
 
     def log_base(self, x: PyTree) -> Float[Array, " n"]:
         return fold(jnp.add, self.each(lambda part, a: part.log_base(a), self.family.split(x)).values())
+
+    # Rows with gaps
+
+    @property
+    def latent(self):
+        return None if all(part.latent is None for part in self.kernels) else self.family.latent
+
+    def integrated(self):
+        """With all that is hidden integrated out, or nothing."""
+        found = self.each(lambda part: part if part.latent is None else part.integrated())
+        return None if any(part is None for part in found.values()) else self.on(found)
+
+    def gaps(self, x):
+        each = self.each(lambda part, a: part.gaps(a), self.family.split(x)).values()
+        found = [gaps for gaps in each if gaps is not None]
+        return np.concatenate(found, 1) if found else None
+
+    def laid_out(self, blocks):
+        several = sum(type(part).gaps is not AbstractKernel.gaps for part in self.kernels) > 1
+        # The last columns of all are not the last ones of each.
+        blocks = None if several and blocks.apart else blocks
+        return self if blocks is None else self.on(self.each(lambda part: part.laid_out(blocks)))
 
     # The maximum
 
