@@ -58,7 +58,9 @@ def chunk_rows(
     """
     sizes = _SIZES.get(platform or jax.default_backend(), _ACCELERATOR)
     most = sizes.most if block == 1 else max(sizes.most, _MOST_OF_BLOCKS)
-    wanted = min(sizes.floats // max(floats_per_row, 1), sizes.expanded // max(expanded_per_row, 1))
+    wanted = sizes.floats // max(floats_per_row, 1)
+    if block == 1:  # in blocks, products stay within one of them
+        wanted = min(wanted, sizes.expanded // max(expanded_per_row, 1))
     rows = min(max(wanted, sizes.least), most)
     if n > rows:
         rows = math.ceil(n / math.ceil(n / rows))

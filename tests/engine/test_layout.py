@@ -137,3 +137,4 @@ def test_chunks_are_of_whole_blocks():
     for n in (64 * 900, 64 * 7, 64):
         assert chunk_rows(n, 200, block=64) % 64 == 0
     assert chunk_rows(64 * 900, 200, block=64) < 64 * 900
+    assert chunk_rows(64 * 900, 200, 32, block=64) == chunk_rows(64 * 900, 200, block=64)
