@@ -51,7 +51,7 @@ class AbstractCovariance(eqx.Module):
 
     @abstractmethod
     def inverse(self, factor: Array) -> Array:
-        """What `whitened` multiplies by."""
+        """What `whitened` takes, once for all rows: the inverse of matrices, and deviations as they are."""
 
     @abstractmethod
     def whitened(self, inverse: Array, location: Array, x: Array) -> Array:

@@ -28,10 +28,10 @@ class AbstractVariances(AbstractCovariance):
         return jnp.sqrt(covariance)
 
     def inverse(self, factor):
-        return 1 / factor
+        return factor
 
     def whitened(self, inverse, location, x):
-        return (x[None] - location[:, :, None]) * linalg.trailing(inverse, location[:, :, None])
+        return self.whiten(inverse, x[None] - location[:, :, None])
 
     def congruence(self, factor, quadratic):
         return quadratic * factor**2

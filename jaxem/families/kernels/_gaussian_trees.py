@@ -26,7 +26,7 @@ class Anchor(NamedTuple):
 
     location: Float[Array, "k d"]
     factor: Array
-    inverse: Array  # of the factor: once for all chunks
+    inverse: Array  # of the factor, where that is a matrix: once for all chunks
 
 
 class UpperBlocks(NamedTuple):
