@@ -166,11 +166,13 @@ def _in_lanes(
     shapes, n = start_shapes(first.model, key, first.data, first.weights), problem.num_rows
     layout = layout_of(first, shapes, n, total, lanes)
     if not apart:
-        return problem.in_chunks(rows_per_chunk(first.model, shapes, n, layout.lanes)), layout
+        model = first.model.for_lanes(layout.lanes)
+        return problem.for_lanes(layout.lanes).in_chunks(rows_per_chunk(model, shapes, n, layout.lanes)), layout
     numbers = sum(leaf.size for leaf in jax.tree.leaves(first.data))
     if lanes is None:
         layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
-    return problem.in_chunks(chunk_rows(n, layout.lanes * first.model.floats_per_row(shapes, 1))), layout
+    floats, expanded = first.model.floats_per_row(shapes), first.model.expanded_per_row(shapes)
+    return problem.in_chunks(chunk_rows(n, layout.lanes * floats, layout.lanes * expanded)), layout
 
 
 def _bound(

@@ -94,7 +94,7 @@ def test_packing_the_last_lanes_changes_nothing(reference, x, monkeypatch):
     take = restarts._take
     monkeypatch.setattr(restarts, "_take", lambda lanes, lane: (sizes.append(lane.shape), take(lanes, lane))[1])
     fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8)
-    assert (5,) in sizes
+    assert any(shape != () for shape in sizes)  # several lanes were taken at once
     np.testing.assert_allclose(fit.restarts.objective, reference.restarts.objective, rtol=1e-9)
     np.testing.assert_array_equal(fit.restarts.num_steps, reference.restarts.num_steps)
 

@@ -74,9 +74,14 @@ class Many(eqx.Module):
 
     def in_chunks(self, rows: int) -> "Many":
         """With so many rows in a chunk."""
-        return dataclasses.replace(
-            self, **{name: dataclasses.replace(getattr(self, name), chunk_rows=rows) for name in ("own", "common")}
-        )
+        return self._both(lambda part: dataclasses.replace(part, chunk_rows=rows))
+
+    def for_lanes(self, lanes: int) -> "Many":
+        """With the model for so many runs on common data."""
+        return self._both(lambda part: dataclasses.replace(part, model=part.model.for_lanes(lanes)))
+
+    def _both(self, change: Callable) -> "Many":
+        return dataclasses.replace(self, own=change(self.own), common=change(self.common))
 
     def on_accurate_kernel(self) -> "Many":
         """The same problems on the accurate kernel of their model."""

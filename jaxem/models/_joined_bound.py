@@ -92,8 +92,9 @@ class JoinedBound(AbstractBound):
         return self if kernel is None else self.on(kernel)
 
     def gaps(self, data):
+        if self.structure.sequential:  # its rows stay together
+            return None
         found = self.kernel.gaps(self.rows(data))
-        # The rows of a sequence stay together.
         return None if found is None or found.shape[0] != num_rows(data) else found
 
     def laid_out(self, blocks):

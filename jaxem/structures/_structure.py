@@ -31,6 +31,7 @@ class AbstractStructure(eqx.Module):
     members: ClassVar[str] = "components"  # the name of the family's field; "" if there are no others
     names: ClassVar[tuple[str, ...]] = ()  # of the structure's own parameters
     linear: ClassVar[bool] = True  # whether `joint` is linear in `natural`
+    sequential: ClassVar[bool] = False  # whether an observation is a sequence of rows
     prior_hint: ClassVar[str] = ""  # what a posterior of its own parameters lacks
 
     # Required

@@ -55,6 +55,7 @@ class Markov(AbstractStructure):
     params_type: ClassVar[Any] = HMMParams
     natural_type: ClassVar[Any] = HMMNatural
     members: ClassVar[str] = "emission"
+    sequential: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = ("initial", "transition")
 
     def __check_init__(self):
