@@ -311,6 +311,7 @@ def keys_of(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArr
 
 
 def layout_of(problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> Layout:
+    """How many of `restarts` runs over `n` rows go side by side: `lanes`, or by device, cores and size."""
     on_cpu = jax.default_backend() == "cpu"
     most = restarts if lanes is None else min(as_count("lanes", lanes), restarts)
     groups = max(min(MOST_GROUPS, _cores(), most // _FEWEST_LANES), 1) if on_cpu and may_be_kept(problem) else 1

@@ -26,7 +26,7 @@ from jaxem._fit import (
     start_shapes,
     with_method,
 )
-from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits, first_of
+from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit, finish
 from jaxem._status import status_from_code
@@ -40,6 +40,7 @@ from jaxem.engine.programs import program
 from jaxem.engine.restarts import Layout, stack
 from jaxem.engine.search import Search
 from jaxem.engine.state import State, begin
+from jaxem.engine.trees import first_of
 from jaxem.kernels.chunks import chunk_rows
 from jaxem.kernels.sums import unreduced
 from jaxem.record import Progress, Restarts
@@ -245,7 +246,7 @@ def _bind(
 @program(quickly=True)
 def _draw(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
     seeds, noise = _keys_of(problem, key, numbers)
-    params = _with_starts(problem, numbers).each_lane(
+    params = problem.of_starts(numbers).each_lane(
         lambda problem, seed: init_of(problem.model, seed, problem.data, problem.weights), seeds
     )
     return of_set_type(params), noise
@@ -258,14 +259,10 @@ def _encode(
     """Given starts: those of all fits one after the other, or of one fit, which are the same for all."""
     given = jax.tree.leaves(starts)[0].shape[0]
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jax.lax.rem(numbers, np.int32(given))], starts)
-    params = _with_starts(problem, numbers).each_lane(
+    params = problem.of_starts(numbers).each_lane(
         lambda problem, params: enter(problem.model, params, problem.data, problem.weights, lifted), params
     )
     return of_set_type(params), _keys_of(problem, key, numbers)[1]
-
-
-def _with_starts(problem: Many, numbers: Array) -> Many:
-    return dataclasses.replace(problem, which=jax.lax.div(numbers, jnp.asarray(problem.restarts)))
 
 
 def _keys_of(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:

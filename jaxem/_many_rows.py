@@ -70,10 +70,6 @@ def count_fits(over: tuple[str, ...], values: dict[str, Any]) -> int:
     return next(iter(counts.values()))
 
 
-def first_of(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[0] if eqx.is_array(leaf) else leaf, tree)
-
-
 def admitted_rows(
     model: Any, algorithm: Algorithm, data: PyTree, weights: np.ndarray | None, over: tuple[str, ...], count: int
 ) -> ManyRows:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from jaxem.engine.problem import Problem, on_accurate_kernel
+from jaxem.engine.trees import first_of
 from jaxem.kernels.chunks import num_rows
 
 
@@ -68,9 +69,9 @@ class Many(eqx.Module):
         """`fn(problem, *arg)` for each lane, with its problem."""
         return jax.vmap(lambda i, *args: fn(self.at(i), *args))(self.which, *args)
 
-    def of_starts(self, starts: np.ndarray) -> "Many":
-        """With the problems of these starts in the lanes; of none where it is negative."""
-        return dataclasses.replace(self, which=np.maximum(starts, 0).astype(np.int32) // self.restarts)
+    def of_starts(self, starts: Any) -> "Many":
+        """With the problems of these starts in the lanes; any problem where there is none, which is negative."""
+        return dataclasses.replace(self, which=starts.clip(0).astype(np.int32) // self.restarts)
 
     def in_chunks(self, rows: int) -> "Many":
         """With so many rows in a chunk."""
@@ -95,7 +96,7 @@ class Many(eqx.Module):
 
     def first(self) -> Problem:
         """The first problem, taken on the host, before it is on the accurate kernel."""
-        return eqx.combine(jax.tree.map(lambda leaf: np.asarray(leaf)[0], self.own), self.common)
+        return eqx.combine(first_of(self.own), self.common)
 
     def _of(self, problem: Problem) -> Problem:
         return (on_accurate_kernel(problem) or problem) if self.accurate else problem

@@ -91,6 +91,7 @@ def _take(lanes: State, lane: Array) -> State:
 
 @program(quickly=True)
 def stack(states: tuple[State, ...]) -> State:
+    """Several runs as lanes."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 

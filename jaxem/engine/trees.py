@@ -1,12 +1,19 @@
-"""Choices between trees, and answers of several rules taken together."""
+"""Choices between trees and parts of them, and answers of several rules taken together."""
 
 from functools import reduce
 from operator import and_
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
+
+
+def first_of(tree: PyTree) -> PyTree:
+    """The first along the leading axis of every array, taken on the host; what is no array stays."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[0] if eqx.is_array(leaf) else leaf, tree)
 
 
 def choose(pred: Any, a: PyTree, b: PyTree) -> PyTree:
