@@ -17,6 +17,7 @@ from jaxem._moved import moved_method
 from jaxem._paths import leaves_but
 from jaxem.engine.buckets import Lengthen
 from jaxem.engine.door import question
+from jaxem.families.priors import require_priors
 from jaxem.kernels.chunks import not_finite, num_rows, sum_chunks
 from jaxem.kernels.sums import Reduce, unreduced, weighted_sum
 from jaxem.latent import AbstractLatent
@@ -41,6 +42,9 @@ class AbstractModel(eqx.Module):
     fixed_start: ClassVar[bool] = False
     prior_hint: ClassVar[str] = "define `conjugate`"
     lengthen: ClassVar[Lengthen | None] = None
+
+    def __check_init__(self):
+        require_priors(self)
 
     # Required
 

@@ -184,3 +184,17 @@ def test_parameters_come_first(model):
 def test_one_row_is_too_few():
     with pytest.raises(jaxem.DataError, match="1 rows with positive weight, fewer than num_components=2"):
         jaxem.fit(MODEL, X[:1], key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jaxem.GaussianMixture(2, prior=True), r"prior of Gaussian is True: pass a jaxem.priors.NormalInverse"),
+        (lambda: jaxem.GaussianMixture(2, weights_prior=2.0), r"prior of Weights is 2.0: pass .*StickBreaking"),
+        (lambda: jaxem.Poisson(prior=jaxem.priors.Beta(1.0, 1.0)), r"prior of Poisson is Beta.*jaxem.priors.Gamma"),
+        (lambda: jaxem.LDA(2, 5, topics_prior=0.1), r"topics_prior of LDA is 0.1"),
+    ],
+)
+def test_priors_of_another_kind(make, message):
+    with pytest.raises(jaxem.DataError, match=message):
+        make()

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
 from jaxem.families.kernels._kernel import AbstractKernel, PlainKernel
+from jaxem.families.priors._prior import require_priors
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import AbstractLatent
@@ -34,6 +35,9 @@ class AbstractFamily(eqx.Module):
     linear: ClassVar[bool] = True  # whether `potentials` are linear in `natural(params)`
     prior_hint: ClassVar[str] = "define `conjugate`"  # what a posterior of the parameters lacks
     num_members: ClassVar[int | None] = None  # how many members there have to be, where it matters
+
+    def __check_init__(self):
+        require_priors(self)
 
     # Required
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
+from jaxem.families.priors import require_priors
 from jaxem.latent import AbstractChoice, AbstractLatent, Categorical, Nested, NestedTree
 
 Own = tuple[Any, ...]
@@ -33,6 +34,9 @@ class AbstractStructure(eqx.Module):
     linear: ClassVar[bool] = True  # whether `joint` is linear in `natural`
     sequential: ClassVar[bool] = False  # whether an observation is a sequence of rows
     prior_hint: ClassVar[str] = ""  # what a posterior of its own parameters lacks
+
+    def __check_init__(self):
+        require_priors(self)
 
     # Required
 

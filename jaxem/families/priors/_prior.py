@@ -1,7 +1,7 @@
 """What the priors share: checks of their fields, and draws that do not underflow to zero."""
 
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import equinox as eqx
 import jax
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._errors import DataError
 
 MODE = "at least 1 for a posterior-mode estimate (below 1 the density has no interior mode)"
 
@@ -27,6 +29,21 @@ class AbstractPrior(eqx.Module):
         """The prior with values below 1 raised to 1, so that posteriors have modes."""
         raised = {name: at_least_one(getattr(self, name)) for name in self.modal}
         return dataclasses.replace(self, **raised) if raised else self
+
+
+def require_priors(specification: Any) -> None:
+    """Raise `DataError` for a field that takes a prior and holds something else, or a prior of another kind."""
+    for field in dataclasses.fields(specification):
+        kinds: list[Any] = [kind for kind in (get_args(field.type) or (field.type,)) if _is_prior(kind)]
+        value = getattr(specification, field.name, None)
+        if kinds and value is not None and not isinstance(value, tuple(kinds)):
+            names = " or a ".join(f"jaxem.priors.{kind.__name__}" for kind in kinds)
+            own = type(specification).__name__
+            raise DataError(f"{field.name} of {own} is {value!r}: pass a {names}, or None")
+
+
+def _is_prior(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, AbstractPrior)
 
 
 def require_positive(value: Any, name: str) -> None:
