@@ -1,7 +1,6 @@
 """`fit`: the host entry."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,16 +21,18 @@ from jaxem._solve import Fit
 from jaxem._traced import require_concrete
 from jaxem.engine import cache
 from jaxem.engine.buckets import FITTED, Lengthen, filled
+from jaxem.engine.checkpoint import Part, part_of
 from jaxem.engine.convert import float_dtype
 from jaxem.engine.door import Admitted, for_fit
 from jaxem.engine.kept import result_shapes
+from jaxem.engine.lanes import Layout, layout_of
 from jaxem.engine.layout import Laid, by_gaps
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
-from jaxem.engine.programs import may_be_kept, program
-from jaxem.engine.restarts import MOST_GROUPS, Layout, fresh_blocks
-from jaxem.engine.search import ROUND_STEPS, Search
+from jaxem.engine.programs import program
+from jaxem.engine.search import Search
 from jaxem.engine.state import begin
+from jaxem.engine.stop import Stop
 from jaxem.init import METHODS, AbstractInit
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.gaps import Blocks
@@ -40,12 +41,6 @@ from jaxem.record import Progress
 from jaxem.structures.labelled import with_labels
 from jaxem.termination import AbstractTermination, Racing, default_tolerance
 from jaxem.update import Full
-
-_CPU_LANES = 32  # in each group
-_FEWEST_LANES = 8  # that are worth a thread
-_DEVICE_LANES = 1024
-_FEW_FLOATS = 2**21  # where their number comes from a short list: idle ones cost less than another compilation
-_LANE_FLOATS = 2**26  # numbers that the starts of one block may take while they are drawn
 
 
 @renamed(batch_size="lanes")
@@ -65,6 +60,8 @@ def fit(
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
     racing: Racing | None = None,
+    time_limit: float | None = None,
+    checkpoint: Any = None,
     throw: bool = True,
 ) -> Fit:
     """Fits a model from one or many starts and returns the best.
@@ -93,10 +90,17 @@ def fit(
     - `max_steps`: the most iterations of a run.
     - `termination`: see `jaxem.termination`; by default `Aitken()`, which extrapolates the gains to their limit, or
         `FixedSteps()` for an algorithm whose objective may fall.
-    - `progress`: called with a `jaxem.record.Progress` after every round; `True` prints a line to standard error.
+    - `progress`: called with a `jaxem.record.Progress` after every round, and ends the fit if it answers `True`;
+        `progress=True` prints a line to standard error.
     - `lanes`: how many starts run side by side; chosen by device and size. On a CPU they are split between cores.
     - `racing`: a `jaxem.termination.Racing`, to stop starts early that are behind.
+    - `time_limit`: seconds after which the fit ends, once the round at hand is over.
+    - `checkpoint`: a path, or a `jaxem.Checkpoint`: where the fit is written down on its way. The same call goes on
+        from there, and ends with the bits of a fit that was never interrupted.
     - `throw`: raise `FitError` if every start failed; otherwise the result says so in its status.
+
+    A fit that ends early, at the time limit, for `progress` or at the first Ctrl-C (a second one raises
+    `KeyboardInterrupt`), has status `stopped`; `restarts.status` says what became of each start.
 
     **Returns:** a `Fit`. Among starts with the same outcome the highest objective wins (the earlier start, within
     rounding); converged runs go before degenerate ones, whatever their objective.
@@ -112,6 +116,7 @@ def fit(
     ('converged', (2, 2))
     """
     require_concrete("jaxem.fit", "jaxem.solve", model=model, data=data, weights=weights, init=init)
+    stop = Stop.of(time_limit)
     restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
     require_key(key)
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
@@ -120,6 +125,10 @@ def fit(
     require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
     admitted = for_fit(model, data if labels is None else with_labels(data, labels), weights)
     algorithm, dtype = algorithm or default_algorithm(model), float_dtype(admitted.data)
+    asked = {"model": model, "data": admitted.data, "weights": admitted.weights, "init": init, "key": key}
+    asked |= {"algorithm": algorithm, "termination": termination, "tol": tol, "max_steps": max_steps}
+    asked |= {"restarts": restarts, "racing": racing, "lanes": lanes}
+    place = part_of(checkpoint, "fit", asked)
 
     model, init = with_method(model, init)
     lifted = algorithm.m_step.lift(model)
@@ -133,13 +142,14 @@ def fit(
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
         draw = partial(_encode, problem, key, starts, lifted is not model)
-    problem, layout = in_lanes(problem, key, restarts, lanes)
+    problem, layout = in_lanes(problem, key, restarts, lanes, place)
     require_modes(
         lifted,
         algorithm,
         lambda: step(problem, begin(problem, init_of(problem.model, key, problem.data, problem.weights), key)),
     )
-    search = searched(Search(problem, layout, restarts, progress), draw, key, racing)
+    with stop.interruptible():
+        search = searched(Search(problem, layout, restarts, progress, 1, stop, place), draw, key, racing)
     try:
         return in_unit(search.result(throw), admitted.unit)
     except FitError as error:
@@ -188,10 +198,12 @@ def problem_of(
     return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
 
 
-def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | None) -> tuple[Problem, Layout]:
+def in_lanes(
+    problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | None, place: Part | None = None
+) -> tuple[Problem, Layout]:
     """The problem with its chunks sized for the runs that go side by side, and how these are laid out."""
     shapes, n = start_shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
-    layout = layout_of(problem, shapes, n, restarts, lanes)
+    layout = layout_of(problem, shapes, n, restarts, lanes, place)
     model = problem.model.for_lanes(layout.lanes)
     rows = rows_per_chunk(model, shapes, n, layout.lanes, problem.block)
     return dataclasses.replace(problem, model=model, chunk_rows=rows), layout
@@ -200,11 +212,7 @@ def in_lanes(problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | No
 def searched(search: Search, draw: partial, key: PRNGKeyArray, racing: Racing | None = None) -> Search:
     """The search, once every start that `draw` gives has been run."""
     search.prepare(draw, key)
-    parts = fresh_blocks(search.problem, draw, search.total, search.layout, ROUND_STEPS + 1)
-    if racing is None:
-        search.run(parts)
-    else:
-        search.race(racing, parts)
+    search.run(draw, key, racing)
     return search
 
 
@@ -308,24 +316,3 @@ def keys_of(key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArr
     """For each start, a key to draw its parameters and one for its run."""
     both = jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.concatenate([2 * numbers, 2 * numbers + 1]))
     return both[: numbers.shape[0]], both[numbers.shape[0] :]
-
-
-def layout_of(problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None) -> Layout:
-    """How many of `restarts` runs over `n` rows go side by side: `lanes`, or by device, cores and size."""
-    on_cpu = jax.default_backend() == "cpu"
-    most = restarts if lanes is None else min(as_count("lanes", lanes), restarts)
-    groups = max(min(MOST_GROUPS, _cores(), most // _FEWEST_LANES), 1) if on_cpu and may_be_kept(problem) else 1
-    if lanes is not None:
-        return Layout(most // groups, groups)
-    each = problem.model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    wanted = -(-most // groups)
-    many = 2 ** (wanted - 1).bit_length()
-    if wanted >= _FEWEST_LANES and many * each < _FEW_FLOATS:
-        wanted = many
-    size = max(min(_CPU_LANES if on_cpu else _DEVICE_LANES, wanted, _LANE_FLOATS // each // groups), 1)
-    return Layout(size, min(groups, -(-most // size)))
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

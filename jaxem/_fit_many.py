@@ -14,12 +14,11 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
 from jaxem._bound import rows_per_chunk
-from jaxem._errors import DataError
+from jaxem._errors import DataError, FitError
 from jaxem._fit import (
     in_unit,
     init_of,
     keys_of,
-    layout_of,
     of_set_type,
     require_different_starts,
     searched,
@@ -29,17 +28,19 @@ from jaxem._fit import (
 from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit, finish
-from jaxem._status import status_from_code
+from jaxem._status import Status, status_code, status_from_code
 from jaxem._traced import require_concrete
 from jaxem.engine.buckets import FITTED, bucket
+from jaxem.engine.checkpoint import part_of
 from jaxem.engine.convert import as_data
+from jaxem.engine.lanes import Layout, layout_of, stack
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
-from jaxem.engine.restarts import Layout, stack
 from jaxem.engine.search import Search
 from jaxem.engine.state import State, begin
+from jaxem.engine.stop import Stop
 from jaxem.engine.trees import first_of
 from jaxem.kernels.chunks import chunk_rows
 from jaxem.kernels.sums import unreduced
@@ -64,6 +65,8 @@ def fit_many(
     termination: AbstractTermination | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    time_limit: float | None = None,
+    checkpoint: Any = None,
 ) -> Fit:
     """Many fits at once: the same model to many data sets, or to one under many weights, priors or starts.
 
@@ -84,10 +87,12 @@ def fit_many(
         is left out; else `[n]`.
     - `over`: the name of an argument, or several: `"data"`, `"weights"`, `"model"`, `"init"`. By default what the
         shapes of `data` and `weights` say; without weights `"data"`.
-    - `algorithm`, `tol`, `max_steps`, `termination`, `progress`, `lanes`: as for `jaxem.fit`.
+    - `algorithm`, `tol`, `max_steps`, `termination`, `progress`, `lanes`, `time_limit`, `checkpoint`: as for
+        `jaxem.fit`.
 
     **Returns:** a `Fit` with a leading axis of fits in all its arrays; `history` is filled up with NaN, and `restarts`
-    has shape `[fits, restarts]`. A fit all of whose starts failed says so in its `status` and raises nothing.
+    has shape `[fits, restarts]`. A fit all of whose starts failed says so in its `status` and raises nothing. If the
+    call ends early, fits that are not over have status `stopped`, and those that were never begun parameters of NaN.
 
     With common data, the coordinates that a fit works in are those of the rows under the sum of all weights.
 
@@ -109,6 +114,7 @@ def fit_many(
     ['0.03', '0.03']
     """
     require_concrete("jaxem.fit_many", "jax.vmap of jaxem.solve", model=model, data=data, weights=weights, init=init)
+    stop = Stop.of(time_limit)
     restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
     require_key(key)
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
@@ -118,8 +124,11 @@ def fit_many(
     weights = None if weights is None else np.asarray(weights)
     over = arguments_over(over, data, weights)
     count = count_fits(over, {"data": data, "weights": weights, "model": model, "init": init})
-    model, init = with_method(model, init)
     algorithm = algorithm or default_algorithm(model)
+    asked = {"model": model, "data": data, "weights": weights, "init": init, "key": key, "over": over}
+    asked |= {"algorithm": algorithm, "termination": termination, "tol": tol, "max_steps": max_steps}
+    place = part_of(checkpoint, "fit_many", {**asked, "restarts": restarts, "lanes": lanes})
+    model, init = with_method(model, init)
     one = first_of(model) if "model" in over else model
     found = admitted_rows(one, algorithm, data, weights, over, count)
     starts = None
@@ -136,12 +145,13 @@ def fit_many(
     )
     # Idle lanes cost less than another compilation for every number of fits.
     most = bucket(count, 1, FITTED) * restarts
-    problem, layout = _in_lanes(problem, first, key, most, lanes, "data" in over)
+    problem, layout = _in_lanes(problem, first, key, most, lanes, "data" in over, place)
     if starts is None:
         draw = partial(_draw, problem, key)
     else:
         draw = partial(_encode, problem, key, starts, algorithm.m_step.lift(model) is not model)
-    search = searched(Search(problem, layout, count * restarts, progress, count), draw, key)
+    with stop.interruptible():
+        search = searched(Search(problem, layout, count * restarts, progress, count, stop, place), draw, key)
     return in_unit(_collected(search, layout.lanes), found.unit)
 
 
@@ -161,16 +171,16 @@ def _starts(
 
 
 def _in_lanes(
-    problem: Many, first: Problem, key: PRNGKeyArray, total: int, lanes: int | None, apart: bool
+    problem: Many, first: Problem, key: PRNGKeyArray, total: int, lanes: int | None, apart: bool, place: Any
 ) -> tuple[Many, Layout]:
     """The problems with their chunks sized for the runs that go side by side, `apart` on data of their own."""
     shapes, n = start_shapes(first.model, key, first.data, first.weights), problem.num_rows
-    layout = layout_of(first, shapes, n, total, lanes)
+    layout = layout_of(first, shapes, n, total, lanes, place)
     if not apart:
         model = first.model.for_lanes(layout.lanes)
         return problem.for_lanes(layout.lanes).in_chunks(rows_per_chunk(model, shapes, n, layout.lanes)), layout
     numbers = sum(leaf.size for leaf in jax.tree.leaves(first.data))
-    if lanes is None:
+    if lanes is None and (place is None or place.layout is None):
         layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
     floats, expanded = first.model.floats_per_row(shapes), first.model.expanded_per_row(shapes)
     return problem.in_chunks(chunk_rows(n, layout.lanes * floats, layout.lanes * expanded)), layout
@@ -284,28 +294,46 @@ def _finish(problem: Many, lanes: State) -> Fit:
 
 def _collected(search: Search, lanes: int) -> Fit:
     """The best runs of all fits with a leading axis, put together on the host."""
-    best: list[Any] = search.best
+    best = {i: one for i, one in enumerate(search.best) if one}
+    if not best:
+        raise FitError("stopped before any start was run")
     fits: dict[int, Fit] = {}
     for accurate in (False, True):
-        own = [i for i, one in enumerate(best) if one.problem.accurate is accurate]
+        own = [i for i, one in best.items() if one.accurate is accurate]
         for at in range(0, len(own), lanes):
             numbers = np.resize(own[at : at + lanes], lanes)
-            problem = best[numbers[0]].problem.of_starts(numbers * search.each)
+            problem = search.problem_of(best[numbers[0]]).of_starts(numbers * search.each)
             block = jax.tree.map(np.asarray, _finish(problem, stack(tuple(best[i].state for i in numbers))))
             for lane, i in enumerate(own[at : at + lanes]):
                 fits[i] = jax.tree.map(lambda leaf: leaf[lane], block)  # noqa: B023
-    fit = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *(fits[i] for i in range(len(best))))
-    histories = [np.concatenate(one.outcome.history) for one in best]
-    history = np.full((len(best), max(map(len, histories))), np.nan, fit.objective.dtype)
-    for row, values in zip(history, histories, strict=True):
-        row[: len(values)] = values
+    nothing = _never_begun(next(iter(fits.values())))
+    count = len(search.best)
+    fit = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *(fits.get(i, nothing) for i in range(count)))
+    histories = {i: np.concatenate(one.outcome.history) for i, one in best.items()}
+    history = np.full((count, max(map(len, histories.values()))), np.nan, fit.objective.dtype)
+    for i, values in histories.items():
+        history[i, : len(values)] = values
 
     def by_fit(values: np.ndarray, dtype: Any) -> Array:
-        return jax.device_put(values.reshape(len(best), -1).astype(dtype))
+        return jax.device_put(values.reshape(count, -1).astype(dtype))
 
+    codes = search.told(search.code)
     record = Restarts(
         by_fit(search.objective, fit.objective.dtype),
-        status_from_code(by_fit(search.code, np.int32)),
+        status_from_code(by_fit(codes, np.int32)),
         by_fit(search.num_steps, np.int32),
     )
-    return dataclasses.replace(fit, history=jax.device_put(history), restarts=record)
+    # A fit is over once all its starts are.
+    stopped = (codes.reshape(count, -1) == int(status_code(Status.stopped))).any(1)
+    status = np.where(stopped, int(status_code(Status.stopped)), np.asarray(status_code(fit.status)))
+    status = status_from_code(jax.device_put(status.astype(np.int32)))
+    return dataclasses.replace(fit, status=status, history=jax.device_put(history), restarts=record)
+
+
+def _never_begun(like: Fit) -> Fit:
+    """In the place of a fit that was never begun."""
+
+    def blank(leaf: np.ndarray) -> np.ndarray:
+        return np.full_like(leaf, np.nan if np.issubdtype(leaf.dtype, np.inexact) else 0)
+
+    return jax.tree.map(blank, like)

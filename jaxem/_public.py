@@ -35,6 +35,7 @@ from jaxem.algorithms import stepwise_em as stepwise_em
 from jaxem.algorithms import stochastic_em as stochastic_em
 from jaxem.algorithms import vbem as vbem
 from jaxem.engine.cache import cache as cache
+from jaxem.engine.checkpoint import Checkpoint as Checkpoint
 from jaxem.families import Bernoulli as Bernoulli
 from jaxem.families import Categorical as Categorical
 from jaxem.families import Factor as Factor

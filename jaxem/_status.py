@@ -33,6 +33,7 @@ class Status(eqx.Enumeration):
         "(or, for a solve on kernel='fast', kernel='accurate')"
     )
     eliminated = "stopped by racing: other starts were ahead"
+    stopped = "stopped before all starts had ended, as was asked for: the best so far is returned"
 
 
 NAMES = [
@@ -45,6 +46,7 @@ NAMES = [
     "degenerate_component",
     "inaccurate",
     "eliminated",
+    "stopped",
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import jaxem
 from jaxem import _fit
-from jaxem.engine import restarts
+from jaxem.engine import pool
 from jaxem.engine.door import for_fit
 from tests.helpers.problems import old_faithful, overlapping_gaussians
 
@@ -89,10 +89,10 @@ def _starts(x, count):
 
 @pytest.mark.slow
 def test_packing_the_last_lanes_changes_nothing(reference, x, monkeypatch):
-    monkeypatch.setattr(restarts, "COMPILATION_PRODUCTS", 0.0)
+    monkeypatch.setattr(pool, "COMPILATION_PRODUCTS", 0.0)
     sizes = []
-    take = restarts._take
-    monkeypatch.setattr(restarts, "_take", lambda lanes, lane: (sizes.append(lane.shape), take(lanes, lane))[1])
+    take = pool.take
+    monkeypatch.setattr(pool, "take", lambda lanes, lane: (sizes.append(lane.shape), take(lanes, lane))[1])
     fit = jaxem.fit(MODEL, x, key=KEY, restarts=20, tol=1e-8)
     assert any(shape != () for shape in sizes)  # several lanes were taken at once
     np.testing.assert_allclose(fit.restarts.objective, reference.restarts.objective, rtol=1e-9)

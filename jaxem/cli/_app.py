@@ -77,6 +77,16 @@ def fit(
         typer.Option(help="Distance from the limit, per row; else 1e-9 (float32: 1e-6)."),
     ] = None,
     max_steps: Annotated[int, typer.Option(help="Stop after this many steps.")] = 5000,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Keep the best found by then; none by default.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write down on the way what --resume goes on from; removed in the end."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the file of --checkpoint, if there is one.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("jaxem-fit"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ):
@@ -99,6 +109,9 @@ def fit(
         dtype=dtype,
         tol=tol,
         max_steps=max_steps,
+        time_limit=time_limit,
+        checkpoint=checkpoint,
+        resume=resume,
         out=out,
         quiet=quiet,
     )

@@ -73,6 +73,8 @@ def run_fit(request: FitRequest) -> None:
         picture = rendered(lambda: draw(document, view))
         if picture is not None:
             (stage / "fit.png").write_bytes(picture)
+    if request.checkpoint is not None and "stopped" not in {row["status"] for row in rows}:
+        request.checkpoint.unlink(missing_ok=True)
     if not request.quiet:
         table.tell("note")
         note = ", embedded data (give a file to fit your own)" if request.data is None else ""
@@ -116,6 +118,8 @@ def selected(
             algorithm=jaxem.squarem(default_algorithm(models[0]), tail=True),
             # The gain of a step says little where EM is slow: 1e-9 may be gained a thousand times over.
             termination=jaxem.termination.Aitken(),
+            time_limit=request.time_limit,
+            checkpoint=request.checkpoint,
             progress=track(f"k = {counts[0]}" if len(counts) == 1 else f"k = {counts[0]} to {counts[-1]}"),
         )
 

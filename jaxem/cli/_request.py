@@ -33,6 +33,9 @@ class FitRequest:
     dtype: str
     tol: float | None
     max_steps: int
+    time_limit: float | None
+    checkpoint: Path | None
+    resume: bool
     out: Path
     quiet: bool
 
@@ -47,6 +50,12 @@ class FitRequest:
                 raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at {bound}")
         if self.tol is not None and not (np.isfinite(self.tol) and self.tol >= 0):
             raise CommandError(f"--tol {self.tol}: must be a finite number, at least 0")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise CommandError(f"--time-limit {self.time_limit}: must be a positive number of seconds")
+        if self.resume and self.checkpoint is None:
+            raise CommandError("--resume: say which file to go on from, with --checkpoint FILE")
+        if self.checkpoint is not None and self.checkpoint.exists() and not self.resume:
+            raise CommandError(f"--checkpoint {self.checkpoint}: exists; go on from it with --resume, or remove it")
         if self.standardize and not KINDS[self.model].continuous:
             raise CommandError(f"--standardize: the columns of a {self.model} cannot be shifted and scaled")
         if self.criterion == "icl" and KINDS[self.model].unit == "factor":

@@ -4,10 +4,11 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import inspect
 import os
 import platform
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 from jax.extend.backend import get_backend
+
+from jaxem.engine.trees import is_key
 
 # Packages whose code is known by their version, this one's by a digest of its source.
 _KNOWN = {"builtins", "jaxem", "jax", "jaxlib", "jaxtyping", "equinox", "lineax", "optax", "numpy", "functools", "enum"}
@@ -59,11 +62,20 @@ def fingerprint(*things: Any) -> str | None:
     """
     digest = hashlib.sha256(_environment(settings()).encode())
     try:
-        for part in _parts(things):
-            digest.update(part.encode())
-            digest.update(b"\0")
+        return _digest(digest, _parts(_name, things))
     except _Unknown:
         return None
+
+
+def contents(*things: Any) -> str:
+    """A digest of these by names and values alone; of what another package or a user wrote, by its source."""
+    return _digest(hashlib.sha256(), _parts(_name_and_source, things))
+
+
+def _digest(digest: Any, parts: Iterable[str]) -> str:
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\0")
     return digest.hexdigest()
 
 
@@ -73,57 +85,66 @@ def settings() -> tuple[str, ...]:
     return (*found, f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
 
 
-def _parts(thing: Any) -> Iterable[str]:
+def _parts(name: Callable[[Any], str], thing: Any) -> Iterable[str]:
     if thing is None or isinstance(thing, bool | int | float | complex | str | bytes):
         yield f"{type(thing).__name__}:{thing!r}"
     elif isinstance(thing, Slot | jax.ShapeDtypeStruct):
         yield f"slot:{thing.dtype}{thing.shape}{thing.weak_type}"
     elif isinstance(thing, jax.Array | np.ndarray | np.generic):
-        yield f"array:{thing.dtype}{thing.shape}{hashlib.sha256(np.asarray(thing).tobytes()).hexdigest()}"
+        yield f"array:{thing.dtype}{thing.shape}{_contents(thing)}"
     elif isinstance(thing, np.dtype):
         yield f"dtype:{thing}"
     elif isinstance(thing, enum.Enum):
-        yield f"{_name(type(thing))}.{thing.name}"
+        yield f"{name(type(thing))}.{thing.name}"
     elif isinstance(thing, type):
-        yield f"class:{_name(thing)}"
+        yield f"class:{name(thing)}"
     elif isinstance(thing, functools.partial):
-        yield from ("partial(", *_parts(thing.func), *_parts(thing.args), *_parts(thing.keywords), ")")
+        yield from (
+            "partial(",
+            *_parts(name, thing.func),
+            *_parts(name, thing.args),
+            *_parts(name, thing.keywords),
+            ")",
+        )
     elif isinstance(thing, types.MethodType):
-        yield from ("method(", thing.__name__, *_parts(thing.__self__), ")")
+        yield from ("method(", thing.__name__, *_parts(name, thing.__self__), ")")
     elif isinstance(thing, types.FunctionType):
-        yield from _function(thing)
+        yield from _function(name, thing)
     elif isinstance(thing, types.BuiltinFunctionType | np.ufunc):
         yield f"builtin:{getattr(thing, '__module__', '')}.{thing.__name__}"
     elif isinstance(thing, dict):
-        yield f"{_name(type(thing))}{{"
+        yield f"{name(type(thing))}{{"
         for key, value in thing.items():
-            yield from (*_parts(key), *_parts(value))
+            yield from (*_parts(name, key), *_parts(name, value))
         yield "}"
     elif isinstance(thing, tuple | list | frozenset | set):
         entries = sorted(thing, key=repr) if isinstance(thing, frozenset | set) else thing
-        yield f"{_name(type(thing))}("
+        yield f"{name(type(thing))}("
         for entry in entries:
-            yield from _parts(entry)
+            yield from _parts(name, entry)
         yield ")"
     elif dataclasses.is_dataclass(thing):
-        yield f"{_name(type(thing))}("
+        yield f"{name(type(thing))}("
         for field in dataclasses.fields(thing):
-            yield from (field.name, *_parts(getattr(thing, field.name, None)))
+            yield from (field.name, *_parts(name, getattr(thing, field.name, None)))
         yield ")"
     elif callable(thing) and hasattr(thing, "__wrapped__"):
         inner: Any = thing
-        yield from ("wrapped:", _name(type(thing)), *_parts(inner.__wrapped__))
-    else:
+        yield from ("wrapped:", name(type(thing)), *_parts(name, inner.__wrapped__))
+    elif name is _name:
         raise _Unknown(repr(thing))
+    else:
+        yield f"{name(type(thing))}("
+        yield from (*_parts(name, vars(thing) if hasattr(thing, "__dict__") else repr(thing)), ")")
 
 
-def _function(fn: types.FunctionType) -> Iterable[str]:
+def _function(name: Callable[[Any], str], fn: types.FunctionType) -> Iterable[str]:
     """A function by its name, and what it closes over."""
-    yield f"function:{_name(fn)}:{fn.__code__.co_firstlineno}("
-    yield from _parts(fn.__defaults__)
-    yield from _parts(fn.__kwdefaults__)
+    yield f"function:{name(fn)}:{fn.__code__.co_firstlineno}("
+    yield from _parts(name, fn.__defaults__)
+    yield from _parts(name, fn.__kwdefaults__)
     for cell in fn.__closure__ or ():
-        yield from _parts(cell.cell_contents)
+        yield from _parts(name, cell.cell_contents)
     yield ")"
 
 
@@ -132,6 +153,21 @@ def _name(thing: Any) -> str:
     if module.partition(".")[0] not in _KNOWN:
         raise _Unknown(f"{module}.{thing.__qualname__}")
     return f"{module}.{thing.__qualname__}"
+
+
+def _name_and_source(thing: Any) -> str:
+    try:
+        return _name(thing)
+    except _Unknown as unknown:
+        try:
+            return f"{unknown}:{inspect.getsource(thing)}"
+        except (OSError, TypeError):  # typed at a prompt
+            return f"{unknown}:{getattr(getattr(thing, '__code__', None), 'co_code', b'').hex()}"
+
+
+def _contents(array: Any) -> str:
+    numbers = np.ascontiguousarray(jax.random.key_data(array) if is_key(array) else array)
+    return hashlib.sha256(numbers.reshape(-1).view(np.uint8).data).hexdigest()
 
 
 @cache

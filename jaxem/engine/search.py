@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,40 +15,54 @@ from jaxem._bound import rows_per_chunk
 from jaxem._errors import FitError
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code, status_name
+from jaxem.engine.checkpoint import Part
+from jaxem.engine.lanes import Blocks, Layout, few_products, fresh_blocks, prepare, saved_blocks
 from jaxem.engine.many import Many
+from jaxem.engine.pool import GroupState, Outcome, Pool
 from jaxem.engine.problem import Problem, on_accurate_kernel
 from jaxem.engine.programs import Program, worth_preparing
-from jaxem.engine.restarts import Layout, Outcome, Pool, few_products, prepare, saved_blocks
+from jaxem.engine.snapshot import restore, snapshot
+from jaxem.engine.stages import ROUND_STEPS, Aside, Best, Stage
 from jaxem.engine.state import State
+from jaxem.engine.stop import Stop
 from jaxem.record import Progress, Restarts
 from jaxem.termination import Racing
-
-ROUND_STEPS = 8
 
 _finish = Program(finish, quickly=True)
 _on_accurate_kernel = Program(on_accurate_kernel, quickly=True)
 
 
-class Best(NamedTuple):
-    """The best run so far, with its state and the problem that it ran on."""
-
-    outcome: Outcome
-    state: State
-    problem: Problem | Many
-
-
 class Search:
-    """Keeps the best run and a record of all: of each of several `models`, whose starts follow one another."""
+    """Keeps the best run and a record of all: of each of several `models`, whose starts follow one another.
 
-    def __init__(self, problem: Problem | Many, layout: Layout, total: int, progress: Any, models: int = 1):
+    `stop` says when to end early; to `place` the search is written on its way, and from there it goes on.
+    """
+
+    def __init__(
+        self,
+        problem: Problem | Many,
+        layout: Layout,
+        total: int,
+        progress: Any,
+        models: int = 1,
+        stop: Stop | None = None,
+        place: Part | None = None,
+    ):
         self.problem, self.layout, self.total, self.each = problem, layout, total, total // models
         self.report = _printer() if progress is True else progress
+        self.stop, self.place, self.stopped = stop or Stop(), place, False
         self.objective = np.full(total, np.nan)
         self.code = np.full(total, int(status_code(Status.running)))
         self.num_steps = np.zeros(total, np.int64)
         self.best: list[Best | None] = [None] * models
         self.histories: dict[int, list[np.ndarray]] = {}
+        self.aside: list[Aside] = []
+        self.stage: Stage | None = None
+        self.accurate_lanes = 0  # of each group on the accurate kernel, once there is one
         self.done = self.rounds = self.steps = 0
+        self.groups: list[GroupState | None] | None = None  # to go on from
+        self._pool: Pool | None = None
+        self._accurate: Any = None
 
     def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
         """Begin to compile all that a search will call, unless that has been done."""
@@ -57,59 +71,109 @@ class Search:
             if not isinstance(self.problem, Many):
                 _finish.begin_compiling(self.problem, state)
 
-    def run(self, parts: Any, problem: Problem | Many | None = None) -> None:
-        """Every start to its end; those that lack accuracy once more, on the accurate kernel."""
-        problem = problem or self.problem
-        slower, aside = problem.model.accurate() is not None, []
-        for outcome in self.pool(problem).run(parts, self.histories):
-            if slower and outcome.code == _INACCURATE:
-                self.histories[outcome.start] = outcome.history
-                aside.append((outcome.start, outcome.state()))
-            else:
-                self.record(outcome, problem)
-        if aside:
-            accurate: Any = problem.on_accurate_kernel() if isinstance(problem, Many) else _on_accurate_kernel(problem)
-            size = self.layout.lanes
-            if not few_products(problem, aside[0][1], size):  # else idle lanes cost less than another compilation
-                size = min(size, 2 ** (len(aside) - 1).bit_length())
-            rows = rows_per_chunk(accurate.model, aside[0][1].iterate.params, problem.num_rows, size, accurate.block)
-            accurate = accurate.in_chunks(rows)
-            parts = saved_blocks(accurate, aside, Layout(size, self.layout.groups))
-            for outcome in self.pool(accurate, size).run(parts, self.histories):
-                self.record(outcome, accurate)
+    def run(self, draw: Callable, key: PRNGKeyArray, racing: Racing | None = None) -> None:
+        """Every start to its end, after a race if there is one; those that lack accuracy once more."""
+        if self.place is None or self.place.saved is None:
+            race = racing is not None and self.total > racing.finalists
+            self.stage = Stage("race", steps=racing.steps) if race and racing else Stage("run")
+        else:
+            restore(self, self.place.saved, draw, key)
+        while self.stage is not None:
+            problem, lanes, blocks = self.set_up(self.stage, draw)
+            self._pool = Pool(problem, lanes, ROUND_STEPS, self.after_round, self.at_turn)
+            saved, self.groups = self.groups, None
+            for outcome in self._pool.run(blocks, self.histories, saved):
+                self.sort(self.stage, outcome, problem)
+            self.stage = None if self.stopped else self.next_stage(self.stage, racing)
+        if self.place is not None and not self.stopped:
+            self.place.write(snapshot(self, []), self.rounds)
+        if self.stopped:
+            for one in self.aside:
+                code = _INACCURATE if one.code == _INACCURATE else int(status_code(Status.stopped))
+                told = (one.start, code, one.objective, one.num_steps)
+                ended = Outcome(*told, self.histories.pop(one.start), lambda one=one: one.state)
+                self.record(ended, accurate=False)
         self.tell(0)
 
-    def race(self, racing: Racing, parts: Any) -> None:
-        """Successive halving, then the finalists to the end."""
-        most, steps = self.problem.max_steps, racing.steps
-        left = self.total
-        while left > racing.finalists:
-            stage = eqx.tree_at(lambda p: p.max_steps, self.problem, jnp.minimum(most, steps))
-            held = []
-            for outcome in self.pool(stage).run(parts, self.histories):
-                undecided = outcome.code in _UNDECIDED and outcome.num_steps < int(most)
-                if (undecided and outcome.num_steps >= int(stage.max_steps)) or outcome.code == _INACCURATE:
-                    self.histories[outcome.start] = outcome.history
-                    held.append((outcome, outcome.state()))
-                else:
-                    self.record(outcome, self.problem)
-            held.sort(key=lambda pair: (-pair[0].objective, pair[0].start))
-            keep = max(math.ceil(racing.keep * left), 1)
-            for outcome, _ in held[keep:]:
-                self.histories.pop(outcome.start)
-                self.note(outcome.start, int(status_code(Status.eliminated)), outcome.objective, outcome.num_steps)
-            going = [
-                (outcome.start, state if outcome.code == _INACCURATE else state._replace(status=_running(state)))
-                for outcome, state in held[:keep]
-            ]
-            left, steps = len(going), steps * racing.growth
-            parts = saved_blocks(None, going, self.layout)
-            if not going:
-                return self.tell(0)
-        self.run(parts)
+    def set_up(self, stage: Stage, draw: Callable) -> tuple[Problem | Many, int, list[Blocks]]:
+        """The problem of a stage, how many lanes each of its groups has, and what fills them."""
+        layout, problem = self.layout, self.problem
+        if stage.kind == "accurate":
+            assert stage.going is not None
+            layout = Layout(self.accurate_lanes, layout.groups)
+            problem = self.on_accurate_kernel(stage.going[0][1])
+            return problem, layout.lanes, saved_blocks(problem, stage.going, layout)
+        if stage.kind == "race":
+            problem = eqx.tree_at(lambda p: p.max_steps, problem, jnp.minimum(problem.max_steps, stage.steps))
+        if stage.going is None:
+            return problem, layout.lanes, fresh_blocks(problem, draw, self.total, layout, ROUND_STEPS + 1)
+        return problem, layout.lanes, saved_blocks(None, stage.going, layout)
 
-    def pool(self, problem: Problem | Many, size: int | None = None) -> Pool:
-        return Pool(problem, size or self.layout.lanes, ROUND_STEPS, self.after_round)
+    def sort(self, stage: Stage, outcome: Outcome, problem: Problem | Many) -> None:
+        """Record a run that has ended, or set it aside."""
+        lacking = outcome.code == _INACCURATE
+        if stage.kind == "race":
+            most = int(problem.max_steps)
+            undecided = outcome.code in _UNDECIDED and most <= outcome.num_steps < int(self.problem.max_steps)
+            wanted = undecided or lacking
+        else:
+            wanted = stage.kind == "run" and lacking and self.problem.model.accurate() is not None
+        if wanted:
+            self.histories[outcome.start] = outcome.history
+            self.aside.append(Aside(*outcome.told(), outcome.state()))
+        else:
+            self.record(outcome, stage.kind == "accurate")
+
+    def next_stage(self, stage: Stage, racing: Racing | None) -> Stage | None:
+        """What follows, with the runs that were set aside."""
+        aside, self.aside = self.aside, []
+        if stage.kind == "race":
+            assert racing is not None
+            left = self.total if stage.going is None else len(stage.going)
+            going = self.decide(aside, max(math.ceil(racing.keep * left), 1))
+            if not going:
+                return None
+            race = len(going) > racing.finalists
+            return Stage("race", going, stage.steps * racing.growth) if race else Stage("run", going)
+        if not aside:
+            return None
+        size = self.layout.lanes
+        if not few_products(self.problem, aside[0].state, size):  # else idle lanes cost less than another compilation
+            size = min(size, 2 ** (len(aside) - 1).bit_length())
+        self.accurate_lanes = size
+        return Stage("accurate", [(one.start, one.state) for one in aside])
+
+    def decide(self, held: list[Aside], keep: int) -> list[tuple[int, State]]:
+        """The best of the runs that a race held up, ready to go on; the others are eliminated."""
+        held = sorted(held, key=lambda one: (-one.objective, one.start))
+        for one in held[keep:]:
+            self.histories.pop(one.start)
+            self.note(one.start, int(status_code(Status.eliminated)), one.objective, one.num_steps)
+        return [
+            (one.start, one.state if one.code == _INACCURATE else one.state._replace(status=_running(one.state)))
+            for one in held[:keep]
+        ]
+
+    def on_accurate_kernel(self, state: State) -> Any:
+        """The problem on the accurate kernel, for runs with states such as this."""
+        if self._accurate is None:
+            problem, lanes = self.problem, self.accurate_lanes
+            accurate: Any = problem.on_accurate_kernel() if isinstance(problem, Many) else _on_accurate_kernel(problem)
+            rows = rows_per_chunk(accurate.model, state.iterate.params, problem.num_rows, lanes, accurate.block)
+            self._accurate = accurate.in_chunks(rows)
+        return self._accurate
+
+    def problem_of(self, best: Best) -> Any:
+        """The problem that a run was of."""
+        return self.on_accurate_kernel(best.state) if best.accurate else self.problem
+
+    def at_turn(self) -> bool:
+        """Write the search down if it is time; whether it is to end now."""
+        self.stopped = self.stop.now and self.rounds > 0
+        if self.place is not None and (self.stopped or self.place.due(self.rounds)):
+            assert self._pool is not None
+            self.place.write(snapshot(self, self._pool.states()), self.rounds)
+        return self.stopped
 
     def after_round(self, running: int, steps: int) -> None:
         self.rounds, self.steps = self.rounds + 1, self.steps + steps
@@ -118,24 +182,39 @@ class Search:
     def tell(self, running: int) -> None:
         """Report how far the search is."""
         if self.report:
-            highest = max((best.outcome.objective for best in self.best if best), default=-math.inf)
-            self.report(Progress(self.done, self.total, running, self.rounds, self.steps, highest))
+            best = max((one for one in self.best if one), key=lambda one: one.outcome.objective, default=None)
+            reached, state = (-math.inf, None) if self._pool is None else self._pool.leader()
+            highest = -math.inf if best is None else best.outcome.objective
+            if best is not None and not reached > highest:
+                ahead = lambda: (self.problem_of(best), best.state)  # noqa: E731
+            else:
+                assert state is not None
+                assert self._pool is not None
+                problem = self._pool.problem
+                ahead = lambda: (problem, state())  # noqa: E731
+            leading = max(reached, highest)
+            of_best = _params(ahead, of_one=not isinstance(self.problem, Many) and len(self.best) == 1)
+            told = Progress(self.done, self.total, running, self.rounds, self.steps, highest, leading, of_best)
+            if self.report(told) is True:
+                self.stop.asked = True
 
     def note(self, start: int, code: int, objective: float, num_steps: int) -> None:
         self.code[start], self.objective[start], self.num_steps[start] = code, objective, num_steps
         self.done += 1
 
-    def record(self, outcome: Outcome, problem: Problem | Many) -> None:
+    def record(self, outcome: Outcome, accurate: bool) -> None:
+        """Note a run that has ended, and keep its state if there is no better one."""
         self.note(outcome.start, outcome.code, outcome.objective, outcome.num_steps)
         model = outcome.start // self.each
         best = self.best[model]
-        if best is None or _better(outcome, best.outcome, problem.dtype):
-            self.best[model] = Best(outcome, outcome.state(), problem)
+        if best is None or _better(outcome, best.outcome, self.problem.dtype):
+            self.best[model] = Best(outcome, outcome.state(), accurate)
 
     def result(self, throw: bool, model: int = 0) -> Fit:
         """The best run of a model, and a record of all of them; `FitError` if all failed, and `throw`."""
         best = self.best[model]
-        assert best is not None
+        if best is None:
+            raise FitError("stopped before any start was run")
         own = slice(model * self.each, (model + 1) * self.each)
         codes, objectives, num_steps = self.code[own], self.objective[own], self.num_steps[own]
         failed = np.isin(codes, (int(status_code(Status.not_finite)), _INACCURATE))
@@ -145,12 +224,17 @@ class Search:
             reasons = {name: int(np.sum(np.asarray(status_name(status_from_code(codes))) == name)) for name in _NAMES}
             counts = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
             raise FitError(f"all {self.each} starts failed ({counts}): {Status[best.state.status]}")
-        fit = _finish(best.problem, best.state)
+        fit = _finish(self.problem_of(best), best.state)
         dtype = fit.objective.dtype
         history = np.concatenate(best.outcome.history) if best.outcome.history else np.zeros(0)
-        code = jnp.asarray(codes, jnp.int32)
+        code = jnp.asarray(self.told(codes), jnp.int32)
         record = Restarts(jnp.asarray(objectives, dtype), status_from_code(code), jnp.asarray(num_steps, jnp.int32))
-        return dataclasses.replace(fit, history=jnp.asarray(history, dtype), restarts=record)
+        status = Status.stopped if self.stopped else fit.status
+        return dataclasses.replace(fit, status=status, history=jnp.asarray(history, dtype), restarts=record)
+
+    def told(self, codes: np.ndarray) -> np.ndarray:
+        """Codes of runs, with `stopped` for those that were never begun."""
+        return np.where(codes == int(status_code(Status.running)), int(status_code(Status.stopped)), codes)
 
 
 _INACCURATE = int(status_code(Status.inaccurate))
@@ -163,6 +247,11 @@ _RANK = {
     _INACCURATE: 3,
     int(status_code(Status.not_finite)): 4,
 }
+
+
+def _params(problem_and_state: Callable[[], tuple[Any, State]], of_one: bool) -> Callable[[], Any]:
+    """What asks for the parameters of a run; they are `None` where runs are of several models."""
+    return lambda: _finish(*problem_and_state()).params if of_one else None
 
 
 def _better(new: Outcome, old: Outcome, dtype: Any) -> bool:

@@ -40,3 +40,8 @@ def every(*answers: Any) -> Any:
 def all_finite(tree: PyTree) -> Array:
     """True if every number in the tree is finite."""
     return jnp.all(jnp.concatenate([jnp.ravel(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an array, or what is known of one, is of random keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,3 +1,5 @@
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
 import equinox as eqx
@@ -14,10 +16,11 @@ class Restarts(eqx.Module):
 
 
 class Progress(NamedTuple):
-    """What `fit(progress=...)` is told after each round.
+    """What `fit(progress=...)` is told after each round; the fit ends early if it answers `True`.
 
-    Starts finished and in all, lanes running, rounds and iterations so far (over all lanes), and the best objective of
-    a finished start (minus infinity before there is one).
+    Starts finished and in all, lanes running, rounds and iterations so far (over all lanes), the best objective of a
+    finished start (minus infinity before there is one), the best of any start, and what asks for the parameters that
+    have it: `progress.params()`, which costs an E-step and is `None` where several fits run together.
     """
 
     done: int
@@ -26,6 +29,8 @@ class Progress(NamedTuple):
     rounds: int
     steps: int
     best: float
+    leading: float = -math.inf
+    params: Callable[[], Any] = lambda: None
 
 
 class StreamProgress(NamedTuple):

@@ -14,13 +14,17 @@ from jaxem._model import AbstractModel
 from jaxem._solve import Fit
 from jaxem._status import status_name
 from jaxem._traced import require_concrete
+from jaxem.engine.checkpoint import Keeper
+from jaxem.engine.convert import as_data
+from jaxem.engine.stop import Stop
 from jaxem.record import Progress
 from jaxem.selection._sweep import Found, Options, fit_all
 from jaxem.selection.criteria import num_observations, total_entropy
 from jaxem.termination import AbstractTermination
 
+_NOT_ASKED = ("progress", "time_limit", "checkpoint")  # which the result does not depend on
 CRITERIA = ("bic", "aic", "icl")
-_SOUND = ("converged", "completed", "max_steps_reached")
+_SOUND = ("converged", "completed", "max_steps_reached", "stopped")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +73,8 @@ def select(
     termination: AbstractTermination | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    time_limit: float | None = None,
+    checkpoint: Any = None,
 ) -> Selection:
     """Fits several models to the same data and chooses the one with the smallest criterion.
 
@@ -83,6 +89,7 @@ def select(
     - `criterion`: `"bic"`, `"aic"`, `"icl"`, or a function of `(model, params, data, weights)`: less is better.
     - `data`, `key`, `restarts`, `algorithm`, `weights`, `tol`, `max_steps`, `termination`, `progress`, `lanes`: as for
         `jaxem.fit`, for each model. `progress` hears of one search after the other; models that share one count as one.
+    - `time_limit`, `checkpoint`: as for `jaxem.fit`, of the whole call. A model that was never begun is listed as such.
 
     **Returns:** a `Selection`. A fit that is degenerate, inaccurate or fell is chosen only where there is no other, and
     one whose criterion is NaN never.
@@ -102,6 +109,7 @@ def select(
     (2, [2608, 2322, 2324])
     """
     require_concrete("jaxem.select", "jaxem.solve", models=models, data=data, weights=weights)
+    stop = Stop.of(time_limit)
     require_key(key)
     if isinstance(models, AbstractModel):
         raise DataError(f"models is a single model: pass several, such as [{type(models).__name__}(...), ...]")
@@ -115,8 +123,13 @@ def select(
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
     restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
-    options = Options(key, restarts, algorithm, tol, max_steps, termination, progress, lanes)
-    found = fit_all(models, data, weights, options)
+    options = Options(key, restarts, algorithm, tol, max_steps, termination, progress, lanes, stop)
+    keeper = None
+    if checkpoint is not None:
+        asked = {"models": models, "data": as_data(data), "weights": weights, **options._asdict()}
+        keeper = Keeper(checkpoint, {name: value for name, value in asked.items() if name not in _NOT_ASKED})
+    with stop.interruptible():
+        found = fit_all(models, data, weights, options, keeper)
     rows = [
         _row(i, model, each, data, weights, criterion)
         for i, (model, each) in enumerate(zip(models, found, strict=True))

@@ -21,12 +21,14 @@ from jaxem._paths import covers, leaf_name
 from jaxem._solve import Fit
 from jaxem.algorithms import em
 from jaxem.engine.buckets import outlasts_compilation
+from jaxem.engine.checkpoint import Keeper, Part
 from jaxem.engine.door import Admitted, for_fit, has_prior
+from jaxem.engine.lanes import COMPILATION_PRODUCTS, FEW_PRODUCTS
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
-from jaxem.engine.restarts import COMPILATION_PRODUCTS, FEW_PRODUCTS
 from jaxem.engine.search import Search
 from jaxem.engine.shapes import shapes_of
+from jaxem.engine.stop import Stop
 from jaxem.init import KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
 from jaxem.models import Joined, Mixture
@@ -61,12 +63,19 @@ class Options(NamedTuple):
     termination: AbstractTermination | None
     progress: Any
     lanes: int | None
+    time_limit: Stop  # of the whole call
+    checkpoint: Part | None = None
 
 
-def fit_all(models: Sequence[Any], data: Any, weights: Any, options: Options) -> list[Found]:
+def fit_all(
+    models: Sequence[Any], data: Any, weights: Any, options: Options, keeper: Keeper | None = None
+) -> list[Found]:
     """Every model fitted, from the starts of a `fit` with the same key, and so with the same result, to rounding."""
     found: dict[int, Found] = {}
-    for group in _alike(models):
+    for number, group in enumerate(_alike(models)):
+        if found and options.time_limit.now:
+            found.update(dict.fromkeys(group, Found(None, "stopped before any start was run", None)))
+            continue
         alike = [models[i] for i in group]
         algorithm = options.algorithm or default_algorithm(alike[0])
         several = _size(alike[0]) > _size(alike[-1])
@@ -76,11 +85,18 @@ def fit_all(models: Sequence[Any], data: Any, weights: Any, options: Options) ->
         if admitted is None:
             # Of a model with one fixed start all starts would be the same.
             each = options._replace(restarts=1) if alike[0].fixed_start and not algorithm.draws else options
-            own = [_taken(partial(fit, model, data, weights=weights, **each._asdict()), model) for model in alike]
+            own = [
+                _taken(partial(fit, model, data, weights=weights, **_kept(each, keeper, f"model {i}")._asdict()), model)
+                for i, model in zip(group, alike, strict=True)
+            ]
         else:
-            own = _together(alike, algorithm, admitted, options, _size(alike[0]))
+            own = _together(alike, algorithm, admitted, _kept(options, keeper, f"group {number}"), _size(alike[0]))
         found.update(zip(group, own, strict=True))
     return [found[i] for i in range(len(models))]
+
+
+def _kept(options: Options, keeper: Keeper | None, name: str) -> Options:
+    return options if keeper is None else options._replace(checkpoint=Part(keeper, name))
 
 
 def fit_among_others(model: Any, data: Any, weights: Any, options: Options) -> Fit:
@@ -106,15 +122,16 @@ def _together(
     models: Sequence[Any], algorithm: Algorithm, admitted: Admitted, options: Options, size: int
 ) -> list[Found]:
     """Mixtures of different numbers of components, the largest first, in one search over mixtures of `size`."""
-    key, restarts, _, tol, max_steps, termination, progress, lanes = options
+    key, restarts, _, tol, max_steps, termination, progress, lanes, stop, place = options
     counts = [_size(model) for model in models]
     model = Joined(UpTo(size), models[0].family, start=models[0].start)
     problem = problem_of(model, algorithm, admitted, tol, max_steps, termination)
-    problem, layout = in_lanes(problem, key, restarts * len(counts), lanes)
+    problem, layout = in_lanes(problem, key, restarts * len(counts), lanes, place)
     # Of one length, so that another range up to the same number is another call of the same program.
     padded = np.resize(np.array(counts, np.int32), max(len(counts), size))
     draw = partial(_draw, problem, key, padded, np.int32(restarts))
-    search = searched(Search(problem, layout, restarts * len(counts), progress, len(counts)), draw, key)
+    search = Search(problem, layout, restarts * len(counts), progress, len(counts), stop, place)
+    searched(search, draw, key)
     found = [_taken(lambda i=i: in_unit(search.result(True, i), admitted.unit), model) for i in range(len(counts))]
     return [_of_size(each, models[0].family, k) for each, k in zip(found, counts, strict=True)]
 

@@ -17,6 +17,7 @@ from jaxem._precision import precision_of
 from jaxem._status import Status, status_name
 from jaxem.engine.convert import as_weights
 from jaxem.engine.door import for_fit
+from jaxem.engine.stop import Stop
 from jaxem.init import METHODS
 from jaxem.models import Mixture
 from jaxem.selection._sweep import Options, fit_among_others
@@ -69,7 +70,8 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
             key = jax.random.key(seed)
             weights = for_fit(model, X, weights, name="X").weights  # in a unit that the precision can hold
             start = self._given_start(model, X, weights, key)
-            options = Options(key, self.n_init, None, self.tol, self.max_iter, Gain(), None, None)
+            ends = self.tol, self.max_iter, Gain()
+            options = Options(key, self.n_init, None, *ends, None, None, Stop.left_to_others())
             if start is None:
                 drawn = dataclasses.replace(model, start=METHODS[_METHODS[self.init_params]])
                 result = fit_among_others(drawn, X, weights, options)

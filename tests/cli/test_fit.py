@@ -229,3 +229,21 @@ def test_empty_cells_are_missing(run, tmp_path):
     stored = document(tmp_path / "jaxem-fit")
     assert stored["options"]["missing"] is True
     assert stored["status"] == "converged"
+
+
+def test_a_time_limit_and_going_on(run, tmp_path):
+    options = ("fit", "--components", "2:3", "--restarts", 40, "--checkpoint", "c", "--out")
+    code, told, err = run(*options, "part", "--time-limit", 1e-6)
+    assert (code, err) == (0, "")
+    assert "stopped" in told
+    stored = load_fit(tmp_path / "part")
+    assert jaxem.status_name(stored.fit.status) == "stopped"
+    assert (tmp_path / "c").exists()
+    code, _, err = run(*options, "rest", "--quiet")
+    assert code == 2
+    assert "--resume" in err
+    assert run(*options, "rest", "--quiet", "--resume") == (0, "", "")
+    assert not (tmp_path / "c").exists()
+    run("fit", "--components", "2:3", "--restarts", 40, "--quiet", "--out", "whole")
+    for name in ("fit.json", "assignments.csv"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "rest" / name).read_bytes()

@@ -155,8 +155,8 @@ def test_every_status_and_each_way_to_it(evidence, status, action, caveat):
 
 
 def test_the_table_holds_every_status_that_a_run_can_end_with():
-    ended_by_racing = {"eliminated"}
-    assert {row[2] for row in TABLE} | ended_by_racing == set(NAMES)
+    ended_by_the_search = {"eliminated", "stopped"}
+    assert {row[2] for row in TABLE} | ended_by_the_search == set(NAMES)
 
 
 def compared(objective, last=-10.0, reference=(-10.0, -np.inf), rounding=0.0, weight=10.0, comparable=True, fresh=NO):

@@ -6,7 +6,7 @@ import pytest
 
 import jaxem
 from jaxem import _fit
-from jaxem.engine import restarts
+from jaxem.engine import lanes, pool
 
 KEY = jax.random.key(2)
 RNG = np.random.default_rng(5)
@@ -20,9 +20,9 @@ def fitted(x, **options):
 
 @pytest.mark.parametrize("cores", [2, 3])
 def test_the_runs_do_not_depend_on_how_many_there_are(cores, monkeypatch):
-    monkeypatch.setattr(_fit, "_cores", lambda: 1)
+    monkeypatch.setattr(lanes, "_cores", lambda: 1)
     one = fitted(X)
-    monkeypatch.setattr(_fit, "_cores", lambda: cores)
+    monkeypatch.setattr(lanes, "_cores", lambda: cores)
     several, again = fitted(X), fitted(X)
     np.testing.assert_allclose(several.restarts.objective, one.restarts.objective, rtol=1e-11)
     assert np.asarray(several.restarts.num_steps).tolist() == np.asarray(one.restarts.num_steps).tolist()
@@ -34,7 +34,7 @@ def test_the_runs_do_not_depend_on_how_many_there_are(cores, monkeypatch):
 @pytest.mark.parametrize("wide", [False, True])
 def test_threads_compute_in_the_precision_of_the_caller(wide, monkeypatch):
     """JAX keeps its settings for each thread."""
-    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    monkeypatch.setattr(lanes, "_cores", lambda: 2)
     with jax.enable_x64(wide):
         fit = fitted(X.astype(np.float64 if wide else np.float32))
     assert fit.params.weights.dtype == (np.float64 if wide else np.float32)
@@ -42,7 +42,7 @@ def test_threads_compute_in_the_precision_of_the_caller(wide, monkeypatch):
 
 
 def test_lanes_are_split_and_progress_counts_all(monkeypatch):
-    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    monkeypatch.setattr(lanes, "_cores", lambda: 2)
     heard = []
     fit = fitted(X, lanes=20, progress=heard.append)
     assert max(report.running for report in heard) <= 20
@@ -52,14 +52,14 @@ def test_lanes_are_split_and_progress_counts_all(monkeypatch):
 
 
 def test_few_starts_have_one_thread(monkeypatch):
-    monkeypatch.setattr(_fit, "_cores", lambda: 8)
-    monkeypatch.setattr(restarts, "_threads", lambda: pytest.fail("a thread for so few starts"))
+    monkeypatch.setattr(lanes, "_cores", lambda: 8)
+    monkeypatch.setattr(pool, "threads", lambda: pytest.fail("a thread for so few starts"))
     assert jaxem.fit(MODEL, X, key=KEY, restarts=15).converged
 
 
 def test_a_key_that_is_bound_to_a_device(monkeypatch):
     """Is computed with as JAX does, under settings that it holds for each thread."""
-    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    monkeypatch.setattr(lanes, "_cores", lambda: 2)
     with jax.enable_x64(False):
         fit = jaxem.fit(MODEL, X.astype(np.float32), key=jax.device_put(KEY, jax.devices()[0]), restarts=16)
     assert fit.params.weights.dtype == np.float32
@@ -71,7 +71,7 @@ def test_racing_and_failing_starts_in_groups(monkeypatch):
     starts.components.mean[::2] = 1e300
     found = []
     for cores in (1, 2):
-        monkeypatch.setattr(_fit, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(lanes, "_cores", lambda cores=cores: cores)
         raced = fitted(X, racing=jaxem.termination.Racing(finalists=4, steps=5))
         failed = jaxem.fit(MODEL, X, key=KEY, init=starts, throw=False)
         found.append([raced, failed])
@@ -85,7 +85,7 @@ def test_racing_and_failing_starts_in_groups(monkeypatch):
 
 @pytest.mark.parametrize(("cores", "restarts", "groups"), [(2, 33, 2), (4, 36, 3), (1, 9, 1), (4, 9, 1), (2, 17, 2)])
 def test_no_group_is_without_a_start(cores, restarts, groups, monkeypatch):
-    monkeypatch.setattr(_fit, "_cores", lambda: cores)
+    monkeypatch.setattr(lanes, "_cores", lambda: cores)
     seen = []
     monkeypatch.setattr(_fit, "searched", lambda search, *_: seen.append(search.layout) or search)
     monkeypatch.setattr(_fit.Search, "result", lambda *_: jaxem.Fit(*[np.zeros(())] * 6))
@@ -97,7 +97,7 @@ def test_no_group_is_without_a_start(cores, restarts, groups, monkeypatch):
 
 
 def test_what_goes_wrong_in_a_thread_is_told(monkeypatch):
-    monkeypatch.setattr(_fit, "_cores", lambda: 2)
+    monkeypatch.setattr(lanes, "_cores", lambda: 2)
     fitted(X)
 
     class Broken:
@@ -107,7 +107,7 @@ def test_what_goes_wrong_in_a_thread_is_told(monkeypatch):
         def of(self, *args):
             return lambda: 1 // 0
 
-    advance = restarts._advance_few
-    monkeypatch.setattr(restarts, "_advance_few", Broken())
+    advance = lanes._advance_few
+    monkeypatch.setattr(lanes, "_advance_few", Broken())
     with pytest.raises(ZeroDivisionError):
         fitted(X)

@@ -1,0 +1,203 @@
+"""The file that a search is written to on its way, and what belongs in it."""
+
+import dataclasses
+import io
+import json
+import os
+import time
+import zipfile
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxem._errors import DataError
+from jaxem.engine.fingerprint import contents
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Where, and how often, a fit is written down so that the same call goes on from there.
+
+    **Arguments:**
+
+    - `path`: the file. It is replaced as a whole, and holds the runs in their lanes, not the data: kilobytes for most
+        models. It stays after the fit; remove it once the result is kept.
+    - `seconds`: the least time between two writes. What was computed since the last one is computed again.
+    - `rounds`: if given, write after so many rounds too (of eight iterations each, of all lanes of a group).
+
+    **Raises:** `DataError` for a path that cannot be written, seconds that are negative, rounds below 1.
+
+    **Example**
+
+    >>> import jax, jaxem, tempfile
+    >>> x = jaxem.datasets.old_faithful().data.astype("float32")
+    >>> path = tempfile.mkdtemp() + "/geyser.checkpoint"
+    >>> checkpoint = jaxem.Checkpoint(path, seconds=60)
+    >>> first, again = (
+    ...     jaxem.fit(jaxem.GaussianMixture(2), x, key=jax.random.key(0), restarts=4, checkpoint=checkpoint)
+    ...     for _ in range(2)
+    ... )
+    >>> bool(first.objective == again.objective)  # read, not computed again
+    True
+    """
+
+    path: str | os.PathLike
+    seconds: float = 30.0
+    rounds: int | None = None
+
+    def __post_init__(self):
+        if not isinstance(self.path, str | os.PathLike):
+            raise DataError(f"checkpoint must be a path or a jaxem.Checkpoint, got {self.path!r}")
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float) or not self.seconds >= 0:
+            raise DataError(f"seconds of a checkpoint must be at least 0, got {self.seconds!r}")
+        if self.rounds is not None and (isinstance(self.rounds, bool) or self.rounds < 1):
+            raise DataError(f"rounds of a checkpoint must be at least 1, got {self.rounds!r}")
+        folder = Path(self.path).parent
+        if not folder.is_dir():
+            raise DataError(f"checkpoint: there is no folder {folder}: make it, or give another path")
+        if Path(self.path).is_dir():
+            raise DataError(f"checkpoint: {self.path} is a folder: give the path of a file")
+        if not os.access(folder, os.W_OK):
+            raise DataError(f"checkpoint: the folder {folder} cannot be written to: give another path")
+
+
+class Snapshot(NamedTuple):
+    """A search at a moment: arrays by name, and what JSON can hold."""
+
+    header: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+class Keeper:
+    """Writes the snapshots of one call, and has those that an earlier one of the same call left.
+
+    **Arguments:**
+
+    - `checkpoint`: a path, or a `Checkpoint`.
+    - `asked`: the arguments that the result depends on, by name.
+    """
+
+    def __init__(self, checkpoint: Any, asked: dict[str, Any]):
+        self._to = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        self._path = Path(self._to.path)
+        self._asked = {name: _told(value) for name, value in asked.items()}
+        self._asked["version of jaxem"] = version("jaxem")
+        self._asked["version of jax"] = version("jax")
+        self._parts: dict[str, Snapshot] = self._read() if self._path.exists() else {}
+        self._written, self._rounds = time.monotonic(), 0
+
+    def saved(self, part: str) -> Snapshot | None:
+        """What is known of a part: of one of the searches that the call makes."""
+        return self._parts.get(part)
+
+    def due(self, rounds: int) -> bool:
+        """Whether it is time to write, after so many rounds of a search."""
+        often = self._to.rounds is not None and rounds - self._rounds >= self._to.rounds
+        return often or (time.monotonic() - self._written >= self._to.seconds and rounds > self._rounds)
+
+    def write(self, part: str, snapshot: Snapshot, rounds: int) -> None:
+        """Replace the file by one with this snapshot, and those of other parts."""
+        self._parts[part] = snapshot
+        header = {
+            "format": _FORMAT,
+            "asked": self._asked,
+            "parts": {name: each.header for name, each in self._parts.items()},
+        }
+        arrays = {f"{name}:{key}": a for name, each in self._parts.items() for key, a in each.arrays.items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+        _replace(self._path, buffer.getbuffer())
+        self._written, self._rounds = time.monotonic(), rounds
+
+    def _read(self) -> dict[str, Snapshot]:
+        try:
+            with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
+                arrays = dict(file.items())
+            header = json.loads(arrays.pop("header").tobytes())
+            known, asked, parts = header["format"], header["asked"], header["parts"]
+        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"checkpoint: {self._path} is not a checkpoint of jaxem, or is damaged ({error}): "
+                "remove it, or give another path"
+            ) from None
+        if known != _FORMAT:
+            raise DataError(f"checkpoint: {self._path} has format {known}, this version reads {_FORMAT}")
+        self._require_same(asked)
+        own: dict[str, dict[str, np.ndarray]] = {name: {} for name in parts}
+        for key, array in arrays.items():
+            name, _, rest = key.rpartition(":")
+            own[name][rest] = array
+        return {name: Snapshot(parts[name], own[name]) for name in parts}
+
+    def _require_same(self, before: dict[str, str]) -> None:
+        """Raise `DataError` that names what this call asks for otherwise than that of the file."""
+        names = [name for name in {**before, **self._asked} if before.get(name) != self._asked.get(name)]
+        if names:
+            told = ", ".join(_difference(name, before.get(name), self._asked.get(name)) for name in names)
+            raise DataError(
+                f"checkpoint: {self._path} belongs to another call ({told}): remove the file, or give another path"
+            )
+
+
+class Part(NamedTuple):
+    """The place of one search in the file of a call."""
+
+    keeper: Keeper
+    name: str
+
+    @property
+    def saved(self) -> Snapshot | None:
+        return self.keeper.saved(self.name)
+
+    @property
+    def layout(self) -> tuple[int, int] | None:
+        """How the runs of the search lie in lanes, if it was begun."""
+        saved = self.saved
+        return None if saved is None else tuple(saved.header["layout"])
+
+    def due(self, rounds: int) -> bool:
+        return self.keeper.due(rounds)
+
+    def write(self, snapshot: Snapshot, rounds: int) -> None:
+        self.keeper.write(self.name, snapshot, rounds)
+
+
+def part_of(checkpoint: Any, name: str, asked: dict[str, Any]) -> Part | None:
+    """The place of the one search of a call, `None` without a checkpoint; a `Part` is that place already."""
+    if checkpoint is None or isinstance(checkpoint, Part):
+        return checkpoint
+    return Part(Keeper(checkpoint, asked), name)
+
+
+def _told(value: Any) -> str:
+    """A number or name as it is, anything else by its contents."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    return f"sha256:{contents(value)}"
+
+
+def _difference(name: str, before: str | None, now: str | None) -> str:
+    if before is None or now is None or before.startswith("sha256:") or now.startswith("sha256:"):
+        return f"another {name}"
+    return f"{name} was {before} and is {now}"
+
+
+def _replace(path: Path, content: Any) -> None:
+    """Write a file as a whole or not at all, whenever the process is killed."""
+    beside = path.with_name(f".{path.name}.writing")
+    with open(beside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    with suppress(OSError):  # not every system can write down a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,200 @@
+"""Runs side by side: the programs that begin, advance and refill lanes, and the blocks of starts that fill them."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._arguments import as_count
+from jaxem._status import Status, status_code, status_from_code
+from jaxem.engine.checkpoint import Part
+from jaxem.engine.loop import resume, run
+from jaxem.engine.many import Many
+from jaxem.engine.problem import Problem
+from jaxem.engine.programs import Program, blank, may_be_kept, program
+from jaxem.engine.state import State, begin
+from jaxem.kernels.linalg import trailing
+
+MOST_GROUPS = 4  # of lanes that advance side by side; one thread looks after all
+COMPILATION_PRODUCTS = 1e11  # what a few seconds of compiling would have bought
+FEW_PRODUCTS = 2**21  # what takes less than a millisecond or so
+_CPU_LANES = 32  # in each group
+_FEWEST_LANES = 8  # that are worth a thread
+_DEVICE_LANES = 1024
+_FEW_FLOATS = 2**21  # where their number comes from a short list: idle ones cost less than another compilation
+_LANE_FLOATS = 2**26  # numbers that the starts of one block may take while they are drawn
+
+
+class Layout(NamedTuple):
+    """How many runs go side by side: `groups` of `lanes` each."""
+
+    lanes: int
+    groups: int = 1
+
+
+def layout_of(
+    problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None, place: Part | None = None
+) -> Layout:
+    """How many of `restarts` runs over `n` rows go side by side: `lanes`, or by device, cores and size.
+
+    A search that goes on from its `place` has the layout that it had, whatever the machine.
+    """
+    if place is not None and place.layout is not None:
+        return Layout(*place.layout)
+    on_cpu = jax.default_backend() == "cpu"
+    most = restarts if lanes is None else min(as_count("lanes", lanes), restarts)
+    groups = max(min(MOST_GROUPS, _cores(), most // _FEWEST_LANES), 1) if on_cpu and may_be_kept(problem) else 1
+    if lanes is not None:
+        return Layout(most // groups, groups)
+    each = problem.model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    wanted = -(-most // groups)
+    many = 2 ** (wanted - 1).bit_length()
+    if wanted >= _FEWEST_LANES and many * each < _FEW_FLOATS:
+        wanted = many
+    size = max(min(_CPU_LANES if on_cpu else _DEVICE_LANES, wanted, _LANE_FLOATS // each // groups), 1)
+    return Layout(size, min(groups, -(-most // size)))
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Block(NamedTuple):
+    """Numbers of starts, and their states stacked to as many as there are lanes."""
+
+    starts: list[int]
+    lanes: State
+
+
+Blocks = Callable[[int], Block | None]  # each by its number; `None` after the last
+
+
+@program(quickly=True)
+def _begin(problem: Problem | Many, params: PyTree, keys: PRNGKeyArray, history: int) -> State:
+    return problem.each_lane(lambda problem, p, key: begin(problem, p, key, history), params, keys)
+
+
+@program(quickly=True)
+def refill(lanes: State, block: State, source: Array) -> State:
+    """Lanes in which `source >= 0` become that entry of `block`."""
+    return jax.tree.map(
+        lambda old, new: jnp.where(trailing(source >= 0, old), new[jnp.maximum(source, 0)], old), lanes, block
+    )
+
+
+def _advance(problem: Problem | Many, lanes: State, limit: Array) -> State:
+    return problem.each_lane(lambda problem, state: run(problem, state, limit), lanes)
+
+
+_advance_few, _advance_many = Program(_advance, quickly=True), Program(_advance)
+
+
+def few_products(problem: Problem | Many, state: State, lanes: int = 1) -> bool:
+    """Whether a step of so many such states is short."""
+    return lanes * num_products(problem, state) < FEW_PRODUCTS
+
+
+def num_products(problem: Problem | Many, state: State) -> int:
+    """How many products the statistics of a state, or of several lanes, are made of."""
+    return sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * problem.num_rows
+
+
+def advance(problem: Problem | Many, lanes: State) -> Program:
+    """The program that advances such lanes; what is compiled quickly is no slower where a step is short."""
+    return _advance_few if few_products(problem, lanes) else _advance_many
+
+
+@program(quickly=True)
+def take(lanes: State, lane: Array) -> State:
+    """One lane, or several for an array of numbers."""
+    return jax.tree.map(lambda leaf: leaf[lane], lanes)
+
+
+@program(quickly=True)
+def stack(states: tuple[State, ...]) -> State:
+    """Several runs as lanes."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+@program(quickly=True)
+def begin_anew(problem: Problem | Many, lanes: State) -> State:
+    return problem.each_lane(resume, lanes)
+
+
+def fresh_blocks(
+    problem: Problem | Many,
+    draw: Callable[[np.ndarray], tuple[PyTree, PRNGKeyArray]],
+    total: int,
+    layout: Layout,
+    history: int,
+) -> list[Blocks]:
+    """For each group, the starts `0 ... total - 1`, in turn; `draw(numbers)` gives parameters and keys."""
+
+    def block(group: int, number: int) -> Block | None:
+        first = (group + number * layout.groups) * layout.lanes
+        if first >= total:
+            return None
+        numbers = np.arange(first, first + layout.lanes)
+        starts = np.minimum(numbers, total - 1).astype(np.int32)
+        lanes = begin_lanes(problem, draw, starts, history)
+        return Block([i for i in numbers.tolist() if i < total], lanes)
+
+    return [partial(block, group) for group in range(layout.groups)]
+
+
+def begin_lanes(problem: Problem | Many, draw: Callable, starts: np.ndarray, history: int) -> State:
+    """The runs of these starts, before anything has been evaluated."""
+    params, keys = draw(starts)
+    return _begin(problem.of_starts(starts), params, keys, history)
+
+
+def prepare(problem: Problem | Many, draw: Any, key: PRNGKeyArray, layout: Layout, total: int, steps: int) -> State:
+    """Begins to compile the programs that `total` runs from fresh starts will call; returns a blank state."""
+    numbers = np.zeros(layout.lanes, np.int32)
+    params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
+    problem = problem.of_starts(numbers)
+    lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
+    advance(problem, lanes).begin_compiling(problem, lanes, np.asarray(steps, np.int32))
+    if total != layout.lanes * layout.groups:
+        refill.begin_compiling(lanes, lanes, numbers)
+    return blank(take.begin_compiling(lanes, np.zeros((), np.int32)), key)
+
+
+def saved_blocks(problem: Problem | Many | None, saved: list[tuple[int, State]], layout: Layout) -> list[Blocks]:
+    """For each group, runs that were set aside, in turn.
+
+    They are begun anew under `problem` if they lacked accuracy.
+    """
+    size, groups = layout
+
+    def block(group: int, number: int) -> Block | None:
+        first = (group + number * groups) * size
+        part = saved[first : first + size]
+        if not part:
+            return None
+        starts = [number for number, _ in part]
+        lanes = stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
+        if problem is not None:
+            lanes = begin_anew(problem.of_starts(np.resize(starts, size)), lanes)
+        return Block(starts, lanes)
+
+    return [partial(block, group) for group in range(groups) if group * size < len(saved)]
+
+
+def with_nothing_to_do(block: State) -> State:
+    """Lanes with nothing to do."""
+    code = status_code(block.status)
+    return block._replace(status=status_from_code(np.full(code.shape, status_code(Status.eliminated), code.dtype)))
+
+
+@cache
+def threads() -> ThreadPoolExecutor:
+    """A thread for each group that advances; it computes, and looks at nothing that JAX holds for each thread."""
+    return ThreadPoolExecutor(MOST_GROUPS, thread_name_prefix="jaxem-lanes")

@@ -1,0 +1,247 @@
+"""Lanes that advance a round at a time and are refilled as they finish, in groups that advance side by side."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxem._status import Status, status_code
+from jaxem.engine.lanes import (
+    COMPILATION_PRODUCTS,
+    Block,
+    Blocks,
+    advance,
+    num_products,
+    refill,
+    take,
+    threads,
+    with_nothing_to_do,
+)
+from jaxem.engine.many import Many
+from jaxem.engine.problem import Problem
+from jaxem.engine.programs import may_be_kept
+from jaxem.engine.state import State
+
+
+@dataclasses.dataclass
+class Outcome:
+    """A run that has ended."""
+
+    start: int
+    code: int
+    objective: float
+    num_steps: int
+    history: list[np.ndarray]
+    state: Callable[[], State]  # its final one
+
+    def told(self) -> tuple[int, int, float, int]:
+        """All but arrays."""
+        return self.start, self.code, self.objective, self.num_steps
+
+
+class GroupState(NamedTuple):
+    """What a group goes on from: its lanes as they begin a round, and where it is in its blocks."""
+
+    lanes: State
+    owner: np.ndarray
+    last: np.ndarray
+    taken: int
+    position: int
+
+
+class Pool:
+    """Lanes that advance together for `round_steps` iterations at a time: `size` of them in each of several groups.
+
+    A lane that ends is given the next start of its group, so that lockstep wastes at most a round per start. Once no
+    start is left to give, the last runs are packed into a quarter of the lanes, if the work that saves outweighs one
+    more compilation. Starts are independent: their results do not depend on the number of lanes but through the
+    rounding of the matrix products.
+
+    Groups advance side by side, each on a thread of its own, while this one looks after those that have ended a round.
+    They take turns, whichever ends first, and each has starts of its own: the same call does the same arithmetic.
+    """
+
+    def __init__(
+        self,
+        problem: Problem | Many,
+        size: int,
+        round_steps: int,
+        on_round: Callable[[int, int], None],
+        on_turn: Callable[[], bool],
+    ):
+        self.problem, self.size, self.round_steps = problem, size, round_steps
+        self.on_round, self.on_turn = on_round, on_turn
+        self.groups: list[_Group] = []
+
+    def run(
+        self,
+        parts: Sequence[Blocks],
+        histories: dict[int, list[np.ndarray]],
+        saved: Sequence[GroupState | None] | None = None,
+    ) -> Iterator[Outcome]:
+        """Runs every start in `parts`, the blocks of each group, yielding each as it ends.
+
+        Goes on from what `saved` has of each group. `on_round` hears how many lanes are running and how many steps a
+        round took; once `on_turn` says so, every group ends its round, and what is running then ends as `stopped`.
+        """
+        self.groups = [_Group(self, blocks, histories, threaded=len(parts) > 1) for blocks in parts]
+        if saved is None:
+            going = [group for group in self.groups if group.begin_round()]
+        else:
+            going = [group for group, state in zip(self.groups, saved, strict=True) if group.go_on(state)]
+        while going:
+            last = self.on_turn()
+            for group in going:
+                steps, outcomes = group.end_round()
+                self.on_round(sum(one.running for one in self.groups), steps)
+                yield from outcomes
+                if last:
+                    yield from group.stop()
+                else:
+                    group.begin_round()
+            going = [group for group in going if group.running]
+
+    def states(self) -> list[GroupState | None]:
+        """Of each group, what it can go on from; `None` for one that has nothing left to do."""
+        return [group.state() if group.running else None for group in self.groups]
+
+    def leader(self) -> tuple[float, Callable[[], State]]:
+        """The highest objective that a running lane has reached, minus infinity if there is none, and its state."""
+        best = max(self.groups, key=lambda group: group.reached.max())
+        lanes, lane = best.lanes, int(best.reached.argmax())
+        return float(best.reached[lane]), partial(take, lanes, np.asarray(lane, np.int32))
+
+    def worth_packing(self, lanes: State, size: int) -> bool:
+        """Whether lanes that idle for some fifty more iterations cost more than a compilation.
+
+        Decided on sizes alone, not on the clock, so that the same call always does the same arithmetic.
+        """
+        return 50 * (size - size // 4) * (num_products(self.problem, lanes) // size) > COMPILATION_PRODUCTS
+
+
+class _Group:
+    """Lanes that advance together, the starts that own them, and those that wait for one."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        blocks: Blocks,
+        histories: dict[int, list[np.ndarray]],
+        threaded: bool,
+    ):
+        self.pool, self.blocks, self.histories, self.threaded = pool, blocks, histories, threaded
+        self.block: Block | None = None
+        self.lanes: Any = None
+        self.taken = self.position = 0  # blocks, and starts of the last one
+        # The start in each lane, -1 for none, how many of its steps have been noted, and the objective after them.
+        self.owner, self.last = np.full(pool.size, -1), np.full(pool.size, -1)
+        self.reached = np.full(pool.size, -np.inf)
+        self.advanced: Callable[[], State]
+        self.ended: tuple[np.ndarray, np.ndarray, np.ndarray]  # status, objective and steps after the last round
+
+    @property
+    def running(self) -> int:
+        return int((self.owner >= 0).sum())
+
+    def begin_round(self) -> bool:
+        """Fill the lanes that are free and advance all; false once there is nothing to advance."""
+        self.fill()
+        if not self.running:
+            return False
+        size = len(self.owner)
+        if 4 * self.running <= size and self.pool.worth_packing(self.lanes, size):
+            self.pack(size // 4)
+        self.advance()
+        return True
+
+    def go_on(self, state: GroupState | None) -> bool:
+        """Advance what was saved as it began a round."""
+        if state is None:
+            return False
+        self.lanes, self.owner, self.last, self.taken, self.position = state
+        self.reached = np.full(len(self.owner), -np.inf)
+        if self.taken:
+            self.block = self.blocks(self.taken - 1)
+        self.advance()
+        return True
+
+    def state(self) -> GroupState:
+        """The lanes as they began the round, and where the group is in its blocks."""
+        return GroupState(self.lanes, self.owner, self.last, self.taken, self.position)
+
+    def advance(self) -> None:
+        """Begin to advance all lanes."""
+        limit = np.asarray(self.pool.round_steps, np.int32)
+        problem = self.pool.problem.of_starts(self.owner)
+        call = advance(problem, self.lanes).of(problem, self.lanes, limit)
+        # What JAX is to compile goes by settings that it holds for each thread.
+        if self.threaded and may_be_kept(self.lanes):
+            self.advanced = threads().submit(lambda: jax.block_until_ready(call())).result
+        else:
+            lanes = call()
+            self.advanced = lambda: lanes
+
+    def fill(self) -> None:
+        """Give the lanes that are free the next starts."""
+        free, size = np.flatnonzero(self.owner < 0), len(self.owner)
+        self.reached[free] = -np.inf
+        while len(free):
+            if self.block is None or self.position == len(self.block.starts):
+                following = self.blocks(self.taken)
+                if following is None:
+                    return
+                self.block, self.taken, self.position = following, self.taken + 1, 0
+            count = min(len(free), len(self.block.starts) - self.position)
+            source = np.full(size, -1, np.int32)
+            source[free[:count]] = np.arange(self.position, self.position + count)
+            if self.lanes is None and count == size:
+                self.lanes = self.block.lanes
+            else:
+                lanes = with_nothing_to_do(self.block.lanes) if self.lanes is None else self.lanes
+                self.lanes = refill(lanes, self.block.lanes, source)
+            starts = self.block.starts[self.position : self.position + count]
+            self.owner[free[:count]] = starts
+            self.last[free[:count]] = [sum(len(h) for h in self.histories.get(i, [])) - 1 for i in starts]
+            self.position += count
+            free = free[count:]
+
+    def pack(self, size: int) -> None:
+        """The lanes that are running in so many."""
+        running = np.flatnonzero(self.owner >= 0)
+        kept = np.resize(running, size)
+        self.lanes = take(self.lanes, kept.astype(np.int32))
+        self.owner, self.last, self.reached = self.owner[kept], self.last[kept], self.reached[kept]
+        self.owner[len(running) :] = -1
+
+    def end_round(self) -> tuple[int, list[Outcome]]:
+        """Wait for the round to end: how many steps it took in all, and the runs that ended."""
+        self.lanes = lanes = self.advanced()
+        code, objective, num_steps, ring = jax.device_get(
+            (status_code(lanes.status), lanes.iterate.objective, lanes.num_steps, lanes.history)
+        )
+        steps, outcomes = 0, []
+        self.ended = code, objective, num_steps
+        self.reached = np.where((self.owner >= 0) & np.isfinite(objective), objective, -np.inf)
+        for lane in np.flatnonzero(self.owner >= 0):
+            start, last = int(self.owner[lane]), self.last[lane]
+            done = int(num_steps[lane]) if np.isfinite(objective[lane]) else last
+            self.histories.setdefault(start, []).append(ring[lane, np.arange(last + 1, done + 1) % ring.shape[1]])
+            steps += max(done, 0) - max(int(last), 0)
+            self.last[lane] = done
+            if code[lane] != int(status_code(Status.running)):
+                outcomes.append(self.outcome(lane, int(code[lane])))
+        return steps, outcomes
+
+    def stop(self) -> list[Outcome]:
+        """What is still running, as it is."""
+        return [self.outcome(lane, int(status_code(Status.stopped))) for lane in np.flatnonzero(self.owner >= 0)]
+
+    def outcome(self, lane: Any, code: int) -> Outcome:
+        """The run in a lane as one that has ended; the lane is free."""
+        start, (_, objective, num_steps) = int(self.owner[lane]), self.ended
+        self.owner[lane], self.reached[lane] = -1, -np.inf
+        final = partial(take, self.lanes, np.asarray(lane, np.int32))
+        return Outcome(start, code, float(objective[lane]), int(num_steps[lane]), self.histories.pop(start), final)

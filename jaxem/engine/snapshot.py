@@ -1,0 +1,159 @@
+"""A search as named arrays, and back: what the file of a checkpoint holds."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from jaxem._errors import DataError
+from jaxem.engine.checkpoint import Snapshot
+from jaxem.engine.lanes import begin_anew, begin_lanes
+from jaxem.engine.pool import GroupState, Outcome
+from jaxem.engine.stages import ROUND_STEPS, Aside, Best, Stage
+from jaxem.engine.state import State
+from jaxem.engine.trees import is_key
+
+_RECORDS = ("objective", "code", "num_steps")
+_COUNTERS = ("done", "rounds", "steps", "accurate_lanes")
+
+
+def snapshot(search: Any, groups: Sequence[GroupState | None]) -> Snapshot:
+    """A `Search` between two rounds, whose groups go on from `groups`."""
+    arrays = {f"record/{name}": getattr(search, name) for name in _RECORDS}
+    stage, best = search.stage, [(i, one) for i, one in enumerate(search.best) if one]
+    header = {
+        **{name: getattr(search, name) for name in _COUNTERS},
+        "layout": search.layout,
+        "stage": None if stage is None else [stage.kind, stage.steps],
+        "going": None if stage is None or stage.going is None else [start for start, _ in stage.going],
+        "aside": [one[:-1] for one in search.aside],
+        "best": [[i, *one.outcome.told(), one.accurate] for i, one in best],
+        "histories": [*search.histories],
+        "groups": [None if group is None else [group.taken, group.position] for group in groups],
+    }
+    for i, group in enumerate(groups):
+        if group is not None:
+            arrays |= {f"group/{i}/owner": group.owner, f"group/{i}/last": group.last}
+            _pack(arrays, f"group/{i}", group.lanes)
+    _pack_each(arrays, "going", [state for _, state in (stage and stage.going) or []])
+    _pack_each(arrays, "aside", [one.state for one in search.aside])
+    for i, one in best:
+        _pack(arrays, f"best/{i}", one.state)
+        arrays[f"best/{i}/history"] = _joined(one.outcome.history)
+    for i, history in search.histories.items():
+        arrays[f"history/{i}"] = _joined(history)
+    return Snapshot(header, arrays)
+
+
+def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> None:
+    """Makes a new `Search` of the same call what it was when `saved` was written."""
+    header, arrays = saved
+    try:
+        for name in _RECORDS:
+            own = getattr(search, name)
+            own[:] = arrays[f"record/{name}"]
+        for name in _COUNTERS:
+            setattr(search, name, int(header[name]))
+        starts = np.zeros(search.layout.lanes, np.int32)
+        fresh = _one(eqx.filter_eval_shape(lambda: begin_lanes(search.problem, draw, starts, ROUND_STEPS + 1)))
+
+        def shapes(accurate: bool) -> State:
+            """Of a run on either kernel."""
+            if not accurate:
+                return fresh
+            problem = search.on_accurate_kernel(fresh).of_starts(starts[:1])
+            return _one(eqx.filter_eval_shape(begin_anew, problem, jax.tree.map(lambda leaf: _many(leaf, 1), fresh)))
+
+        going = header["going"]
+        if going is not None:
+            going = list(zip(going, _unpack_each(arrays, "going", fresh, key, len(going)), strict=True))
+        aside = _unpack_each(arrays, "aside", fresh, key, len(header["aside"]))
+        search.aside = [
+            Aside(start, code, objective, num_steps, state)
+            for (start, code, objective, num_steps), state in zip(header["aside"], aside, strict=True)
+        ]
+        for i, start, code, objective, num_steps, accurate in header["best"]:
+            state = _unpack(arrays, f"best/{i}", shapes(accurate), key)
+            outcome = Outcome(
+                start, code, objective, num_steps, [arrays[f"best/{i}/history"]], lambda state=state: state
+            )
+            search.best[i] = Best(outcome, state, accurate)
+        search.histories = {i: [arrays[f"history/{i}"]] for i in header["histories"]}
+        if header["stage"] is None:
+            return
+        kind, steps = header["stage"]
+        search.stage = Stage(kind, going, steps)
+        own = shapes(kind == "accurate")
+
+        def group(i: int, taken: int, position: int) -> GroupState:
+            owner, last = arrays[f"group/{i}/owner"], arrays[f"group/{i}/last"]
+            return GroupState(_unpack(arrays, f"group/{i}", own, key, len(owner)), owner, last, taken, position)
+
+        search.groups = [told and group(i, *told) for i, told in enumerate(header["groups"])]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"checkpoint: the file does not hold such a search ({error}): remove it, or give another path"
+        ) from None
+
+
+def _pack(arrays: dict[str, np.ndarray], name: str, tree: PyTree) -> None:
+    """The leaves of a tree, by their number; random keys as the numbers that they are."""
+    for i, leaf in enumerate(jax.tree.leaves(tree)):
+        arrays[f"{name}/{i}"] = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+
+
+def _pack_each(arrays: dict[str, np.ndarray], name: str, states: list[State]) -> None:
+    if states:
+        _pack(arrays, name, jax.tree.map(lambda *leaves: np.stack(leaves), *map(_numbers, states)))
+
+
+def _unpack(
+    arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyArray, lanes: int | None = None
+) -> State:
+    """The tree whose leaves were packed, with the shapes of `like`, behind an axis of `lanes` if there is one.
+
+    Random keys are of the kind of `key`.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    leading = () if lanes is None else (lanes,)
+
+    def read(i: int, wanted: Any) -> Any:
+        array, drawn = arrays[f"{name}/{i}"], is_key(wanted)
+        numbers = jax.eval_shape(jax.random.key_data, wanted) if drawn else wanted
+        if array.shape != (*leading, *numbers.shape) or array.dtype != numbers.dtype:
+            raise ValueError(
+                f"{name} {i} is {array.dtype}{array.shape}, not {numbers.dtype}{(*leading, *numbers.shape)}"
+            )
+        # Own memory: what was read lies at any address, which is no alignment to compute with.
+        found = jnp.array(array)
+        return jax.random.wrap_key_data(found, impl=jax.random.key_impl(key)) if drawn else found
+
+    return jax.tree.unflatten(structure, [read(i, leaf) for i, leaf in enumerate(leaves)])
+
+
+def _unpack_each(arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyArray, count: int) -> list[State]:
+    if not count:
+        return []
+    states = _unpack(arrays, name, like, key, count)
+    return [jax.tree.map(lambda leaf: leaf[i], states) for i in range(count)]  # noqa: B023
+
+
+def _numbers(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf), tree)
+
+
+def _one(lanes: PyTree) -> PyTree:
+    """The shapes of one of several lanes."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), lanes)
+
+
+def _many(leaf: Any, lanes: int) -> Any:
+    return jax.ShapeDtypeStruct((lanes, *leaf.shape), leaf.dtype)
+
+
+def _joined(history: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(history) if history else np.zeros(0)

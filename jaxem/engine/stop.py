@@ -1,0 +1,77 @@
+"""When a search ends early: at a time limit, when it is asked to, when it is interrupted."""
+
+import math
+import numbers
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxem._errors import DataError
+
+
+class Stop:
+    """Whether a search is to end now.
+
+    **Arguments:**
+
+    - `time_limit`: seconds from here; `None` for no limit.
+    """
+
+    def __init__(self, time_limit: Any = None):
+        if time_limit is not None and not _is_positive(time_limit):
+            raise DataError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+        self._until = math.inf if time_limit is None else time.monotonic() + float(time_limit)
+        self.asked = self._heard = False
+
+    @staticmethod
+    def of(time_limit: Any) -> "Stop":
+        """That of the whole call, if this is a part of one."""
+        return time_limit if isinstance(time_limit, Stop) else Stop(time_limit)
+
+    @staticmethod
+    def left_to_others() -> "Stop":
+        """Without limit; an interrupt raises `KeyboardInterrupt` at once."""
+        stop = Stop()
+        stop._heard = True
+        return stop
+
+    @property
+    def now(self) -> bool:
+        """True once it was asked for, or the time is over."""
+        return self.asked or time.monotonic() >= self._until
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within the block the first interrupt (Ctrl-C) asks for the end; a second one raises `KeyboardInterrupt`.
+
+        Only where interrupts would raise that: in the main thread, and unless somebody else handles them. Of nested
+        blocks the outer one counts.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        if self._heard or not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        self._heard = True
+        interrupted = []
+
+        def ask(number: int, frame: Any) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            interrupted.append(number)
+            self.asked = True
+
+        signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._heard = False
+        if interrupted:
+            warnings.warn("interrupted: the best so far is returned, with status stopped", stacklevel=4)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) > 0
