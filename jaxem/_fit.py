@@ -31,6 +31,7 @@ from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
 from jaxem.engine.search import Search
+from jaxem.engine.spread import beside, is_spread
 from jaxem.engine.state import begin
 from jaxem.engine.stop import Stop
 from jaxem.init import METHODS, AbstractInit
@@ -191,7 +192,7 @@ def problem_of(
     dtype = float_dtype(admitted.data)
     laid = _laid_out(model, admitted, dtype, algorithm)
     data, weights = _filled(admitted, dtype, algorithm, lengthen) if laid is None else (laid.data, laid.weights)
-    data, weights = jax.tree.map(_on_device, data), jax.device_put(weights)
+    data, weights = jax.tree.map(_on_device, data), beside(data, weights)
     bound = _bind(model, algorithm, termination, data, weights, None if laid is None else laid.blocks)
     tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
     limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
@@ -230,6 +231,8 @@ def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm, lengthen: Leng
 
 def _laid_out(model: AbstractModel, admitted: Admitted, dtype: Any, algorithm: Algorithm) -> Laid | None:
     """The data with rows that lack the same entries side by side, where all that looks at them is the exact E-step."""
+    if is_spread(admitted.data):
+        return None  # rows stay where they are
     alone = algorithm.e_step.integrates and isinstance(algorithm.update, Full) and not algorithm.draws
     return by_gaps(model.bound(), admitted.data, admitted.weights, dtype) if alone else None
 

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError, PrecisionWarning
+from jaxem.engine.spread import in_auto_mesh
 from jaxem.engine.weights import held
 
 _FLOATS = ("float32", "float64")
@@ -79,6 +80,7 @@ def as_table(x: Any, name: str, *, warn: bool = False, dtype: Any = None) -> Any
 
 
 def _from_jax(x: jax.Array, name: str, own: Any) -> jax.Array:
+    x = in_auto_mesh(x)
     if jnp.issubdtype(x.dtype, jnp.floating):
         if x.dtype.name not in _FLOATS:
             raise DataError(f"{name} is {x.dtype}, {_width_advice(x.dtype)}")

@@ -25,8 +25,10 @@ from jaxem.engine.convert import as_data, as_weights, float_dtype, is_concrete
 from jaxem.engine.domains import fault
 from jaxem.engine.programs import Program
 from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
+from jaxem.engine.spread import beside, is_spread
 from jaxem.engine.weights import Held, held
 from jaxem.kernels.linalg import trailing
+from jaxem.kernels.rows import row_at
 
 
 class Admitted(NamedTuple):
@@ -180,7 +182,11 @@ def without_absent(data: PyTree, weights: Any) -> PyTree:
     present = np.asarray(weights) > 0
     if present.all():
         return data
-    index = np.where(present, np.arange(len(present)), np.argmax(present))
+    first = int(np.argmax(present))
+    if is_spread(data):
+        own = beside(data, present)
+        return jax.tree.map(lambda leaf: jnp.where(trailing(own, leaf), leaf, row_at(leaf, np.int32(first))), data)
+    index = np.where(present, np.arange(len(present)), first)
     return jax.tree.map(lambda leaf: leaf[index], data)
 
 
@@ -200,7 +206,7 @@ def without_unusable(model: Any, data: PyTree, weights: Array) -> PyTree:
     def replaced(leaf: Any) -> Array:
         leaf = jnp.asarray(leaf)
         # Of several devices, one may have no row of positive weight.
-        copy = jnp.where(weights[first] > 0, leaf[first], jnp.zeros_like(leaf[first]))
+        copy = jnp.where(row_at(weights, first) > 0, row_at(leaf, first), jnp.zeros((), leaf.dtype))
         return jnp.where(trailing(lost, leaf), copy[None], leaf)
 
     return jax.tree.map(replaced, data)

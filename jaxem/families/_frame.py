@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxem.families._design import Design
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import einsum, matmul
-from jaxem.kernels.rows import of_positive_weight
+from jaxem.kernels.rows import Present
 from jaxem.kernels.small import sweep
 
 # Rows that tell what a design can determine, and the standard error of a coefficient (in units of the standard
@@ -23,10 +23,10 @@ def _spread_out(weights: Float[Array, " n"]) -> Any:
     n = weights.shape[0]
     if n <= _ROWS:
         return np.arange(n)
-    order, count = of_positive_weight(weights)
+    present = Present.of(weights)
     place, steps = jnp.arange(_ROWS, dtype=jnp.int32), np.int32(_ROWS - 1)
-    each, rest = jax.lax.div(count - 1, steps), jax.lax.rem(count - 1, steps)
-    return order[place * each + (2 * place * rest + steps) // (2 * steps)]
+    each, rest = jax.lax.div(present.total - 1, steps), jax.lax.rem(present.total - 1, steps)
+    return present.at(place * each + (2 * place * rest + steps) // (2 * steps))
 
 
 class Frame(NamedTuple):

@@ -1,4 +1,5 @@
 from abc import abstractmethod
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from jaxem._bound import collect
-from jaxem.kernels.rows import of_positive_weight
+from jaxem.kernels.rows import Present
 
 
 class AbstractInit(eqx.Module):
@@ -47,11 +48,12 @@ def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int, k: int
         return data, weights
     place = jnp.arange(most, dtype=jnp.int32)
     if labels is None:
-        order, count = of_positive_weight(weights)
+        present = Present.of(weights)
+        numbered, count = present.at, present.total
         first, quota = jnp.int32(0), jnp.int32(most)
     else:
         kind = jnp.where(weights > 0, jnp.where(labels < 0, k, labels), k + 1)
-        order = jnp.argsort(kind).astype(jnp.int32)
+        numbered = partial(_at, jnp.argsort(kind).astype(jnp.int32))
         counts = jnp.sum(kind[None] == jnp.arange(k + 1, dtype=kind.dtype)[:, None], 1, dtype=jnp.int32)
         quotas = jnp.minimum(counts[:k], jnp.maximum(most // 2, most - counts[k]) // k)
         quotas = jnp.append(quotas, most - jnp.sum(quotas, dtype=jnp.int32))
@@ -64,7 +66,7 @@ def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int, k: int
     width = each + (place < longer).astype(jnp.int32)
     uniform = jax.random.uniform(jax.random.fold_in(key, 2), (most,), jnp.float32)
     within = jnp.minimum((uniform * width.astype(jnp.float32)).astype(jnp.int32), width - 1)
-    chosen = _at(order, first + place * each + jnp.minimum(place, longer) + within)
+    chosen = numbered(first + place * each + jnp.minimum(place, longer) + within)
     drawn = jnp.where(width > 0, _at(weights, chosen), 0)
     if labels is not None:
         drawn = drawn * jnp.maximum(count / quota, 1).astype(drawn.dtype)

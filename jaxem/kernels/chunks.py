@@ -108,6 +108,17 @@ def sum_chunks(
     n = num_rows(data)
     if rows is None or rows >= n:
         return fn(data, weights, jnp.zeros((), jnp.int32))
+    shards = num_shards(data, weights)
+    if shards > 1:
+        return _sum_shards(fn, data, weights, rows, shards)
+    return sum_own(fn, data, weights, rows)
+
+
+def sum_own(fn: Callable, data: PyTree, weights: Array, rows: int) -> tuple[PyTree, Array]:
+    """`sum_chunks` over rows that lie on one device."""
+    n = num_rows(data)
+    if rows >= n:
+        return fn(data, weights, jnp.zeros((), jnp.int32))
     steps = math.ceil(n / rows)
 
     def body(carry, index):
@@ -122,6 +133,33 @@ def sum_chunks(
     zeros, zero = per_device(zeros, (data, weights))
     (total, value, lost), _ = jax.lax.scan(body, (zeros, zero, zero), jnp.arange(steps, dtype=jnp.int32))
     return total, value + lost
+
+
+def num_shards(data: PyTree, weights: Array) -> int:
+    """How many parts the rows may lie in, each on a device: a divisor of their number.
+
+    Under a trace JAX does not tell where arrays lie, so that as many as there are devices have to be thought of.
+    """
+    if any(map(_varies, jax.tree.leaves((data, weights)))):
+        return 1  # inside `jax.shard_map` each device has its own
+    return math.gcd(num_rows(data), jax.device_count())
+
+
+def _sum_shards(fn: Callable, data: PyTree, weights: Array, rows: int, shards: int) -> tuple[PyTree, Array]:
+    """`sum_chunks` over each of `shards` parts of the rows, side by side, and over these in the end.
+
+    A loop over chunks of all rows would have each device get each chunk: the data would travel.
+    """
+
+    def part(data, weights, shard):
+        def numbered(chunk, w, index):
+            return fn(chunk, w, index * shards + shard)
+
+        return sum_own(numbered, data, weights, rows)
+
+    split = jax.tree.map(lambda leaf: leaf.reshape(shards, -1, *leaf.shape[1:]), (data, weights))
+    found = jax.vmap(part)(*split, jnp.arange(shards, dtype=jnp.int32))
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, 0), found)
 
 
 def _first(data, weights, rows):

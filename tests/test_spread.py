@@ -1,0 +1,117 @@
+"""Rows of an array that is spread over devices stay there: compiled programs move statistics, and few numbers besides.
+
+In processes of their own, as the number of devices is set at their start.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EIGHT = "--xla_force_host_platform_device_count=8"
+PREAMBLE = r"""
+import glob, os, re, sys
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+jax.config.update("jax_enable_x64", True)
+import jaxem
+from jaxem._algorithm import default_algorithm
+
+assert jax.device_count() == 8
+mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType[KIND],))
+
+
+def spread(tree):
+    return jax.device_put(tree, NamedSharding(mesh, P("rows")))
+
+
+def moved(text, least):
+    # What a compiled program moves between devices that has `least` or more numbers along an axis.
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    found = re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", text)
+    assert found, "nothing moves: each device would have to have all rows"
+    sizes = [(kind, int(size)) for shape, kind in found for dims in re.findall(r"\[([\d,]+)\]", shape)
+             for size in dims.split(",")]
+    return [entry for entry in sizes if entry[1] >= least]
+
+
+def same(a, b, tol=1e-9):
+    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=tol, atol=tol)
+"""
+
+SOLVE = """
+from tests.helpers import product
+
+cell = product.models()[CASE]
+n = len(cell.weights) // 8 * 8 * 4
+index = np.arange(n) % len(cell.weights)
+x, weights = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[index]), cell.x), jnp.linspace(0.0, 2.0, n)
+
+
+def run(x, weights):
+    return jaxem.solve(cell.model, cell.start, x, weights=weights, algorithm=default_algorithm(cell.model),
+                       max_steps=8, history_size=1, chunk_rows=n // 30, kernel="fast")
+
+
+apart = jax.jit(run).lower(*spread((x, weights))).compile()
+assert not moved(apart.as_text(), n // 8), moved(apart.as_text(), n // 8)
+same(apart(*spread((x, weights))).params, jax.jit(run)(x, weights).params)
+"""
+
+FIT = r"""
+folder = DUMP
+rng = np.random.default_rng(0)
+n = 8 * 9000  # more on each device than the 8192 rows that starts are drawn from
+x = np.r_[rng.normal(size=(n // 2, 3)), rng.normal(3, 1, size=(n - n // 2, 3))]
+x = x[rng.permutation(n)]
+weights = rng.integers(0, 3, n).astype(float)
+model, options = jaxem.GaussianMixture(2), dict(key=jax.random.key(0), restarts=2, max_steps=10, weights=weights)
+whole = jaxem.fit(model, x, **options)
+likelihood = model.log_likelihood(whole.params, x), jaxem.bic(model, whole.params, x, weights)
+for file in glob.glob(folder + "/*"):
+    if os.path.isfile(file):
+        os.remove(file)
+apart = spread(x)
+fit = jaxem.fit(model, apart, **options)
+same(fit.params, whole.params)
+same(fit.restarts.objective, whole.restarts.objective)
+same((model.log_likelihood(whole.params, apart), jaxem.bic(model, whole.params, apart, weights)), likelihood)
+for ask in (model.posterior, model.predict, model.log_prob):
+    answer = ask(fit.params, apart)
+    assert len(answer.sharding.device_set) == 8 and not answer.sharding.is_fully_replicated
+    same(answer, ask(fit.params, x))
+texts = [(name, open(name).read()) for name in glob.glob(folder + "/*after_optimizations.txt")]
+moving = {name.split("/")[-1].split(".")[1]: text for name, text in texts if re.search("all-reduce|all-gather", text)}
+assert {"jit__bind", "jit__draw", "jit__advance", "jit_finish"} <= set(moving), set(moving)
+assert not any(moved(text, n // 8) for text in moving.values()), {k: moved(t, n // 8) for k, t in moving.items()}
+"""
+
+
+def run(program, tmp_path, kind="Auto", case=""):
+    flags = f"{EIGHT} --xla_backend_optimization_level=0 --xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAXEM_CACHE": "off"}
+    names = f"KIND, CASE, DUMP = {kind!r}, {case!r}, {str(tmp_path)!r}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", names + PREAMBLE + program],
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_fit_and_questions(kind, tmp_path):
+    run(FIT, tmp_path, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["full", "bernoulli", "regressions", "Student t", "factors", "function"])
+def test_solve_under_jit(case, tmp_path):
+    run(SOLVE, tmp_path, case=case)
