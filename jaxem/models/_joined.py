@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxem._bound import scoring
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractBoundModel, has_entries
+from jaxem._paths import covers, leaf_name
 from jaxem.engine.door import for_question, question
 from jaxem.families import AbstractFamily
 from jaxem.init import AbstractInit
@@ -93,6 +94,26 @@ class AbstractJoined(AbstractBoundModel):
     def _share(self, moments: PyTree) -> Array:
         """What of each row is each member's, from the moments of the latent."""
         return self.structure.choice.local(moments if self.distribution.latent is None else moments.outer)
+
+    # Members
+
+    @property
+    def num_members(self) -> int:
+        """How many members the family has here."""
+        return self.structure.num_members
+
+    def permuted(self, params: PyTree, order: Int[Array, " k"]) -> PyTree | None:
+        """`params` with member `order[j]` in the place of member `j`; `None` if members have places of their own."""
+        own, members = self.structure.split(params)
+        moved = self.structure.permuted(own, order)
+        if moved is None or self.distribution.num_members is not None:
+            return None
+
+        def one(path: Any, leaf: Array) -> Array:
+            common = any(covers(prefix, leaf_name(path)) for prefix in self.distribution.shared)
+            return leaf if common else leaf[order]
+
+        return self.structure.join(moved, jax.tree_util.tree_map_with_path(one, members))
 
     # Names
 

@@ -18,6 +18,11 @@ class LDAParams(NamedTuple):
     concentration: Float[Array, "..."]
     topics: Any
 
+    def permuted(self, order: Array) -> "LDAParams":
+        """With topic `order[j]` in the place of topic `j`."""
+        each = self.concentration if jnp.ndim(self.concentration) == 0 else self.concentration[order]
+        return LDAParams(each, self.topics[order])
+
 
 class LDANatural(NamedTuple):
     """Log probabilities of words, the Dirichlet of documents and its normalizer, and 1, which the counts multiply."""

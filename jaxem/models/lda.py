@@ -288,6 +288,13 @@ class LDA(AbstractLinearModel):
         words, _ = jax.lax.fori_loop(0, self.vocabulary_size.bit_length(), halve, ends)
         return Documents(words, jnp.ones(shape, cumulative.dtype)), LDADraws(proportions, topics)
 
+    @property
+    def num_members(self) -> int:
+        return self.num_topics
+
+    def permuted(self, params: LDAParams, order: Array) -> LDAParams:
+        return params.permuted(order)
+
     # The door of data
 
     @property

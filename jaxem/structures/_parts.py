@@ -67,6 +67,10 @@ class AbstractTransitions(eqx.Module):
         """The inverse of `unconstrain`."""
         return free
 
+    def permuted(self, transition: Array, order: Int[Array, " k"]) -> Array | None:
+        """Parameters with state `order[j]` in the place of state `j`; `None` if states have places of their own."""
+        return None
+
     def blocks(self, free: Array) -> Float[Array, "b m"]:
         """Coordinates by blocks that do not interact in Q, in their order."""
         return free.reshape(free.shape[0], -1)

@@ -109,6 +109,13 @@ class AbstractStructure(eqx.Module):
         """Where parameters lie, by name; see `AbstractModel.domains`."""
         return {}
 
+    def permuted(self, own: Own, order: Array) -> Own | None:
+        """The parameters with member `order[j]` in the place of member `j`; `None` if members have places of their own.
+
+        Numbers alone: whether a prior, a pattern or a label tells members apart is asked elsewhere.
+        """
+        return None
+
     def blocks(self, free: Own) -> tuple[list[Array], Any]:
         """Coordinates as a list of `[blocks, size]` arrays, and the function that undoes it; see `AbstractModel`."""
         shapes = [leaf.shape for leaf in free]

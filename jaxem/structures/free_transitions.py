@@ -85,6 +85,9 @@ class FreeTransitions(AbstractTransitions):
     def constrain(self, free):
         return self._rows(free.shape[0] if self.pattern is None else len(self.pattern)).from_free(free)
 
+    def permuted(self, transition, order):
+        return transition[order][:, order]
+
     def blocks(self, free):
         return free.reshape(1, -1) if self.pattern is not None else free
 

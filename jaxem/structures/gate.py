@@ -82,6 +82,10 @@ class Gate(AbstractStructure):
     def start(self, key, weights, data):
         return (jnp.zeros((self.num_members - 1, covariates_of(data).shape[1]), weights.dtype),)
 
+    def permuted(self, own, order):
+        moved = _with_last(own[0])[order]
+        return (moved[:-1] - moved[-1:],)
+
     def bind(self, data, weights, reduce, frozen=()):
         if "gate" in frozen:
             return self

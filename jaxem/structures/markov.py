@@ -153,6 +153,10 @@ class Markov(AbstractStructure):
         transition = self.transitions.constrain(free[1])
         return self.initial.constrain(free[0], transition), transition
 
+    def permuted(self, own, order):
+        transition = self.transitions.permuted(own[1], order)
+        return None if transition is None else (own[0][order], transition)
+
     def blocks(self, free):
         """Blocks that do not interact in Q."""
         moves = free[1].reshape(1, -1) if self.initial.follows else self.transitions.blocks(free[1])

@@ -52,6 +52,9 @@ class One(AbstractStructure):
     def start(self, key, weights, data):
         return ()
 
+    def permuted(self, own, order):
+        return ()
+
     def split(self, params: PyTree) -> tuple[tuple[()], PyTree]:
         return (), self._mapped(params, lambda leaf: leaf[None])
 

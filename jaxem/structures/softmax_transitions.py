@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxem._errors import DataError
 from jaxem.families._design import Design, check_columns
@@ -43,11 +43,13 @@ class _AbstractSoftmax(AbstractTransitions):
     def of_probabilities(self, p, covariates, weights):
         assert covariates is not None
         k, q = p.shape[0], covariates.shape[2]
-        others = [[j for j in range(k) if j != i] for i in range(k)]
-        odds = jnp.log(
-            jnp.take_along_axis(p, np.array(others, np.int32).reshape(k, k - 1), 1) / jnp.diagonal(p)[:, None]
-        )
+        odds = jnp.log(jnp.take_along_axis(p, _others(k), 1) / jnp.diagonal(p)[:, None])
         return odds[:, :, None] * _constant(covariates.reshape(-1, q), weights)[None, None]
+
+    def permuted(self, transition, order):
+        k = transition.shape[0]
+        moved = _against_staying(transition)[order][:, order]
+        return jnp.take_along_axis(moved, _others(k)[:, :, None], 1)
 
     def check_width(self, transition, covariates):
         if transition.ndim != 3 or covariates.shape[2] != transition.shape[2]:
@@ -133,6 +135,11 @@ class WhitenedTransitions(_AbstractSoftmax):
         share = jax.nn.softmax(_against_staying(_odds(transition, frame.sample)), 1)
         share = share.reshape(-1, share.shape[2])
         return frame.undetermined(frame.amount[None] * share * (1 - share))
+
+
+def _others(k: int) -> Int[np.ndarray, "k j"]:
+    """The states that are not the one of each row, in their order."""
+    return np.array([[j for j in range(k) if j != i] for i in range(k)], np.int32).reshape(k, k - 1)
 
 
 def _odds(coefficients: Float[Array, "k j q"], x: Float[Array, "m q"]) -> Float[Array, "k j m"]:

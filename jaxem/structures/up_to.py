@@ -56,6 +56,9 @@ class UpTo(AbstractStructure):
     def start(self, key, weights, data):
         return (weights, self.even(weights.dtype)[1])
 
+    def permuted(self, own, order):
+        return own[0][order], own[1][order]
+
     def natural(self, own):
         return self.all.natural(own[:1])
 

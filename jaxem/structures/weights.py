@@ -97,6 +97,9 @@ class Weights(AbstractStructure):
     def start(self, key, weights, data):
         return (weights,)
 
+    def permuted(self, own, order):
+        return (own[0][order],)
+
     def degenerate(self, own):
         return jnp.any(own[0] == 0)
 
