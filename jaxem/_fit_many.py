@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
@@ -43,6 +43,7 @@ from jaxem.engine.state import State, begin
 from jaxem.engine.stop import Stop
 from jaxem.engine.trees import first_of
 from jaxem.kernels.chunks import chunk_rows
+from jaxem.kernels.linalg import trailing
 from jaxem.kernels.sums import unreduced
 from jaxem.record import Progress, Restarts
 from jaxem.termination import AbstractTermination, default_tolerance
@@ -81,7 +82,7 @@ def fit_many(
     - `data`: a table `[fits, n, d]` (or what the model takes, with the leading axis) over `"data"`, else as for
         `jaxem.fit`. Tables of different lengths are filled up with any rows, to which `weights` gives weight 0.
     - `key`: a JAX random key. Fit `i` is that of `jaxem.fit` with the key `jax.random.fold_in(key, i)`, to rounding.
-    - `restarts`: how many starts each fit has; the best is returned.
+    - `restarts`: how many starts each fit has, those in `init` and others that are drawn; the best is returned.
     - `init`: as for `jaxem.fit`. Over `"init"`, parameters with the leading axis: one start for each fit.
     - `weights`: `[fits, n]` over `"weights"`, such as the counts of bootstrap samples, or 0 for the rows of a fold that
         is left out; else `[n]`.
@@ -131,11 +132,12 @@ def fit_many(
     model, init = with_method(model, init)
     one = first_of(model) if "model" in over else model
     found = admitted_rows(one, algorithm, data, weights, over, count)
-    starts = None
+    starts, given = None, 0
     if init is None:
         require_different_starts(model, algorithm, restarts)
     else:
-        starts, restarts = _starts(init, one, key, found, over, count, restarts)
+        starts, given, restarts = _starts(init, one, key, found, over, count, restarts)
+        require_different_starts(model, algorithm, restarts - given)
     problem = _bound(model, algorithm, termination, found, over, count, restarts, tol, max_steps)
     first = problem.first()
     require_modes(
@@ -149,7 +151,8 @@ def fit_many(
     if starts is None:
         draw = partial(_draw, problem, key)
     else:
-        draw = partial(_encode, problem, key, starts, algorithm.m_step.lift(model) is not model)
+        encode = _encode if given == restarts else _encode_and_draw
+        draw = partial(encode, problem, key, starts, np.int32(given), algorithm.m_step.lift(model) is not model)
     with stop.interruptible():
         search = searched(Search(problem, layout, count * restarts, progress, count, stop, place), draw, key)
     return in_unit(_collected(search, layout.lanes), found.unit)
@@ -157,17 +160,17 @@ def fit_many(
 
 def _starts(
     init: Any, model: Any, key: PRNGKeyArray, found: ManyRows, over: tuple[str, ...], count: int, restarts: int
-) -> tuple[PyTree, int]:
-    """Given parameters as a stack, `[fits * restarts]` or `[restarts]`, and how many starts each fit has."""
+) -> tuple[PyTree, int, int]:
+    """Given parameters as a stack, `[fits]` or `[given]`, how many of them each fit has, and how many starts in all."""
     data = first_of(found.data) if "data" in over else found.data
     weights = found.weights[0] if "weights" in over else found.weights
     starts, number = as_starts(init, start_shapes(model, key, data, weights), model, weights.dtype)
     each = 1 if "init" in over else number
     if "init" in over and number != count:
         raise DataError(f"over='init': init holds {number} sets of parameters for {count} fits")
-    if restarts not in (1, each):
+    if 1 < restarts < each:
         raise DataError(f"restarts={restarts}, but init holds {each} for each fit; leave restarts out")
-    return starts, each
+    return starts, each, max(restarts, each)
 
 
 def _in_lanes(
@@ -255,6 +258,28 @@ def _bind(
 
 @program(quickly=True)
 def _draw(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
+    return _drawn(problem, key, numbers)
+
+
+@program(quickly=True)
+def _encode(
+    problem: Many, key: PRNGKeyArray, starts: PyTree, given: Array, lifted: bool, numbers: Array
+) -> tuple[PyTree, PRNGKeyArray]:
+    """Given starts: one for each fit, or those of one fit, which are the same for all."""
+    return _given(problem, starts, given, lifted, numbers)[0], _keys_of(problem, key, numbers)[1]
+
+
+@program(quickly=True)
+def _encode_and_draw(
+    problem: Many, key: PRNGKeyArray, starts: PyTree, given: Array, lifted: bool, numbers: Array
+) -> tuple[PyTree, PRNGKeyArray]:
+    """Those as the first starts of each fit; its others are drawn."""
+    fresh, noise = _drawn(problem, key, numbers)
+    params, there = _given(problem, starts, given, lifted, numbers)
+    return jax.tree.map(lambda a, b: jnp.where(trailing(there, a), a, b), params, fresh), noise
+
+
+def _drawn(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
     seeds, noise = _keys_of(problem, key, numbers)
     params = problem.of_starts(numbers).each_lane(
         lambda problem, seed: init_of(problem.model, seed, problem.data, problem.weights), seeds
@@ -262,17 +287,18 @@ def _draw(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRN
     return of_set_type(params), noise
 
 
-@program(quickly=True)
-def _encode(
-    problem: Many, key: PRNGKeyArray, starts: PyTree, lifted: bool, numbers: Array
-) -> tuple[PyTree, PRNGKeyArray]:
-    """Given starts: those of all fits one after the other, or of one fit, which are the same for all."""
-    given = jax.tree.leaves(starts)[0].shape[0]
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[jax.lax.rem(numbers, np.int32(given))], starts)
+def _given(
+    problem: Many, starts: PyTree, given: Array, lifted: bool, numbers: Array
+) -> tuple[PyTree, Bool[Array, " lanes"]]:
+    """Given starts, of which each fit has so many, and which of these starts they are."""
+    own = jax.lax.rem(numbers, jnp.asarray(problem.restarts))
+    place = jax.lax.div(numbers, jnp.asarray(problem.restarts)) * given + jnp.minimum(own, given - 1)
+    index = jax.lax.rem(place, np.int32(jax.tree.leaves(starts)[0].shape[0]))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], starts)
     params = problem.of_starts(numbers).each_lane(
         lambda problem, params: enter(problem.model, params, problem.data, problem.weights, lifted), params
     )
-    return of_set_type(params), _keys_of(problem, key, numbers)[1]
+    return of_set_type(params), own < given
 
 
 def _keys_of(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:

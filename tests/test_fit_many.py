@@ -41,6 +41,34 @@ def test_many_weights():
         assert_alone(many, i, jaxem.fit(MODEL, COUNTS[0], key=key, weights=WEIGHTS[i], restarts=2))
 
 
+def test_starts_that_are_given_and_others_that_are_drawn():
+    start = MixtureParams(jnp.array([0.5, 0.5]), PoissonParams(jnp.array([[1.0], [5.0]])))
+    given = jaxem.fit_many(MODEL, COUNTS[0], key=KEY, weights=WEIGHTS, init=start)
+    drawn = jaxem.fit_many(MODEL, COUNTS[0], key=KEY, weights=WEIGHTS, restarts=3)
+    both = jaxem.fit_many(MODEL, COUNTS[0], key=KEY, weights=WEIGHTS, init=start, restarts=3)
+    np.testing.assert_allclose(both.restarts.objective[:, :1], given.restarts.objective, rtol=1e-12)
+    np.testing.assert_allclose(both.restarts.objective[:, 1:], drawn.restarts.objective[:, 1:], rtol=1e-12)
+    np.testing.assert_allclose(both.objective, both.restarts.objective.max(1), rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_start_for_each_fit_and_others_that_are_drawn():
+    stack = MixtureParams(jnp.full((5, 2), 0.5), PoissonParams(jnp.array([[[0.5], [5.0 + i]] for i in range(5)])))
+    options = {"key": KEY, "weights": WEIGHTS, "over": ("weights", "init"), "init": stack}
+    given = jaxem.fit_many(MODEL, COUNTS[0], **options)
+    both = jaxem.fit_many(MODEL, COUNTS[0], restarts=2, **options)
+    np.testing.assert_allclose(both.restarts.objective[:, :1], given.restarts.objective, rtol=1e-12)
+    np.testing.assert_array_equal(both.restarts.num_steps[:, :1], given.restarts.num_steps)
+    drawn = jaxem.fit_many(MODEL, COUNTS[0], key=KEY, weights=WEIGHTS, restarts=2)
+    np.testing.assert_allclose(both.restarts.objective[:, 1:], drawn.restarts.objective[:, 1:], rtol=1e-12)
+
+
+def test_more_starts_are_given_than_wanted():
+    starts = MixtureParams(jnp.full((3, 2), 0.5), PoissonParams(jnp.array([[[1.0], [5.0]]] * 3)))
+    with pytest.raises(jaxem.DataError, match="restarts=2, but init holds 3"):
+        jaxem.fit_many(MODEL, COUNTS[0], key=KEY, weights=WEIGHTS, init=starts, restarts=2)
+
+
 def test_many_tables_of_different_lengths():
     lengths = [40, 31, 12, 25]
     weights = (np.arange(40)[None] < np.array(lengths)[:, None]).astype(float)
