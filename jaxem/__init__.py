@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jaxem import plot as plot
     from jaxem import priors as priors
     from jaxem import record as record
+    from jaxem import resampling as resampling
     from jaxem import selection as selection
     from jaxem import sklearn as sklearn
     from jaxem import structures as structures
@@ -45,6 +46,7 @@ else:
             "models",
             "priors",
             "record",
+            "resampling",
             "selection",
             "structures",
             "termination",

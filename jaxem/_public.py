@@ -62,6 +62,8 @@ from jaxem.models import MixtureOfFactorAnalyzers as MixtureOfFactorAnalyzers
 from jaxem.models import Sequences as Sequences
 from jaxem.models import Single as Single
 from jaxem.models import StudentTMixture as StudentTMixture
+from jaxem.resampling import bootstrap as bootstrap
+from jaxem.resampling import likelihood_ratio_test as likelihood_ratio_test
 from jaxem.selection import aic as aic
 from jaxem.selection import bic as bic
 from jaxem.selection import icl as icl

@@ -3,7 +3,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 
 class Status(eqx.Enumeration):
@@ -71,3 +71,10 @@ def status_name(status) -> str | list[str]:
     """
     names = np.asarray(NAMES)[np.asarray(status_code(status))]
     return names.tolist()
+
+
+def failed(status: Any) -> Bool[np.ndarray, "..."]:
+    """Where a fit neither converged nor was to go on for so many steps: on the host."""
+    return ~np.isin(
+        np.asarray(status_code(status)), [int(status_code(s)) for s in (Status.converged, Status.completed)]
+    )

@@ -39,7 +39,19 @@ def cluster_scores(
     model: Any, params: PyTree, data: PyTree, *, weights: Any = None, labels: Any, size: int
 ) -> Float[Array, "p p"]:
     """The sum over groups of the outer product of the sum of their scores; holds a score for each group."""
-    place = Place(model, params, data, weights)
+    sums = _sums(Place(model, params, data, weights), labels, size)
+    return matmul(transpose(sums), sums)
+
+
+@question(fill=False)
+def group_scores(
+    model: Any, params: PyTree, data: PyTree, *, weights: Any = None, labels: Any, size: int
+) -> Float[Array, "g p"]:
+    """The sum of the scores of each group."""
+    return _sums(Place(model, params, data, weights), labels, size)
+
+
+def _sums(place: Place, labels: Any, size: int) -> Float[Array, "g p"]:
     zero = jnp.zeros((), place.here.dtype)
 
     def one(block: PyTree, w: Array, index: Array) -> tuple[Array, Array]:
@@ -47,5 +59,4 @@ def cluster_scores(
         sums = jnp.zeros((size, place.here.size), w.dtype)
         return sums.at[number].add(transpose(place.scores(rows) * w[None])), zero
 
-    sums = sum_chunks(one, (place.data, jnp.asarray(labels)), place.weights, place.rows(place.here.size))[0]
-    return matmul(transpose(sums), sums)
+    return sum_chunks(one, (place.data, jnp.asarray(labels)), place.weights, place.rows(place.here.size))[0]

@@ -215,6 +215,14 @@ class Information(eqx.Module):
         covariance = np.where(found.lost[:, None] | found.lost[None, :], np.nan, covariance)
         return Estimate(found.value, like(found.value, found.error), covariance)
 
+    def influence(self, fn: Callable[[PyTree], PyTree]) -> Float[np.ndarray, "m p"]:
+        """What makes of the score of a row its influence on `fn(params)`: times the inverse of the information matrix.
+
+        NaN for what the data do not determine.
+        """
+        found, root = self._function(fn), self.spectrum.root
+        return np.where(found.lost[:, None], np.nan, found.jacobian @ root @ root.T)
+
     def wald(self, constraint: Callable[[PyTree], PyTree]) -> Wald:
         """Wald's test of `constraint(params) == 0`.
 

@@ -31,18 +31,34 @@ def intervals(model: Any, params: PyTree, errors: np.ndarray, wide: float) -> tu
 
     What has no standard error has no bounds, and what is known has bounds at itself.
     """
-    lower, upper, names = [], [], {}
+    lower, upper, names = [], [], scale_names(model, params)
     for (name, values), error in zip(leaves_of(params), split_like(params, errors), strict=True):
-        domain = model.domains.get(name, "real")
-        names[name] = "log diagonal" if domain == "definite" else _DOMAINS.get(domain, "identity")
-        low, high = _bounds(values, error, wide, _DOMAINS.get(domain, "identity"))
-        if domain == "definite":
+        diagonal = names[name] == "log diagonal"
+        low, high = _bounds(values, error, wide, "identity" if diagonal else names[name])
+        if diagonal:
             inside = np.eye(values.shape[-1], dtype=bool)
             of_variances = _bounds(np.where(inside, values, 1), error, wide, "log")
             low, high = (np.where(inside, a, b) for a, b in zip(of_variances, (low, high), strict=True))
         lower.append(np.ravel(low))
         upper.append(np.ravel(high))
     return np.concatenate(lower or [[]]), np.concatenate(upper or [[]]), names
+
+
+def scale_names(model: Any, params: PyTree) -> dict[str, str]:
+    """The scale of each parameter, by its name."""
+    domains = {name: model.domains.get(name, "real") for name, _ in leaves_of(params)}
+    return {n: "log diagonal" if of == "definite" else _DOMAINS.get(of, "identity") for n, of in domains.items()}
+
+
+def reflected(values: np.ndarray, other: np.ndarray, name: str) -> np.ndarray:
+    """As far from `values` as `other` on the other side, on the scale with this name."""
+    if name == "log diagonal":
+        inside = np.eye(values.shape[-1], dtype=bool)
+        of_variances = reflected(np.where(inside, values, 1), np.where(inside, other, 1), "log")
+        return np.where(inside, of_variances, 2 * values - other)
+    scale = _SCALES[name]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(values == other, values, scale.back(2 * scale.there(values) - scale.there(other)))
 
 
 def _bounds(values: np.ndarray, errors: np.ndarray, wide: float, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from jaxem.plot._counts import profiles as profiles
 from jaxem.plot._density import histogram as histogram
 from jaxem.plot._loadings import loadings as loadings
 from jaxem.plot._pairs import pairs as pairs
+from jaxem.plot._replicates import replicates as replicates
 from jaxem.plot._scatter import scatter as scatter
 from jaxem.plot._scatter import scatter_with_marginals as scatter_with_marginals
 from jaxem.plot._sequence import sequence as sequence

@@ -204,3 +204,15 @@ def test_nothing_touches_the_global_state_of_matplotlib():
     x, labels, components = mixture(2, 2)
     rendered(plot.scatter_with_marginals(figure(), x, components, labels=labels).figure)
     assert dict(rcParams) == before
+
+
+def test_replicates_show_the_fit_and_the_interval():
+    values = np.r_[np.random.default_rng(0).normal(2, 0.5, 99), np.nan]
+    fig = figure()
+    ax = plot.replicates(fig.subplots(), values, 2.1, interval=(1.0, 3.0), name="rate")
+    assert ax.get_title(loc="left") == "fit: 2.1, interval 1 to 3, 100 replicates (1 not finite)"
+    assert sum(bar.get_height() for bar in ax.patches if bar.get_width() < 1) == 99
+    assert ax.lines[0].get_xdata()[0] == 2.1
+    empty = plot.replicates(figure().subplots(), np.full(3, np.nan), 0.0)
+    assert empty.get_title(loc="left") == "fit: 0, 3 replicates (3 not finite)"
+    assert (rendered(fig) < 255).any()

@@ -1,0 +1,237 @@
+"""`bootstrap`: the sampling distribution of the parameters of a fit, by refits to samples like its data."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from jaxem._algorithm import Algorithm
+from jaxem._arguments import as_count, require_key, require_kind
+from jaxem._errors import DataError
+from jaxem._fit_many import fit_many
+from jaxem._model import AbstractModel
+from jaxem._solve import Fit
+from jaxem._status import failed, status_code, status_from_code
+from jaxem._traced import require_concrete
+from jaxem.engine.door import count_rows, for_question
+from jaxem.information import Interval
+from jaxem.information._scales import scale_names
+from jaxem.models._exchange import aligned
+from jaxem.record import Progress
+from jaxem.resampling._acceleration import acceleration
+from jaxem.resampling._draws import blocks, require_several, require_whole, units_of, weights_of
+from jaxem.resampling._replicates import Replicates, replicates_of
+from jaxem.resampling._simulated import simulated
+
+KINDS = ("nonparametric", "weighted", "parametric")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bootstrap:
+    """The result of `bootstrap`.
+
+    **Attributes:**
+
+    - `model`, `estimate`: the model, and the parameters of the fit.
+    - `params`: those of the replicates, a tree with a leading axis; members in the order of the fit's.
+    - `status`: how each refit ended, a `Status` of shape `[replicates]`.
+    - `log_likelihood`: of each refit on its own sample, `[replicates]`.
+    - `kind`: how the samples were drawn.
+    """
+
+    model: Any
+    estimate: PyTree
+    params: PyTree
+    status: Any
+    log_likelihood: Float[np.ndarray, " b"]
+    kind: str
+    acceleration: Callable[..., Any] = dataclasses.field(repr=False)
+
+    @property
+    def failed(self) -> Bool[np.ndarray, " b"]:
+        """Which refits did not converge: they are degenerate, not finite, inaccurate, or ran out of steps."""
+        return failed(self.status)
+
+    @property
+    def num_failed(self) -> int:
+        """How many refits did not converge.
+
+        They are among `params`, with what they ended at, and so in all that follows; see `without_failed`.
+        """
+        return int(self.failed.sum())
+
+    def without_failed(self) -> "Bootstrap":
+        """The same without the refits that did not converge: what is left is a selection, and may be too narrow."""
+        kept = np.flatnonzero(~self.failed)
+        if len(kept) < 2:
+            raise DataError(f"{len(kept)} of {len(self.log_likelihood)} refits converged: nothing is left to look at")
+        params, status = jax.tree.map(lambda leaf: leaf[kept], (self.params, self.status))
+        return dataclasses.replace(self, params=params, status=status, log_likelihood=self.log_likelihood[kept])
+
+    @cached_property
+    def _parameters(self) -> Replicates:
+        scales = scale_names(self.model, self.estimate)
+        return Replicates(self.estimate, self.params, scales, partial(self.acceleration, _same))
+
+    @property
+    def standard_errors(self) -> PyTree:
+        """The standard deviation of the replicates, a tree like the parameters."""
+        return self._parameters.standard_errors
+
+    @property
+    def bias(self) -> PyTree:
+        """The mean of the replicates less the parameters of the fit, a tree like these."""
+        return self._parameters.bias
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "m m"]:
+        """The covariance of all `m` numbers, in the order of `jax.flatten_util.ravel_pytree(params)`."""
+        return self._parameters.covariance
+
+    def interval(self, level: float = 0.95, method: str = "percentile") -> Interval:
+        """An interval of each parameter: `"percentile"`, `"basic"` or `"bca"`; see `Replicates.interval`."""
+        return self._parameters.interval(level, method)
+
+    def of(self, fn: Callable[[PyTree], PyTree]) -> Replicates:
+        """Any function of the parameters, to a tree of arrays: its `standard_errors`, `bias` and `interval`.
+
+        **Example**
+
+        >>> import jax, jax.numpy as jnp, jaxem
+        >>> model, x = jaxem.Single(jaxem.Poisson()), jnp.array([[1.0], [2.0], [6.0], [3.0], [0.0], [4.0]])
+        >>> params = jaxem.fit(model, x, key=jax.random.key(0)).params
+        >>> drawn = jaxem.bootstrap(model, params, x, key=jax.random.key(1), replicates=99)
+        >>> zero = drawn.of(lambda p: jnp.exp(-p.rate[0]))  # the probability of no event
+        >>> zero.values.shape, bool(zero.interval(0.9).lower < zero.value)
+        ((99,), True)
+        """
+        return replicates_of(fn, self.estimate, self.params, partial(self.acceleration, fn))
+
+    def __repr__(self) -> str:
+        return f"Bootstrap({self.kind}, {len(self.log_likelihood)} replicates, {self.num_failed} failed)"
+
+
+def bootstrap(
+    model: AbstractModel,
+    params: PyTree,
+    data: Any,
+    *,
+    key: PRNGKeyArray,
+    replicates: int = 999,
+    kind: str = "nonparametric",
+    weights: Any = None,
+    strata: Any = None,
+    groups: Any = None,
+    algorithm: Algorithm | None = None,
+    tol: float | None = None,
+    max_steps: int = 1000,
+    restarts: int = 0,
+    progress: Callable[[Progress], None] | bool | None = None,
+    lanes: int | None = None,
+) -> Bootstrap:
+    """The sampling distribution of fitted parameters: the model is fitted again to many samples like the data.
+
+    All refits run in the lanes of one program (`jaxem.fit_many`), from the parameters of the fit. Where members can be
+    exchanged, those of each refit are put in the order of the fit's: the assignment with which the posterior
+    probabilities of the members of all rows agree best.
+
+    **Arguments:**
+
+    - `model`, `params`, `data`: a model, its parameters at a fit, and what it was fitted to.
+    - `key`: a JAX random key. The same key gives the same samples.
+    - `replicates`: how many samples.
+    - `kind`:
+
+        - `"nonparametric"`: as many rows as there are, drawn with replacement (Efron 1979).
+        - `"weighted"`: all rows, with weights from a Dirichlet distribution in the place of counts (Rubin 1981; Newton
+            and Raftery 1994): no row is lost, so that a small component is not either.
+        - `"parametric"`: data drawn from the model at `params`, of the same shape: sequences of the same lengths, with
+            the same entries missing.
+
+    - `weights`: those of the fit. They are frequencies: a weight of `k` is `k` rows, each drawn by itself (with
+        `groups`, which are drawn whole, any numbers).
+    - `strata`: a label `[n]` for each row: as many rows (or groups) of each stratum are drawn as it has.
+    - `groups`: a label `[n]` for each row: groups are drawn, with all their rows.
+    - `restarts`: how many starts each refit has besides the fit, drawn as those of `jaxem.fit`.
+    - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit_many`. `progress` hears of one block of
+        samples after the other: as many as fit into memory are there at a time.
+
+    **Returns:** a `Bootstrap`. Refits that fail are counted (`num_failed`), not left out. The bootstrap does not see
+    what the data do not determine, such as the rotation of loadings: `jaxem.information.observed` names it.
+
+    **Raises:** `DataError` for wrong arguments; `MissingCapabilityError` for `"parametric"` where the model does not
+    say how to draw such data.
+
+    **Example**
+
+    >>> import jax, jaxem
+    >>> x = jaxem.datasets.old_faithful().data.astype("float32")
+    >>> model = jaxem.GaussianMixture(2, "diagonal")
+    >>> params = jaxem.fit(model, x, key=jax.random.key(0), restarts=4).params
+    >>> drawn = jaxem.bootstrap(model, params, x, key=jax.random.key(1), replicates=50)
+    >>> drawn
+    Bootstrap(nonparametric, 50 replicates, 0 failed)
+    >>> [f"{error:.2f}" for error in drawn.standard_errors.components.mean[:, 0]]  # minutes of an eruption
+    ['0.03', '0.03']
+    """
+    require_concrete(
+        "jaxem.bootstrap",
+        "jax.vmap of jaxem.solve",
+        **{"model": model, "params": params, "data": data, "weights": weights},
+    )
+    require_key(key)
+    require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
+    require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
+    replicates, restarts = as_count("replicates", replicates, least=2), as_count("restarts", restarts, least=0)
+    if kind not in KINDS:
+        raise DataError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+    data, weights, params, _ = for_question(model, params, data, weights)
+    weights = None if weights is None else np.asarray(weights)
+    of_samples, of_starts = jax.random.split(key)
+    skew: Callable[..., Any] = partial(_no_acceleration, kind)
+    if kind == "parametric":
+        for name, given in (("strata", strata), ("groups", groups)):
+            if given is not None:
+                raise DataError(f"{name} are for samples of rows; leave {name} out with kind='parametric'")
+        samples = simulated(model, params, data, weights, of_samples, replicates, "kind='parametric'")
+    else:
+        units = units_of(count_rows(data), weights, strata, groups)
+        require_several(units)
+        if kind == "nonparametric":
+            require_whole(units)
+            skew = partial(acceleration, model, params, data, weights, units)
+        draw = partial(weights_of, units, of_samples, exact=kind == "nonparametric")
+        samples = ({"data": data, "weights": draw(own)} for own in blocks(replicates, count_rows(data)))
+
+    found: list[tuple[PyTree, Array, Array]] = []
+    for number, sample in enumerate(samples):
+        fits: Fit = fit_many(
+            model,
+            **sample,
+            over="weights" if "weights" in sample else "data",
+            key=jax.random.fold_in(of_starts, number),
+            init=params,
+            restarts=1 + restarts,
+            algorithm=algorithm,
+            tol=tol,
+            max_steps=max_steps,
+            progress=progress,
+            lanes=lanes,
+        )
+        found.append((fits.params, status_code(fits.status), fits.log_likelihood))
+    stack, code, log_likelihood = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+    stack = jax.tree.map(jnp.asarray, aligned(model, params, jax.tree.map(jnp.asarray, stack), data, weights)[0])
+    return Bootstrap(model, params, stack, status_from_code(jnp.asarray(code)), log_likelihood, kind, skew)
+
+
+def _no_acceleration(kind: str, fn: Any) -> Any:
+    raise DataError(f"method='bca' is for samples of rows, kind='nonparametric'; these are {kind!r}: use 'percentile'")
+
+
+def _same(params: PyTree) -> PyTree:
+    return params
