@@ -23,6 +23,7 @@ _SCALES = {
     "log": Scale(np.log, np.exp, lambda x: 1 / x),
     "logit": Scale(special.logit, special.expit, lambda x: 1 / (x * (1 - x))),
 }
+_ON_BOUND = 1e-6  # times one less of it: a probability that is 0 or 1 but for rounding
 _DOMAINS = {"positive": "log", "nonnegative": "log", "unit": "logit", "simplex": "logit"}
 
 
@@ -51,14 +52,20 @@ def scale_names(model: Any, params: PyTree) -> dict[str, str]:
 
 
 def reflected(values: np.ndarray, other: np.ndarray, name: str) -> np.ndarray:
-    """As far from `values` as `other` on the other side, on the scale with this name."""
+    """As far from `values` as `other` on the other side, on the scale with this name.
+
+    A probability on its bound has no odds that say anything: it is reflected as it is.
+    """
     if name == "log diagonal":
         inside = np.eye(values.shape[-1], dtype=bool)
         of_variances = reflected(np.where(inside, values, 1), np.where(inside, other, 1), "log")
         return np.where(inside, of_variances, 2 * values - other)
     scale = _SCALES[name]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(values == other, values, scale.back(2 * scale.there(values) - scale.there(other)))
+        found = np.where(values == other, values, scale.back(2 * scale.there(values) - scale.there(other)))
+    if name != "logit":
+        return found
+    return np.where(values * (1 - values) < _ON_BOUND, np.clip(2 * values - other, 0, 1), found)
 
 
 def _bounds(values: np.ndarray, errors: np.ndarray, wide: float, name: str) -> tuple[np.ndarray, np.ndarray]:

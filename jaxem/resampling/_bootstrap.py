@@ -173,9 +173,9 @@ def bootstrap(
     >>> x = jaxem.datasets.old_faithful().data.astype("float32")
     >>> model = jaxem.GaussianMixture(2, "diagonal")
     >>> params = jaxem.fit(model, x, key=jax.random.key(0), restarts=4).params
-    >>> drawn = jaxem.bootstrap(model, params, x, key=jax.random.key(1), replicates=50)
+    >>> drawn = jaxem.bootstrap(model, params, x, key=jax.random.key(1), replicates=199)
     >>> drawn
-    Bootstrap(nonparametric, 50 replicates, 0 failed)
+    Bootstrap(nonparametric, 199 replicates, 0 failed)
     >>> [f"{error:.2f}" for error in drawn.standard_errors.components.mean[:, 0]]  # minutes of an eruption
     ['0.03', '0.03']
     """

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from jaxem._errors import DataError
 from jaxem.engine.convert import is_concrete
 
-MOST_NUMBERS = 2**26  # of all samples at a time
+MOST_NUMBERS = 2**24  # of all samples at a time
 
 
 class Units(NamedTuple):

@@ -10,6 +10,8 @@ from jaxem.families import GaussianParams, PoissonParams
 from jaxem.models import Driven, Labelled, MixtureParams
 from jaxem.models._exchange import aligned, alike
 from jaxem.priors import Dirichlet
+from jaxem.structures._pattern import stationary
+from jaxem.structures.up_to import UpTo
 
 RNG = np.random.default_rng(7)
 COUNTS = RNG.poisson(RNG.choice([1.0, 6.0, 15.0], (24, 1))).astype(float)
@@ -153,3 +155,18 @@ def test_a_structure_of_ones_own_keeps_its_places():
     model = jaxem.HMM(jaxem.Poisson(), 3)
     own = jaxem.structures.AbstractStructure.permuted(model.structure, (INITIAL, TRANSITION), ORDER)
     assert own is None
+
+
+def test_weights_of_a_range_of_numbers_take_along_who_is_alive():
+    weights, alive = jnp.array([0.4, 0.6, 0.0]), jnp.array([1.0, 1.0, 0.0])
+    moved = UpTo(3).permuted((weights, alive), ORDER)
+    np.testing.assert_array_equal(moved, [[0.0, 0.4, 0.6], [0.0, 1.0, 1.0]])
+
+
+@pytest.mark.slow
+def test_states_that_begin_in_their_stationary_distribution():
+    model = jaxem.HMM(jaxem.Poisson(), 3, initial="stationary")
+    params = jaxem.models.HMMParams(stationary(TRANSITION), TRANSITION, POISSON)
+    moved = model.permuted(params, ORDER)
+    np.testing.assert_allclose(stationary(moved.transition), moved.initial, rtol=1e-9)
+    assert alike(model, params, STEPS) == [[0, 1, 2]]

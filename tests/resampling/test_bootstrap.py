@@ -7,6 +7,7 @@ import pytest
 
 import jaxem
 from jaxem.families import GaussianParams, PoissonParams
+from jaxem.information._scales import reflected
 from jaxem.models import MixtureParams
 from jaxem.resampling._draws import units_of, weights_of
 
@@ -113,6 +114,14 @@ def test_the_interval_of_a_published_variance():
     # A function that grows with it takes the ends along.
     deviation = drawn.of(lambda p: jnp.sqrt(p.covariance[0]))
     np.testing.assert_allclose(deviation.interval(0.9).upper ** 2, variance.interval(0.9).upper, rtol=1e-3)
+
+
+def test_basic_intervals_of_probabilities_on_and_off_their_bounds():
+    value, other = np.array([0.2, 1e-18, 1.0, 0.5]), np.array([0.1, 1e-33, 0.97, 0.5])
+    odds = (0.2 / 0.8) ** 2 / (0.1 / 0.9)
+    np.testing.assert_allclose(reflected(value, other, "logit"), [odds / (1 + odds), 0, 1, 0.5], atol=1e-12)
+    matrix, drawn = np.array([[4.0, 1.0], [1.0, 2.0]]), np.array([[2.0, 0.5], [0.5, 8.0]])
+    np.testing.assert_allclose(reflected(matrix, drawn, "log diagonal"), [[8.0, 1.5], [1.5, 0.5]], rtol=1e-12)
 
 
 @pytest.mark.slow
