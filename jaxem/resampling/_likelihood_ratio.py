@@ -2,8 +2,9 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import starmap
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -166,38 +167,48 @@ def likelihood_ratio_test(
     data, weights, params, _ = for_question(null, fits[0].params, data, weights)
     most = None if stop_after is None else _BLOCK
     samples = simulated(null, params, data, weights, of_samples, replicates, "the null hypothesis", most)
-    found: list[np.ndarray] = []
-    lost: list[np.ndarray] = []
-    low: list[np.ndarray] = []
-    exceeded = 0
-    for number, sample in enumerate(samples):
-        refits = [
+
+    def refit(number: int, sample: dict[str, Any]) -> _Refits:
+        own = [
             fit_many(
                 model,
                 **sample,
                 over="data",
                 key=jax.random.fold_in(of_starts, 2 * number + i),
-                init=own.params,
+                init=fits[i].params,
                 restarts=1 + _starts_of(model, algorithm, restarts),
                 **common,
             )
-            for i, (model, own) in enumerate(zip(pair, fits, strict=True))
+            for i, model in enumerate(pair)
         ]
-        values, slack = _statistic(refits, total, tol)
-        found.append(values)
-        lost.append(failed(refits[0].status) | failed(refits[1].status))
-        low.append(values < -slack)
-        exceeded += int(np.sum(~(values < statistic)))
-        if stop_after is not None and exceeded >= stop_after:
+        values, slack = _statistic(own, total, tol)
+        return _Refits(values, failed(own[0].status) | failed(own[1].status), values < -slack)
+
+    return _counted(test, starmap(refit, enumerate(samples)), stop_after)
+
+
+class _Refits(NamedTuple):
+    """Statistics of samples, where a refit failed, and where the alternative's is worse."""
+
+    values: np.ndarray
+    failed: np.ndarray
+    negative: np.ndarray
+
+
+def _counted(test: LikelihoodRatioTest, blocks: Iterator[_Refits], stop_after: int | None) -> LikelihoodRatioTest:
+    """The test with its p value, from blocks of samples: no more of them than it takes."""
+    found, exceeded, stopped = [], 0, False
+    for block in blocks:
+        found.append(block)
+        exceeded += int(np.sum(~(block.values < test.statistic)))
+        stopped = stop_after is not None and exceeded >= stop_after
+        if stopped:
             break
-    values, failures, negative = map(np.concatenate, (found, lost, low))
-    above = ~(values < statistic)
-    if stop_after is not None and exceeded >= stop_after:
-        last = int(np.flatnonzero(np.cumsum(above) == stop_after)[0]) + 1
-        values, failures, negative = values[:last], failures[:last], negative[:last]
-        p, stopped = stop_after / last, True
-    else:
-        p, stopped = (1 + int(above.sum())) / (1 + len(values)), False
+    values, failures, negative = map(np.concatenate, zip(*found, strict=True))
+    p = (1 + exceeded) / (1 + len(values))
+    if stop_after is not None and stopped:
+        last = int(np.flatnonzero(np.cumsum(~(values < test.statistic)) == stop_after)[0]) + 1
+        values, failures, negative, p = values[:last], failures[:last], negative[:last], stop_after / last
     return dataclasses.replace(
         test,
         p_value=p,

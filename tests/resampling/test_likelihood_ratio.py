@@ -1,5 +1,7 @@
 """Likelihood-ratio tests: the statistic, the p value and its error, stopping, and what goes wrong."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from scipy import stats
 
 import jaxem
 from jaxem import likelihood_ratio_test
-from jaxem.resampling import LocalOptimumWarning
+from jaxem.resampling import LikelihoodRatioTest, LocalOptimumWarning
+from jaxem.resampling._likelihood_ratio import _counted, _Refits
 
 KEY = jax.random.key(4)
 RNG = np.random.default_rng(8)
@@ -58,6 +61,25 @@ def test_it_stops_once_enough_samples_exceed(together):
     assert (test.replicates >= test.statistic).sum() == 3
     assert test.replicates[-1] >= test.statistic
     assert test.p_value == pytest.approx(3 / count)
+
+
+def blocks():
+    """Two blocks of three samples; the statistic of one is no number."""
+    parts = np.split(np.array([1.0, 5.0, np.nan, 4.0, 9.0, 2.0]), 2)
+    for values in parts:
+        yield _Refits(values, np.isnan(values), values < 1.5)
+    raise AssertionError("asked for more samples than it takes")
+
+
+@pytest.mark.parametrize(("stop_after", "count", "p"), [(1, 2, 1 / 2), (2, 3, 2 / 3), (3, 4, 3 / 4), (4, 5, 4 / 5)])
+def test_what_is_no_number_counts_as_exceeding(stop_after, count, p):
+    test = LikelihoodRatioTest(4.0, 1.0, 0.0, 2, "bootstrap", None, None, np.zeros(0))
+    found = _counted(test, blocks(), stop_after)
+    assert (len(found.replicates), found.stopped, found.p_value) == (count, True, pytest.approx(p))
+    assert (found.num_failed, found.num_negative) == (int(count > 2), 1)
+    assert found.p_value_error == pytest.approx(np.sqrt(p * (1 - p) / count))
+    whole = _counted(test, itertools.islice(blocks(), 2), 5)
+    assert (len(whole.replicates), whole.stopped, whole.p_value) == (6, False, pytest.approx(5 / 7))
 
 
 @pytest.mark.slow
