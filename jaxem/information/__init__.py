@@ -4,6 +4,8 @@ from jaxem.information._functions import Estimate as Estimate
 from jaxem.information._functions import Interval as Interval
 from jaxem.information._functions import Wald as Wald
 from jaxem.information._information import Information as Information
+from jaxem.information._summary import Summary as Summary
+from jaxem.information._summary import summary as summary
 from jaxem.information.observed import observed as observed
 from jaxem.information.rate import fraction_missing as fraction_missing
 from jaxem.information.rate import rate_eigenvalues as rate_eigenvalues

@@ -32,6 +32,13 @@ def names_of(params: PyTree, chosen: np.ndarray) -> tuple[str, ...]:
     return tuple(names)
 
 
+def is_named(names: tuple[str, ...], name: str, index: tuple[int, ...]) -> bool:
+    """Whether `names`, which `names_of` made, have an entry of the leaf `name`."""
+    whole = name or "params"
+    shown = {whole, f"{whole}[{', '.join(map(str, index))}]"} | ({f"{whole}[{index[0]}]"} if index else set())
+    return not shown.isdisjoint(names)
+
+
 def _indices(chosen: np.ndarray) -> list[str]:
     if not chosen.any():
         return []

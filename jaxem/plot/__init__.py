@@ -18,6 +18,7 @@ from jaxem.plot._pairs import pairs as pairs
 from jaxem.plot._replicates import replicates as replicates
 from jaxem.plot._scatter import scatter as scatter
 from jaxem.plot._scatter import scatter_with_marginals as scatter_with_marginals
+from jaxem.plot._selection import selection as selection
 from jaxem.plot._sequence import sequence as sequence
 from jaxem.plot._starts import criterion as criterion
 from jaxem.plot._starts import history as history

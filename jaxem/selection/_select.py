@@ -1,6 +1,5 @@
 """`select`: several models fitted to the same data, and the one that a criterion prefers."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,54 +8,24 @@ from jaxtyping import PRNGKeyArray
 
 from jaxem._algorithm import Algorithm
 from jaxem._arguments import as_count, require_key, require_kind
-from jaxem._errors import DataError, FitError, MissingCapabilityError
+from jaxem._errors import DataError
 from jaxem._model import AbstractModel
-from jaxem._solve import Fit
 from jaxem._status import status_name
 from jaxem._traced import require_concrete
-from jaxem.engine.checkpoint import Keeper
-from jaxem.engine.convert import as_data
+from jaxem.engine.checkpoint import Keeper, Part
+from jaxem.engine.convert import as_data, as_weights
+from jaxem.engine.door import count_rows
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
+from jaxem.selection._folds import cross_validated, folds_of
+from jaxem.selection._selection import SOUND, Selection, chosen
 from jaxem.selection._sweep import Found, Options, fit_all
-from jaxem.selection.criteria import num_observations, total_entropy
+from jaxem.selection.criteria import entropy_if_discrete, from_numbers, num_observations
 from jaxem.termination import AbstractTermination
 
 _NOT_ASKED = ("progress", "time_limit", "checkpoint")  # which the result does not depend on
 CRITERIA = ("bic", "aic", "icl")
-_SOUND = ("converged", "completed", "max_steps_reached", "stopped")
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """The result of `select`.
-
-    **Attributes:**
-
-    - `models`, `fits`: the models in the order given, and their fits (`None` where all starts failed).
-    - `table`: a dictionary for each model: `model` (its number), `log_likelihood`, `num_parameters`, `bic`, `aic`,
-        `icl` (`None` without discrete latents), the chosen `criterion` and `status`, which is the reason where all
-        starts failed. `pandas.DataFrame(selection.table)` shows it.
-    - `index`: the number of the model chosen.
-    - `best`, `fit`: that model, and its fit.
-    """
-
-    models: tuple[Any, ...]
-    fits: tuple[Fit | None, ...]
-    table: tuple[dict[str, Any], ...]
-    index: int
-
-    @property
-    def best(self) -> Any:
-        """The model chosen."""
-        return self.models[self.index]
-
-    @property
-    def fit(self) -> Fit:
-        """Its fit."""
-        chosen = self.fits[self.index]
-        assert chosen is not None
-        return chosen
+_WEIGHTS = ("frequencies", "survey")
 
 
 def select(
@@ -73,6 +42,9 @@ def select(
     termination: AbstractTermination | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    folds: Any = 5,
+    one_standard_error: bool = False,
+    weights_are: str = "frequencies",
     time_limit: float | None = None,
     checkpoint: Any = None,
 ) -> Selection:
@@ -86,16 +58,29 @@ def select(
     **Arguments:**
 
     - `models`: models of the same data, such as `[jaxem.GaussianMixture(k) for k in range(1, 6)]`.
-    - `criterion`: `"bic"`, `"aic"`, `"icl"`, or a function of `(model, params, data, weights)`: less is better.
+    - `criterion`: `"bic"`, `"aic"`, `"icl"`, `"cv"` (below), or a function of `(model, params, data, weights)`: less
+        is better.
     - `data`, `key`, `restarts`, `algorithm`, `weights`, `tol`, `max_steps`, `termination`, `progress`, `lanes`: as for
         `jaxem.fit`, for each model. `progress` hears of one search after the other; models that share one count as one.
+    - `folds`: under `"cv"`, how many parts the observations (rows, or whole sequences) are shared out to at random, or
+        a label `[n]` for each observation: those with the same one are left out together.
+    - `one_standard_error`: under `"cv"`, choose the model with the fewest parameters of those within one standard error
+        of the best (Breiman et al. 1984).
+    - `weights_are`: `"frequencies"`, where a weight of `k` counts as `k` rows; or `"survey"`, weights of a sample in
+        any unit. For the criteria these are scaled to add up to the effective sample size, the square of their sum
+        over the sum of their squares (Kish 1965), so that equal ones count as 1 each. The AIC is that of Lumley and
+        Scott (2015), divided by the design effect, where this is Kish's.
     - `time_limit`, `checkpoint`: as for `jaxem.fit`, of the whole call. A model that was never begun is listed as such.
 
-    **Returns:** a `Selection`. A fit that is degenerate, inaccurate or fell is chosen only where there is no other, and
-    one whose criterion is NaN never.
+    Under `"cv"` each model is fitted without each fold, by one `jaxem.fit_many` with the same key and restarts, and
+    the criterion is minus the log density of the observations left out, for each of them (Smyth 2000). The fits that
+    are returned are those to all data.
+
+    **Returns:** a `Selection`. A fit that is degenerate, inaccurate or fell, or of which a fold did, is chosen only
+    where there is no other, and one whose criterion is NaN never.
 
     **Raises:** `DataError` (a `ValueError`) for data and arguments that cannot be used; `FitError` if every start of
-    every model failed.
+    every model failed, or a fold of each. A `RuntimeWarning` says if the model that is chosen has folds that failed.
 
     McLachlan and Peel (2000), chapter 6.
 
@@ -118,47 +103,71 @@ def select(
         raise DataError("models is empty: give at least one, such as [jaxem.GaussianMixture(k) for k in range(1, 6)]")
     for i, model in enumerate(models):
         require_kind(f"models[{i}]", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
-    if not callable(criterion) and criterion not in CRITERIA:
-        raise DataError(f"criterion: no criterion {criterion!r}; choose from {', '.join(CRITERIA)}, or pass a function")
+    if not callable(criterion) and criterion not in (*CRITERIA, "cv"):
+        known = ", ".join((*CRITERIA, "cv"))
+        raise DataError(f"criterion: no criterion {criterion!r}; choose from {known}, or pass a function")
+    if weights_are not in _WEIGHTS:
+        raise DataError(f"weights_are must be one of {', '.join(map(repr, _WEIGHTS))}, got {weights_are!r}")
+    if one_standard_error and criterion != "cv":
+        raise DataError('one_standard_error is for criterion="cv": other criteria have no standard error')
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
     restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
     options = Options(key, restarts, algorithm, tol, max_steps, termination, progress, lanes, stop)
     keeper = None
     if checkpoint is not None:
-        asked = {"models": models, "data": as_data(data), "weights": weights, **options._asdict()}
+        asked = {"models": models, "data": as_data(data), "weights": weights, "folds": folds, **options._asdict()}
+        asked["criterion"] = "cv" if criterion == "cv" else "of fits"
         keeper = Keeper(checkpoint, {name: value for name, value in asked.items() if name not in _NOT_ASKED})
+    labels = folds_of(folds, key, count_rows(as_data(data)), weights) if criterion == "cv" else None
+    scale = 1.0 if weights is None or weights_are == "frequencies" else _scale(weights, data)
     with stop.interruptible():
         found = fit_all(models, data, weights, options, keeper)
     rows = [
-        _row(i, model, each, data, weights, criterion)
+        _row(i, model, each, data, weights, criterion, scale)
         for i, (model, each) in enumerate(zip(models, found, strict=True))
     ]
-    fitted = [row for row in rows if row["criterion"] is not None]
+    if labels is not None:
+        with stop.interruptible():
+            for i, (model, row) in enumerate(zip(models, rows, strict=True)):
+                own = options if keeper is None else options._replace(checkpoint=Part(keeper, f"folds of model {i}"))
+                row.update(_left_out(model, data, weights, labels, own, row["criterion"] is not None))
+    name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "criterion")
+    index = chosen(rows, one_standard_error)
+    return Selection(models, tuple(each.fit for each in found), tuple(rows), index, name, labels)
+
+
+def _scale(weights: Any, data: Any) -> float:
+    """What survey weights are multiplied with, for them to add up to the effective sample size."""
+    w = np.asarray(as_weights(weights, count_rows(as_data(data)), None), float)
+    return float(w.sum() / np.sum(w**2))
+
+
+def _left_out(model: Any, data: Any, weights: Any, labels: Any, options: Options, fitted: bool) -> dict[str, Any]:
+    """The columns of cross-validation; empty for a model that could not be fitted to all data."""
     if not fitted:
-        raise FitError("; ".join(f"models[{row['model']}]: {row['status']}" for row in rows))
-    if all(np.isnan(row["criterion"]) for row in fitted):
-        raise DataError("criterion is NaN for every model")
-    fitted = [row for row in fitted if not np.isnan(row["criterion"])]
-    sound = [row for row in fitted if row["status"] in _SOUND]
-    best = min(sound or fitted, key=lambda row: row["criterion"])
-    return Selection(models, tuple(each.fit for each in found), tuple(rows), best["model"])
+        return {"cv": None, "cv_standard_error": None, "failed_folds": {}, "criterion": None}
+    whole = tuple(name for name in SOUND if name != "stopped")
+    found = cross_validated(model, data, weights, labels, options, whole)
+    each = {"cv": found.value, "cv_standard_error": found.standard_error, "failed_folds": found.failed}
+    return {**each, "criterion": -found.value}
 
 
-def _row(number: int, model: Any, found: Found, data: Any, weights: Any, criterion: Any) -> dict[str, Any]:
+def _row(
+    number: int, model: Any, found: Found, data: Any, weights: Any, criterion: Any, scale: float
+) -> dict[str, Any]:
     if found.fit is None or found.asked is None:
         nothing = dict.fromkeys(("log_likelihood", "num_parameters", *CRITERIA, "criterion"))
         return {"model": number, **nothing, "status": found.reason}
     asked, params = found.asked
     log_likelihood, p = float(found.fit.log_likelihood), int(model.num_parameters(found.fit.params))
-    bic = -2 * log_likelihood + p * float(np.log(num_observations(asked, data, weights)))
-    try:
-        icl = bic + 2 * float(total_entropy(asked, params, data, weights))
-    except MissingCapabilityError:
-        icl = None
-    row = {"log_likelihood": log_likelihood, "num_parameters": p, "bic": bic, "aic": 2 * p - 2 * log_likelihood}
-    row = {**row, "icl": icl}
-    chosen: Any = criterion(model, found.fit.params, data, weights) if callable(criterion) else row[criterion]
+    entropy = entropy_if_discrete(asked, params, data, weights)
+    n = float(num_observations(asked, data, weights))
+    scores = from_numbers(scale * log_likelihood, p, scale * n, None if entropy is None else scale * entropy)
+    row: dict[str, Any] = {"log_likelihood": log_likelihood, "num_parameters": p, **scores}
+    chosen: Any = np.nan if criterion == "cv" else row.get(criterion) if isinstance(criterion, str) else None
+    if callable(criterion):
+        chosen = criterion(model, found.fit.params, data, weights)
     if chosen is None:
         raise DataError(f"criterion='icl': models[{number}] has no discrete latents; use 'bic' or 'aic'")
     return {"model": number, **row, "criterion": float(chosen), "status": status_name(found.fit.status)}

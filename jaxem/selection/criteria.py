@@ -1,5 +1,6 @@
 """Information criteria, on the scale of minus twice the log-likelihood: smaller is better."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxem._bound import rows_per_chunk
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel
 from jaxem.engine.buckets import ASKED, filled
 from jaxem.engine.door import for_start, question
@@ -85,6 +87,23 @@ def icl(model: AbstractModel, params: PyTree, data: PyTree, weights: Any = None)
     2320.0
     """
     return bic(model, params, data, weights) + 2 * total_entropy(model, params, data, weights)
+
+
+def from_numbers(
+    log_likelihood: float, num_parameters: int, num_observations: float, entropy: float | None
+) -> dict[str, float | None]:
+    """`bic`, `aic` and `icl` from what they are made of; no `icl` without the entropy of discrete latents."""
+    bic = -2 * log_likelihood + num_parameters * math.log(num_observations)
+    aic = 2 * num_parameters - 2 * log_likelihood
+    return {"bic": bic, "aic": aic, "icl": None if entropy is None else bic + 2 * entropy}
+
+
+def entropy_if_discrete(model: AbstractModel, params: PyTree, data: PyTree, weights: Any) -> float | None:
+    """`total_entropy`, or `None` for a model without discrete latents."""
+    try:
+        return float(total_entropy(model, params, data, weights))
+    except MissingCapabilityError:
+        return None
 
 
 def _num_parameters(model: AbstractModel, params: PyTree, like: Array) -> Array:
