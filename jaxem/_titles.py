@@ -23,7 +23,7 @@ def title_of(model: Any) -> str:
     >>> import jaxem
     >>> from jaxem._titles import title_of
     >>> title_of(jaxem.GaussianMixture(3, "tied")), title_of(jaxem.FactorAnalysis(2))
-    ('Mixture of Gaussian (tied), 3 components', 'Single Factor, 2 factors')
+    ('Mixture of Gaussian (tied), 3 components', 'Single Factor (diagonal), 2 factors')
     """
     kind, counts = kind_of(model), sizes_in(model)
     return ", ".join([kind, *(f"{count} {what}{'s' * (count != 1)}" for what, count in counts.items())])

@@ -87,6 +87,9 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the file of --checkpoint, if there is one.")
     ] = False,
+    standard_errors: Annotated[
+        bool, typer.Option("--standard-errors", help="Print and keep standard errors and intervals of the estimates.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("jaxem-fit"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ):
@@ -114,10 +117,76 @@ def fit(
         resume=resume,
         out=out,
         quiet=quiet,
+        standard_errors=standard_errors,
     )
     from jaxem.cli._fit import run_fit
 
     run_fit(request)
+
+
+@app.command()
+def select(
+    data: Annotated[
+        str | None, typer.Argument(help=f"Table to read ({_FORMATS}); without it Old Faithful.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="NAME,...", help=f"What to fit: {', '.join(KINDS)}.")
+    ] = "gaussian-mixture",
+    components: Annotated[
+        str | None, typer.Option(metavar="K|LO:HI", help="Numbers of components to choose from; else 1:5.")
+    ] = None,
+    covariance: Annotated[
+        str, typer.Option(metavar="NAME,...", help=f"Structures of Gaussian components: {', '.join(COVARIANCES)}.")
+    ] = "full",
+    criterion: Annotated[str, _choice((*CRITERIA, "cv"), "How to choose; cv is cross-validation")] = "bic",
+    folds: Annotated[int, typer.Option(help="Parts that rows are shared out to under cv.")] = 5,
+    one_standard_error: Annotated[
+        bool, typer.Option("--one-standard-error", help="Under cv, the smallest model within one of the best.")
+    ] = False,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Columns to use, by name; all by default.")
+    ] = None,
+    header: Header = None,
+    encoding: Encoding = None,
+    restarts: Annotated[int, typer.Option(help="Number of starts, run together.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the random starts and folds.")] = 0,
+    dtype: Annotated[str, _choice(list(TOLERANCES), "Precision of the arithmetic")] = "float64",
+    tol: Annotated[
+        float | None, typer.Option(help="Distance from the limit, per row; else 1e-9 (float32: 1e-6).")
+    ] = None,
+    max_steps: Annotated[int, typer.Option(help="Stop after this many steps.")] = 5000,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write the table to, as for predict.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="File to draw the criterion in (.png).")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+):
+    """Choose among models of several kinds, structures and numbers of components.
+
+    Each is fitted from many random starts; a table says what the criterion makes of them.
+    """
+    from jaxem.cli._select import SelectRequest, run_select
+
+    common = {
+        "data": data,
+        "components": components,
+        "criterion": "bic",
+        "columns": columns,
+        "header": header,
+        "encoding": encoding,
+        "standardize": False,
+        "restarts": restarts,
+        "seed": seed,
+        "dtype": dtype,
+        "tol": tol,
+        "max_steps": max_steps,
+        "out": Path(),
+        "quiet": quiet,
+    }
+    kinds = tuple(
+        FitRequest(model=name.strip(), covariance=shape.strip(), **common)
+        for name in model.split(",")
+        for shape in covariance.split(",")
+    )
+    run_select(SelectRequest(kinds, criterion, folds, one_standard_error, out, picture))
 
 
 @app.command()

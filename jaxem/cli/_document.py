@@ -186,6 +186,21 @@ def _objects(field: str, value: Any) -> None:
         raise Wrong(field, "is not a list of objects")
 
 
+_NUMBERS = ("standard_error", "lower", "upper")
+
+
+def _standard_errors(field: str, value: Any) -> None:
+    _check_object(field, value)
+    for name, check in (("level", _finite), ("why", _text), ("table", _objects)):
+        check(f"{field}.{name}", value.get(name))
+    for row in value["table"]:
+        for name in ("parameter", "column", "note"):
+            _text(f"{field}.table.{name}", row.get(name))
+        _finite(f"{field}.table.estimate", row.get("estimate"))
+        for name in _NUMBERS:
+            _or_null(_finite)(f"{field}.table.{name}", row.get(name))
+
+
 _REQUIRED = (
     "format", "dtype", "model", "num_components", "options", "columns", "params", "log_likelihood", "objective",
     "status", "num_steps", "restarts", "history", "standardize",
@@ -214,6 +229,7 @@ _FIELDS: dict[str, Callable[[str, Any], None]] = {
     "best_found": _count(0),
     "missing_information": _or_null(_finite),
     "missing_information_note": _or_null(_text),
+    "standard_errors": _or_null(_standard_errors),
     "best_within": _finite,
     "criterion": _one_of(CRITERIA),
     "criteria": _objects,

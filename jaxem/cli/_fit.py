@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxem.cli._errors import CommandError, one_line, reported
-from jaxem.cli._information import Missing, missing_information
+from jaxem.cli._information import Missing, missing_information, table_of
 from jaxem.cli._output import staged_folder
 from jaxem.cli._picture import begin_importing, draw, rendered
 from jaxem.cli._precision import precision
@@ -27,7 +27,8 @@ from jaxem.cli.kinds import KINDS
 
 def run_fit(request: FitRequest) -> None:
     """Fit, choose, write, report."""
-    table, kind = _read(request), KINDS[request.model]
+    kind = KINDS[request.model]
+    table = read_for(request, kind.missing is not None)
     counts = request.counts(*table.values.shape)
     with staged_folder(request.out) as stage, precision(request.dtype), reported():
         width = table.values.shape[1]
@@ -42,6 +43,9 @@ def run_fit(request: FitRequest) -> None:
         found = kind.assign(model, fit.params, cast)
         gaps = int(np.isnan(x).sum())
         missing = missing_information(model, fit, kind.data(cast), kind.unit) if gaps else Missing(None, None)
+        errors, shown_errors = None, ""
+        if request.standard_errors:
+            errors, shown_errors = table_of(model, fit, kind.data(cast), table.columns)
         filled = kind.fill(model, fit.params, cast) * scale + shift
         shown = np.where(np.isnan(x), filled, table.values)
         view = View(shown, table.columns, found.labels, found.weights, found.values, fit.params, options, shift, scale)
@@ -61,6 +65,7 @@ def run_fit(request: FitRequest) -> None:
             **{name: row[name] for name in ("bic", "aic", "icl", "num_parameters", "best_found")},
             "missing_information": missing.fraction,
             "missing_information_note": missing.note,
+            "standard_errors": errors,
             "best_within": same_optimum(request.tolerance, len(x)),
             "criterion": request.criterion,
             "criteria": rows,
@@ -78,7 +83,7 @@ def run_fit(request: FitRequest) -> None:
     if not request.quiet:
         table.tell("note")
         note = ", embedded data (give a file to fit your own)" if request.data is None else ""
-        report(Console(), document, view, request.out, note, picture is not None)
+        report(Console(), document, view, request.out, note, picture is not None, shown_errors)
 
 
 def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +105,6 @@ def selected(
     import jax
 
     import jaxem
-    from jaxem._algorithm import default_algorithm
 
     begin_importing()
     kind = KINDS[request.model]
@@ -115,13 +119,25 @@ def selected(
             restarts=request.restarts,
             tol=request.tolerance,
             max_steps=request.max_steps,
-            algorithm=jaxem.squarem(default_algorithm(models[0]), tail=True),
-            # The gain of a step says little where EM is slow: 1e-9 may be gained a thousand times over.
-            termination=jaxem.termination.Aitken(),
+            **algorithm_for(models),
             time_limit=request.time_limit,
             checkpoint=request.checkpoint,
             progress=track(f"k = {counts[0]}" if len(counts) == 1 else f"k = {counts[0]} to {counts[-1]}"),
         )
+
+
+def algorithm_for(models: Sequence[Any]) -> dict[str, Any]:
+    """How the models are fitted; each by its own algorithm, without extrapolation, where these differ."""
+    import jaxem
+    from jaxem._algorithm import default_algorithm
+
+    # The gain of a step says little where EM is slow: 1e-9 may be gained a thousand times over.
+    found = [default_algorithm(model) for model in models]
+    alike = all(repr(algorithm) == repr(found[0]) for algorithm in found)
+    return {
+        "algorithm": jaxem.squarem(found[0], tail=True) if alike else None,
+        "termination": jaxem.termination.Aitken(),
+    }
 
 
 @contextmanager
@@ -166,7 +182,8 @@ def same_optimum(tolerance: float, n: int) -> float:
     return max(1e-6, 10 * tolerance) * n
 
 
-def _read(request: FitRequest) -> Table:
+def read_for(request: FitRequest, missing: bool) -> Table:
+    """The table that was asked for, which may have missing cells or not."""
     if request.data is not None:
         table = read_table(request.data, request.column_names, header=request.header, encoding=request.encoding)
         table.tell("warning")
@@ -176,5 +193,5 @@ def _read(request: FitRequest) -> Table:
         geyser = old_faithful()
         table = Table(geyser.data, geyser.columns, geyser.name)
         table = table if request.column_names is None else choose(table, request.column_names)
-    check_finite(table, KINDS[request.model].missing is not None)
+    check_finite(table, missing)
     return table

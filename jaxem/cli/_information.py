@@ -1,5 +1,6 @@
-"""How much of the information is missing, for tables with missing cells."""
+"""Standard errors, and for tables with missing cells how much of the information is missing."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,20 @@ def missing_information(model: Any, fit: Any, data: Any, unit: str) -> Missing:
     others = flat - rotations
     left_out = f"; {others} flat direction{'s' * (others > 1)} of the likelihood left out" if others else ""
     return Missing(max(float(eigenvalues[flat]), 0.0), _hidden(model, unit) + left_out)
+
+
+def table_of(model: Any, fit: Any, data: Any, columns: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The estimates with standard errors and intervals, for `fit.json` and as text."""
+    import jaxem
+
+    summary = jaxem.summary(model, fit, data, columns=list(columns))
+    table = [{name: _written(value) for name, value in row.items()} for row in summary.table]
+    return {"level": summary.level, "why": summary.why, "table": table}, str(summary)
+
+
+def _written(value: Any) -> Any:
+    """As JSON can hold it: a bound that is not finite is none."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _hidden(model: Any, unit: str) -> str:

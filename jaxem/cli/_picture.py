@@ -31,8 +31,8 @@ def begin_importing() -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
-def rendered(draw: Callable[[], "Figure"]) -> bytes | None:
-    """The picture as the bytes of a PNG file; `None`, and a warning on standard error, if it cannot be made."""
+def rendered(draw: Callable[[], "Figure"], name: str = "fit.png") -> bytes | None:
+    """The picture `name` as the bytes of a PNG file; `None`, and a warning on standard error, if it cannot be made."""
     file = io.BytesIO()
     try:
         from matplotlib import rc_context
@@ -44,7 +44,7 @@ def rendered(draw: Callable[[], "Figure"]) -> bytes | None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        say("warning", f"fit.png could not be drawn and is left out: {type(error).__name__}: {error}")
+        say("warning", f"{name} could not be drawn and is left out: {type(error).__name__}: {error}")
         return None
     return file.getvalue()
 

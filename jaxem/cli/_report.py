@@ -20,9 +20,18 @@ _LONGEST_NAME = 40
 
 
 def report(
-    console: Console, document: dict[str, Any], view: View, out: Path, note: str = "", picture: bool = True
+    console: Console,
+    document: dict[str, Any],
+    view: View,
+    out: Path,
+    note: str = "",
+    picture: bool = True,
+    standard_errors: str = "",
 ) -> None:
-    """The chosen fit, how its search ended, the criterion over the number of components, and what was written."""
+    """The chosen fit, how its search ended, the criterion over the number of components, and what was written.
+
+    `standard_errors` is a table of them, ready to be shown.
+    """
     size = f"{document['num_rows']} rows, {len(document['columns'])} columns"
     if document["missing_cells"]:
         size += f", {document['missing_cells']} missing cells"
@@ -31,6 +40,10 @@ def report(
     _search(console, document)
     if len(document["criteria"]) > 1:
         _criteria(console, document)
+    if standard_errors:
+        where = " (of the standardized data)" if document["standardize"] else ""
+        console.print(f"\n[bold]Standard errors[/]{where}")
+        console.print(Text(standard_errors), soft_wrap=True)
     files = "fit.json, assignments.csv and fit.png" if picture else "fit.json and assignments.csv"
     console.print(Text(f"\nWrote {files} to {plain(out)}/"), soft_wrap=True)
 
@@ -85,7 +98,7 @@ def _search(console: Console, document: dict[str, Any]) -> None:
 
 def _criteria(console: Console, document: dict[str, Any]) -> None:
     console.print(f"\n[bold]Chosen by {document['criterion'].upper()}[/] (smaller is better)")
-    table = _table()
+    table = plain_table()
     for name in ("k", "log-\nlikelihood", "para-\nmeters", "BIC", "AIC", "ICL", "best\nfound"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status", overflow="fold")
@@ -102,12 +115,13 @@ def _criteria(console: Console, document: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """A table without a frame, to add columns and rows to."""
     return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
 
 
 def _print(console: Console, header: list[str], rows: Iterable[Iterable[str]]) -> None:
-    table = _table()
+    table = plain_table()
     # Text of its own, in which nothing is markup.
     for name in header:
         table.add_column(Text(name), justify="right")

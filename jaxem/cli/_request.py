@@ -38,6 +38,7 @@ class FitRequest:
     resume: bool
     out: Path
     quiet: bool
+    standard_errors: bool = False
 
     def __post_init__(self):
         known = {"model": KINDS, "criterion": CRITERIA, "covariance": COVARIANCES, "dtype": TOLERANCES}

@@ -11,8 +11,8 @@ from jaxem._arguments import as_count
 from jaxem._errors import DataError
 from jaxem._fit_many import fit_many
 from jaxem._status import status_name
-from jaxem.engine.convert import as_weights
-from jaxem.engine.door import for_start
+from jaxem.engine.convert import as_data, as_weights
+from jaxem.engine.door import for_start, without_absent
 from jaxem.selection._sweep import Options
 
 _STREAM = 2**31 - 1  # of the random numbers that share out rows; those of fits have the numbers of the folds
@@ -57,6 +57,7 @@ def cross_validated(
     """
     size, n = int(labels.max()) + 1, len(labels)
     w = np.ones(n) if weights is None else np.asarray(as_weights(weights, n, None), float)
+    data = without_absent(as_data(data), w)
     left_in = np.where(labels[None] == np.arange(size)[:, None], 0, w[None])
     alike = model.fixed_start and not (options.algorithm or default_algorithm(model)).draws
     own = options._replace(restarts=1) if alike else options

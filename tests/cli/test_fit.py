@@ -96,6 +96,30 @@ def test_tells_what_it_did(run):
     assert "jaxem-fit" in out
 
 
+def test_standard_errors_are_printed_and_kept(run, tmp_path):
+    code, out, err = run("fit", "--components", 2, "--restarts", 4, "--standard-errors", "--out", "e")
+    assert (code, err) == (0, "")
+    assert "95% Wald intervals" in out
+    assert "eruptions, waiting" in out
+    stored = load_fit(tmp_path / "e")
+    kept = stored.document["standard_errors"]
+    with jax.enable_x64(True):
+        x = datasets.old_faithful().data
+        params = jax.tree.map(np.asarray, stored.fit.params)
+        errors = jaxem.information.observed(stored.model, params, x).standard_errors
+    rows = {(row["member"], row["parameter"], row["column"]): row for row in kept["table"]}
+    assert len(rows) == 2 * (1 + 2 + 3)
+    for member in (0, 1):
+        own = rows[member, "covariance", "eruptions, waiting"]
+        assert own["standard_error"] == pytest.approx(float(errors.components.covariance[member, 0, 1]), rel=1e-6)
+        assert own["estimate"] == float(stored.fit.params.components.covariance[member, 0, 1])
+    assert kept["level"] == 0.95
+
+
+def test_without_standard_errors_there_are_none(fitted):
+    assert document(fitted)["standard_errors"] is None
+
+
 def test_quiet_prints_nothing(run):
     assert run("fit", "--components", 1, *QUICK) == (0, "", "")
 

@@ -196,6 +196,16 @@ def test_numbers_that_single_precision_cannot_hold_are_refused(load):
         (("format",), [None, 2, "1", True, []]),
         (("dtype",), ["float16", "int32", "object", None, 1, ["float64"]]),
         (("model",), ["gauss", "", None, ["hmm"], {}]),
+        (
+            ("standard_errors",),
+            [
+                1,
+                {},
+                {"level": 0.95, "why": "", "table": [3]},
+                {"level": "x", "why": "", "table": []},
+                {"level": 0.95, "why": "", "table": [{"parameter": 3}]},
+            ],
+        ),
         (("num_components",), [0, -1, 3, 2.0, "2", None, True, 10**30]),
         (
             ("options",),

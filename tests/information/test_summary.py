@@ -1,5 +1,6 @@
 """The table of a fit: what it holds, that its numbers are those of the information, and what is safe to show."""
 
+import dataclasses
 import re
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 import jaxem
 from jaxem.information import observed
 from jaxem.information._summary._entries import constants
+from tests.families import test_censored
 from tests.helpers import problems, product, published
 
 slow = pytest.mark.slow
@@ -100,6 +102,13 @@ def test_a_fit_too_far_from_the_maximum_has_a_table_without_errors(london):
     assert "not asked for" in str(jaxem.summary(model, away, x, weights=w, standard_errors=False))
 
 
+def test_means_of_a_posterior_have_none(london):
+    model, fit, x, w, _ = london
+    summary = jaxem.summary(model, dataclasses.replace(fit, posterior=fit.params), x, weights=w)
+    assert summary.why.startswith("the parameters are means of a posterior")
+    assert {row["standard_error"] for row in summary.table} == {None}
+
+
 def test_names_of_strangers_are_spelled_out_and_escaped(london):
     model, fit, x, w, _ = london
     names = {"column": ["<script>alert(1)</script>\x1b[31m"], "component": ["busy & loud", "calm"]}
@@ -157,6 +166,24 @@ def test_a_tree_has_named_axes(london):
     assert float(error) == pytest.approx(published.LONDON_TIMES_ERRORS[0], rel=1e-8)
     assert float(tree["sizes"]["share"].sum()) == pytest.approx(1)
     assert tree.attrs["status"] == "converged"
+
+
+@slow
+def test_the_published_table_of_a_tobit_model():
+    """Fair (1978), as Kleiber and Zeileis (2008) print it, with the error of the logarithm of the scale."""
+    names = ["(Intercept)", "age", "yearsmarried", "religiousness", "occupation", "rating"]
+    model, data = jaxem.models.Tobit(), test_censored.affairs()
+    fit = jaxem.fit(model, data, key=jax.random.key(0), algorithm=jaxem.squarem(), tol=0.0)
+    summary = jaxem.summary(model, fit, data, columns=names)
+    rows = {row["column"]: row for row in summary.table}
+    assert [*rows] == [*names, ""]
+    estimates = [rows[name]["estimate"] for name in names]
+    np.testing.assert_allclose(estimates, [8.1742, -0.1793, 0.5541, -1.6862, 0.3261, -2.2850], atol=6e-5)
+    errors = [rows[name]["standard_error"] for name in names]
+    np.testing.assert_allclose(errors, [2.7414, 0.0791, 0.1345, 0.4038, 0.2544, 0.4078], atol=6e-5)
+    variance = rows[""]
+    assert np.sqrt(variance["estimate"]) == pytest.approx(8.247, abs=5e-4)
+    assert variance["standard_error"] / (2 * variance["estimate"]) == pytest.approx(0.0671, abs=6e-5)
 
 
 # What has no standard error
