@@ -297,3 +297,19 @@ def test_numbers_that_no_coordinates_move_are_constant():
     params = jaxem.models.MixtureParams(jnp.array([0.4, 0.6]), jaxem.families.CategoricalParams(p))
     found = constants(model, params)
     assert found.tolist() == [True, True, *[False, False, True, False, False, False] * 2]
+
+
+def test_columns_of_blocks_go_by_their_names():
+    family = jaxem.Product(
+        {"size_cm": jaxem.Gaussian("diagonal"), "visits": jaxem.Poisson()}, {"size_cm": [2, 0], "visits": [1]}
+    )
+    blocks = {
+        "size_cm": jaxem.families.GaussianParams(jnp.array([[1.0, 2.0]]), jnp.ones((1, 2))),
+        "visits": jaxem.families.PoissonParams(jnp.array([[3.0]])),
+    }
+    params, x = jaxem.models.MixtureParams(jnp.ones(1), blocks), np.ones((4, 3))
+    summary = jaxem.summary(jaxem.Mixture(family, 1), fit_at(params), x, ["a", "b", "c"], standard_errors=False)
+    names = {(row["parameter"], row["column"]): row["estimate"] for row in summary.table if row["column"]}
+    assert names["size_cm.mean", "c"] == 1.0
+    assert names["size_cm.mean", "a"] == 2.0
+    assert names["visits.rate", "b"] == 3.0

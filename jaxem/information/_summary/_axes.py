@@ -66,7 +66,7 @@ def described(model: Any, params: PyTree, data: Any, width: int | None, columns:
     given, seen = given_labels(columns, lengths), named_in(data)
 
     def labels(word: str, size: int) -> list[Any]:
-        block, _, rest = word.partition("_")
+        block, _, rest = word.rpartition("_")
         for names in (given, seen):
             own = names.get(word) or (names.get(rest) if block in ("gate", "next") else None) or []
             if len(own) == lengths.get(word, size) or len(own) == size:
