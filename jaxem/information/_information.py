@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
-from scipy import stats
+from scipy import special
 
 from jaxem._errors import FitError
 from jaxem._traced import require_concrete
@@ -187,7 +187,7 @@ class Information(eqx.Module):
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be a number between 0 and 1, such as 0.95, got {level!r}")
-        wide = float(stats.norm.ppf((1 + level) / 2))
+        wide = float(special.ndtri((1 + level) / 2))
         lower, upper, names = intervals(self.model, self.params, self._errors, wide)
         return Interval(like(self.params, lower), like(self.params, upper), names)
 
@@ -253,7 +253,7 @@ class Information(eqx.Module):
         if rank == 0:
             raise ValueError("constraint does not depend on any parameter that was estimated")
         statistic = float(np.sum((u[:, :rank].T @ value / s[:rank]) ** 2))
-        return Wald(statistic, rank, float(stats.chi2.sf(statistic, rank)))
+        return Wald(statistic, rank, float(special.chdtrc(rank, statistic)))
 
     def __repr__(self) -> str:
         p, lines = self.gradient.shape[0], []
