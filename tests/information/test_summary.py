@@ -217,7 +217,7 @@ def test_categories_that_a_column_does_not_have_are_left_out():
 
 # Every model
 
-_FAST = ("mixed columns", "chain", "zero-inflated")
+_FAST = ("mixed columns", "zero-inflated")
 CELLS = [pytest.param(n, marks=() if n in _FAST else slow) for n in product.models()]
 
 

@@ -10,6 +10,7 @@ import pytest
 import jaxem
 from jaxem.selection._folds import folds_of, of_folds
 from jaxem.selection._selection import chosen
+from tests.helpers.compiling import compilations
 
 KEY = jax.random.key(7)
 RNG = np.random.default_rng(3)
@@ -58,6 +59,13 @@ def test_fits_are_those_to_all_rows(selection, double):
     other = jaxem.select(selection.models, COUNTS, key=KEY, restarts=2, weights=WEIGHTS)
     assert [row["bic"] for row in other.table] == [row["bic"] for row in selection.table]
     np.testing.assert_allclose(selection.fit.log_likelihood, _taken(other.fits[1]).log_likelihood, rtol=1e-12)
+
+
+def test_other_folds_compile_nothing(selection, double):
+    """Nor does their log density: all folds are asked for that of all rows."""
+    options = {"restarts": 2, "weights": WEIGHTS, "criterion": "cv", "folds": 3}
+    _, count = compilations(lambda: jaxem.select(selection.models, COUNTS, key=jax.random.key(8), **options))
+    assert count == 0
 
 
 def test_a_data_frame_has_a_row_for_each_model(selection):
