@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -9,7 +10,7 @@ from jaxtyping import PyTree
 def in_auto_mesh(x: jax.Array) -> jax.Array:
     """An array on the same devices, of a mesh whose axes XLA looks after: programs name no sharding of their own."""
     sharding = getattr(x, "sharding", None)
-    if not isinstance(sharding, NamedSharding) or isinstance(x, jax.core.Tracer):
+    if not isinstance(sharding, NamedSharding) or isinstance(x, Tracer):
         return x
     mesh = sharding.mesh
     if not isinstance(mesh, Mesh) or all(kind is AxisType.Auto for kind in mesh.axis_types):

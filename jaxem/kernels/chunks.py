@@ -157,8 +157,8 @@ def _sum_shards(fn: Callable, data: PyTree, weights: Array, rows: int, shards: i
 
         return sum_own(numbered, data, weights, rows)
 
-    split = jax.tree.map(lambda leaf: leaf.reshape(shards, -1, *leaf.shape[1:]), (data, weights))
-    found = jax.vmap(part)(*split, jnp.arange(shards, dtype=jnp.int32))
+    x, w = jax.tree.map(lambda leaf: leaf.reshape(shards, -1, *leaf.shape[1:]), (data, weights))
+    found = jax.vmap(part)(x, w, jnp.arange(shards, dtype=jnp.int32))
     return jax.tree.map(lambda leaf: jnp.sum(leaf, 0), found)
 
 

@@ -1,7 +1,7 @@
 """Which rows of a table count."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,7 @@ def take(a: Array, rows: Int[Array, " n"]) -> Array:
     return a.at[rows].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def row_at(a: Array, number: Int[Array, ""]) -> Array:
+def row_at(a: Array, number: Any) -> Array:
     """`a[number]`; where rows lie on several devices, without moving the others."""
     if num_shards(a, a) == 1:
         return a[number]
