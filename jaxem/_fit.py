@@ -136,13 +136,13 @@ def fit(
     problem = problem_of(lifted, algorithm, admitted, tol, max_steps, termination, model.lengthen)
     if init is None:
         require_different_starts(model, algorithm, restarts)
-        draw = partial(_draw, problem, key)
+        drawing = partial(draw, problem, key)
     else:
         starts, count = as_starts(init, start_shapes(model, key, problem.data, problem.weights), model, dtype)
         if restarts not in (1, count):
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
-        draw = partial(_encode, problem, key, starts, lifted is not model)
+        drawing = partial(encode, problem, key, starts, lifted is not model)
     problem, layout = in_lanes(problem, key, restarts, lanes, place)
     require_modes(
         lifted,
@@ -150,7 +150,7 @@ def fit(
         lambda: step(problem, begin(problem, init_of(problem.model, key, problem.data, problem.weights), key)),
     )
     with stop.interruptible():
-        search = searched(Search(problem, layout, restarts, progress, 1, stop, place), draw, key, racing)
+        search = searched(Search(problem, layout, restarts, progress, 1, stop, place), drawing, key, racing)
     try:
         return in_unit(search.result(throw), admitted.unit)
     except FitError as error:
@@ -292,14 +292,14 @@ def _bind(
 
 
 @program(quickly=True)
-def _draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
+def draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
     seeds, noise = keys_of(key, numbers)
     params = jax.vmap(lambda seed: init_of(problem.model, seed, problem.data, problem.weights))(seeds)
     return of_set_type(params), noise
 
 
 @program(quickly=True)
-def _encode(
+def encode(
     problem: Problem, key: PRNGKeyArray, starts: PyTree, lifted: bool, numbers: Array
 ) -> tuple[PyTree, PRNGKeyArray]:
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], starts)

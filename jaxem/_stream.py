@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
-from jaxem._arguments import as_count, as_starts, require_key, require_kind
+from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
 from jaxem._batches import Reader
 from jaxem._bound import AbstractBound
 from jaxem._errors import DataError, FitError, MissingCapabilityError
+from jaxem._exact import fit_exactly, require_exact
 from jaxem._fit import fit, start_shapes
 from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
@@ -29,8 +30,8 @@ from jaxem.engine.state import State, begin
 from jaxem.init import AbstractInit
 from jaxem.kernels.sums import unreduced
 from jaxem.record import Average, StreamProgress
-from jaxem.termination import FixedSteps
-from jaxem.update import Stepwise
+from jaxem.termination import AbstractTermination, FixedSteps
+from jaxem.update import Full, Stepwise
 
 _START_STEPS = 10  # EM iterations on the first batch before its starts are compared
 _UNKNOWN = 2**31 - 2
@@ -43,42 +44,64 @@ def fit_stream(
     *,
     key: PRNGKeyArray,
     init: Any = None,
-    restarts: int = 8,
+    restarts: int | None = None,
     algorithm: Algorithm | None = None,
     passes: int = 1,
     total_weight: float | None = None,
     score: bool = False,
+    tol: float | None = None,
+    max_steps: int | None = None,
+    termination: AbstractTermination | None = None,
     progress: Callable[[StreamProgress], None] | bool | None = None,
     throw: bool = True,
 ) -> Fit:
-    """Fits a model to batches of rows, one after the other: online EM for data that do not fit in memory.
+    """Fits a model to batches of rows that do not fit in memory together: online EM, or exact EM by passes over all.
 
-    An update for each batch: its expected statistics enter the decaying average of `jaxem.update.Stepwise`, and the
-    M-step follows. Only statistics, parameters and the batch at hand are kept. It comes to what `jaxem.solve` makes of
-    the same blocks in the same order. Cappe and Moulines (2009); Liang and Klein (2009).
+    By default an update for each batch: its expected statistics enter the decaying average of `jaxem.update.Stepwise`,
+    and the M-step follows. It comes to what `jaxem.solve` makes of the same blocks in the same order. Cappe and
+    Moulines (2009); Liang and Klein (2009).
+
+    An algorithm that looks at all rows, such as `jaxem.em()`, makes an exact run: each iteration is a pass over all
+    batches, whose statistics are summed. From the same start, steps, objective, status and parameters are those of
+    `jaxem.fit` on the same rows in memory, to rounding. Every pass serves all starts that still run, and reading goes
+    on in a thread of its own beside the computations. First come the passes that the model's coordinates take (shift
+    and scale of all rows): five for normal members, twenty for those of a Student t. Where single precision loses too
+    many digits, the starts concerned go on once the others have ended.
+
+    Memory holds two batches and one that is being read, a sample of at most 32,768 rows, statistics and parameters.
 
     **Arguments:**
 
     - `model`: a model with linear potentials, such as `jaxem.GaussianMixture(3)`.
-    - `batches`: an iterable of tables `[r, d]`, or of pairs of a table and weights `[r]`; a callable that returns a
-        fresh iterator, for several passes; or `jaxem.batches(x, rows)` for a `numpy.memmap`. Short batches are
-        padded to the longest so far, so that equal batches with a short last one compile one program. The coordinates
-        that the model works in (shift, scale, covariance floor) are those of the first batch: it should be typical.
+    - `batches`: `jaxem.batches(...)` of an array, a `numpy.memmap` or a file (`.npy`, Parquet, text); an iterable of
+        tables `[r, d]`, or of pairs of a table and weights `[r]`; a callable that returns a fresh iterator. What can be
+        read once only, such as a generator, will do for one pass. Short batches are padded to the longest so far, so
+        that equal batches with a short last one compile one program. The coordinates that a stepwise run works in
+        (shift, scale, covariance floor) are those of the first batch: it should be typical.
     - `key`: a JAX random key.
-    - `init`: where to start: one set of parameters, or a way to draw `restarts` starts as in `jaxem.fit`, the best of
-        which after a few iterations on the first batch is taken.
-    - `algorithm`: one whose update is `Stepwise` (`jaxem.stepwise_em()` by default); its `rows` is not used.
-    - `passes`: how many times to go through the batches.
-    - `total_weight`: the weight of all rows together, which a prior is set against. Known to `jaxem.batches`; needed
-        otherwise if the model has a prior.
-    - `score`: one more pass for `log_likelihood` and `objective`, which are NaN without it.
+    - `init`: where to start: parameters, or a way to draw `restarts` starts as in `jaxem.fit`. A stepwise run takes one
+        set of parameters, or the best start after a few iterations on the first batch. An exact one takes a stack of
+        them too, and draws from the sample: rows of positive weight, each as likely as any other.
+    - `restarts`: how many starts: 8 by default, 1 for an exact run.
+    - `algorithm`: `jaxem.stepwise_em()` by default (its `rows` is not used), or another whose update is `Stepwise`. For
+        an exact run one that works on sums over all rows: `em`, `squarem`, `anderson`, `hard_em`, `annealed_em`,
+        `alpha_em`, `ecm`, `px_em`, `vbem`, with priors too.
+    - `passes`: how many times a stepwise run goes through the batches.
+    - `total_weight`: of a stepwise run: the weight of all rows together, which a prior is set against. Known to
+        `jaxem.batches` of arrays; needed otherwise if the model has a prior.
+    - `score`: one more pass of a stepwise run for `log_likelihood` and `objective`, which are NaN without it. An exact
+        run has both from its own passes (two more where it ascends something else, as `vbem` and `hard_em` do).
+    - `tol`, `max_steps`, `termination`: of an exact run, as in `jaxem.fit`; 1000 steps by default.
     - `progress`: called with a `StreamProgress` after every batch; `True` prints a line to standard error.
-    - `throw`: raise `FitError` if parameters or statistics stop being finite; otherwise the status says so.
+    - `throw`: raise `FitError` if parameters or statistics stop being finite (of every start); otherwise the status
+        says so.
 
-    **Returns:** a `Fit` of status `completed` (or `degenerate_component`, ...). `history` holds the estimates of the
-    objective of all rows by a batch: at the start, and after each update.
+    **Returns:** a `Fit`. That of an exact run is as from `jaxem.fit`. That of a stepwise run has status `completed` (or
+    `degenerate_component`, ...), and its `history` holds the estimates of the objective of all rows by a batch: at the
+    start, and after each update.
 
-    **Raises:** `DataError`, which names the batch and the row in it; `MissingCapabilityError`; `FitError`.
+    **Raises:** `DataError`, which names the batch and the row in it; `MissingCapabilityError`; `FitError`; whatever the
+    reading of batches raises.
 
     **Example**
 
@@ -88,16 +111,27 @@ def fit_stream(
     >>> fit = jaxem.fit_stream(jaxem.GaussianMixture(2), stream, key=jax.random.key(0), passes=5)
     >>> jaxem.status_name(fit.status), int(fit.num_steps), fit.params.components.mean.shape
     ('completed', 20, (2, 2))
+    >>> exact = jaxem.fit_stream(jaxem.GaussianMixture(2), stream, key=jax.random.key(0), algorithm=jaxem.em())
+    >>> jaxem.status_name(exact.status)
+    'converged'
     """
     require_concrete("jaxem.fit_stream", "jaxem.solve", model=model, init=init)
     require_key(key)
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.stepwise_em()")
-    algorithm = algorithm or stepwise_em()
+    algorithm, exact = algorithm or stepwise_em(), algorithm is not None and isinstance(algorithm.update, Full)
     _require(model, algorithm)
-    passes, restarts = as_count("passes", passes), as_count("restarts", restarts)
-    reader = Reader(model, batches, passes + score)
-    report = _print if progress is True else progress
+    passes = as_count("passes", passes)
+    restarts = as_count("restarts", (1 if exact else 8) if restarts is None else restarts)
+    _require_used(exact, passes, total_weight, tol, max_steps, termination)
+    report = _print if progress is True else progress or None
+    reader = Reader(model, batches, passes + score, restartable=exact)
+    if exact:
+        tol = None if tol is None else as_tolerance(tol)
+        limits = tol, as_count("max_steps", 1000 if max_steps is None else max_steps, least=0), termination
+        search = fit_exactly(model, reader, algorithm, key, init, restarts, *limits, report)
+        _end_line(report)
+        return search.result(throw)
     total = reader.total_weight if total_weight is None else float(total_weight)
     if total is not None and not (np.isfinite(total) and total > 0):
         raise DataError(f"total_weight must be finite and positive, got {total}")
@@ -124,8 +158,7 @@ def fit_stream(
             raise DataError("batches holds no rows")
         if not run.going():
             break
-    if report is _print:
-        sys.stderr.write("\n")
+    _end_line(report)
     result = run.result(reader.read(passes) if score else None)
     if throw and status_name(result.status) in ("not_finite", "inaccurate"):
         raise FitError(f"the run failed after {int(result.num_steps)} updates: {Status[result.status]}")
@@ -238,10 +271,10 @@ def _start(model: AbstractModel, init: Any, x: PyTree, w: Any, key: PRNGKeyArray
 
 
 def _require(model: AbstractModel, algorithm: Algorithm) -> None:
-    if not isinstance(algorithm.update, Stepwise):
+    if not isinstance(algorithm.update, Stepwise | Full):
         raise MissingCapabilityError(
-            f"{type(algorithm.update).__name__} needs all rows at hand, and a stream shows each batch once; use an "
-            "algorithm whose update is jaxem.update.Stepwise, such as jaxem.stepwise_em()"
+            f"{type(algorithm.update).__name__} goes back to blocks of rows of its own, and a stream shows its batches "
+            "in turn; use jaxem.stepwise_em(), or jaxem.em() for exact passes"
         )
     if algorithm.e_step.stops:
         raise MissingCapabilityError(
@@ -252,8 +285,31 @@ def _require(model: AbstractModel, algorithm: Algorithm) -> None:
             f"a stream is fitted by adding up statistics, and {type(model).__name__} has none (rung 2: `natural` and "
             "linear `potentials`)"
         )
+    if isinstance(algorithm.update, Full):
+        require_exact(algorithm)
+
+
+def _require_used(exact: bool, passes: int, total_weight: Any, tol: Any, max_steps: Any, termination: Any) -> None:
+    """Raise `DataError` for an argument that such a run does not look at."""
+    require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
+    if exact:
+        if passes != 1:
+            raise DataError(f"passes={passes}: an exact run makes as many as it takes; limit them by max_steps")
+        if total_weight is not None:
+            raise DataError(f"total_weight={total_weight}: an exact run adds the weights up itself; leave it out")
+        return
+    for name, value in (("tol", tol), ("max_steps", max_steps), ("termination", termination)):
+        if value is not None:
+            raise DataError(
+                f"{name} is for an exact run, such as of algorithm=jaxem.em(); a stepwise one makes `passes` passes"
+            )
 
 
 def _print(p: StreamProgress) -> None:
     sys.stderr.write(f"\rpass {p.pass_number + 1}, {p.batches} batches, {p.rows} rows, objective {p.objective:.6g}")
     sys.stderr.flush()
+
+
+def _end_line(report: Any) -> None:
+    if report is _print:
+        sys.stderr.write("\n")

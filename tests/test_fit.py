@@ -83,7 +83,7 @@ def test_aligned_data_are_not_copied(reference, x, tmp_path):
 
 def _starts(x, count):
     problem = _fit.problem_of(MODEL, jaxem.em(), for_fit(MODEL, x), 0.0, 0, None)
-    params, keys = _fit._draw(problem, KEY, np.arange(count, dtype=np.int32))
+    params, keys = _fit.draw(problem, KEY, np.arange(count, dtype=np.int32))
     return jax.vmap(problem.model.decode)(params), keys
 
 

@@ -20,7 +20,7 @@ TOP = {name for name in vars(_public) if not name.startswith("_")}
 EXTRAS = {"plot", "sklearn"}
 MODULES = set(dir(jaxem)) - TOP
 PAIRS = [(old, name) for old, names in MOVED.items() for name in names]
-INNER = {"engine", "kernels"}  # modules without an underscore that are no part of the public face
+INNER = {"engine", "kernels", "sources"}  # modules without an underscore that are no part of the public face
 
 # Every public name of the version before, at the top or in `jaxem.families`, that is not at the top any more.
 BEFORE = """

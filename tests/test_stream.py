@@ -235,8 +235,8 @@ def test_what_is_refused(options, message):
 
 
 def test_algorithms_and_models_that_cannot_stream():
-    with pytest.raises(jaxem.MissingCapabilityError, match=r"Full needs all rows at hand.*stepwise_em"):
-        jaxem.fit_stream(POISSON, [counts()], key=KEY, algorithm=jaxem.em())
+    with pytest.raises(jaxem.MissingCapabilityError, match=r"Incremental goes back to blocks.*stepwise_em"):
+        jaxem.fit_stream(POISSON, [counts()], key=KEY, algorithm=jaxem.incremental_em())
     nonlinear = jaxem.FunctionModel(lambda params, x, z: -((x - params) ** 2).sum(), 2)
     with pytest.raises(jaxem.MissingCapabilityError, match="FunctionModel has none"):
         jaxem.fit_stream(nonlinear, [counts()], key=KEY)

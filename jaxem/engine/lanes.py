@@ -96,19 +96,19 @@ def _advance(problem: Problem | Many, lanes: State, limit: Array) -> State:
 _advance_few, _advance_many = Program(_advance, quickly=True), Program(_advance)
 
 
-def few_products(problem: Problem | Many, state: State, lanes: int = 1) -> bool:
-    """Whether a step of so many such states is short."""
-    return lanes * num_products(problem, state) < FEW_PRODUCTS
+def few_products(num_rows: int, state: State, lanes: int = 1) -> bool:
+    """Whether a step over so many rows of so many such states is short."""
+    return lanes * num_products(num_rows, state) < FEW_PRODUCTS
 
 
-def num_products(problem: Problem | Many, state: State) -> int:
+def num_products(num_rows: int, state: State) -> int:
     """How many products the statistics of a state, or of several lanes, are made of."""
-    return sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * problem.num_rows
+    return sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * num_rows
 
 
 def advance(problem: Problem | Many, lanes: State) -> Program:
     """The program that advances such lanes; what is compiled quickly is no slower where a step is short."""
-    return _advance_few if few_products(problem, lanes) else _advance_many
+    return _advance_few if few_products(problem.num_rows, lanes) else _advance_many
 
 
 @program(quickly=True)

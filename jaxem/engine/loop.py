@@ -33,7 +33,11 @@ class Found(NamedTuple):
 def step(problem: Problem, state: State) -> State:
     """Propose parameters, evaluate them, judge, and accept them or go back. A fresh run evaluates its start."""
     move = next_move(problem, state)
-    found = look(problem, state, move)
+    return settle(problem, state, move, look(problem, state, move))
+
+
+def settle(problem: Problem, state: State, move: Move, found: Found) -> State:
+    """Judge what was found where the move leads, and accept it or go back. Looks at no row."""
     comparable = may_be_compared(problem.algorithm, move, found)
     comparison = compare(
         found.objective,

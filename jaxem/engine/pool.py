@@ -13,7 +13,6 @@ from jaxem.engine.lanes import (
     COMPILATION_PRODUCTS,
     Block,
     Blocks,
-    advance,
     num_products,
     refill,
     take,
@@ -53,7 +52,7 @@ class GroupState(NamedTuple):
 
 
 class Pool:
-    """Lanes that advance together for `round_steps` iterations at a time: `size` of them in each of several groups.
+    """Lanes that advance together, a round of the `runner` at a time: `size` of them in each of several groups.
 
     A lane that ends is given the next start of its group, so that lockstep wastes at most a round per start. Once no
     start is left to give, the last runs are packed into a quarter of the lanes, if the work that saves outweighs one
@@ -68,11 +67,11 @@ class Pool:
         self,
         problem: Problem | Many,
         size: int,
-        round_steps: int,
+        runner: Any,
         on_round: Callable[[int, int], None],
         on_turn: Callable[[], bool],
     ):
-        self.problem, self.size, self.round_steps = problem, size, round_steps
+        self.problem, self.size, self.runner = problem, size, runner
         self.on_round, self.on_turn = on_round, on_turn
         self.groups: list[_Group] = []
 
@@ -119,7 +118,8 @@ class Pool:
 
         Decided on sizes alone, not on the clock, so that the same call always does the same arithmetic.
         """
-        return 50 * (size - size // 4) * (num_products(self.problem, lanes) // size) > COMPILATION_PRODUCTS
+        products = num_products(self.runner.num_rows(self.problem), lanes)
+        return 50 * (size - size // 4) * (products // size) > COMPILATION_PRODUCTS
 
 
 class _Group:
@@ -174,9 +174,7 @@ class _Group:
 
     def advance(self) -> None:
         """Begin to advance all lanes."""
-        limit = np.asarray(self.pool.round_steps, np.int32)
-        problem = self.pool.problem.of_starts(self.owner)
-        call = advance(problem, self.lanes).of(problem, self.lanes, limit)
+        call = self.pool.runner.advance(self.pool.problem.of_starts(self.owner), self.lanes)
         # What JAX is to compile goes by settings that it holds for each thread.
         if self.threaded and may_be_kept(self.lanes):
             self.advanced = threads().submit(lambda: jax.block_until_ready(call())).result
@@ -228,7 +226,11 @@ class _Group:
         for lane in np.flatnonzero(self.owner >= 0):
             start, last = int(self.owner[lane]), self.last[lane]
             done = int(num_steps[lane]) if np.isfinite(objective[lane]) else last
-            self.histories.setdefault(start, []).append(ring[lane, np.arange(last + 1, done + 1) % ring.shape[1]])
+            noted = self.histories.setdefault(start, [])
+            if noted and last >= 0:  # a step may have been taken back since
+                noted[-1][-1] = ring[lane, last % ring.shape[1]]
+            if done > last:
+                noted.append(ring[lane, np.arange(last + 1, done + 1) % ring.shape[1]])
             steps += max(done, 0) - max(int(last), 0)
             self.last[lane] = done
             if code[lane] != int(status_code(Status.running)):

@@ -13,23 +13,21 @@ from jaxtyping import PRNGKeyArray
 
 from jaxem._bound import rows_per_chunk
 from jaxem._errors import FitError
-from jaxem._solve import Fit, finish
+from jaxem._solve import Fit
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.checkpoint import Part
 from jaxem.engine.lanes import Blocks, Layout, few_products, fresh_blocks, prepare, saved_blocks
 from jaxem.engine.many import Many
 from jaxem.engine.pool import GroupState, Outcome, Pool
-from jaxem.engine.problem import Problem, on_accurate_kernel
-from jaxem.engine.programs import Program, worth_preparing
+from jaxem.engine.problem import Problem
+from jaxem.engine.programs import worth_preparing
+from jaxem.engine.runner import AbstractRunner, AtHand, finished
 from jaxem.engine.snapshot import restore, snapshot
-from jaxem.engine.stages import ROUND_STEPS, Aside, Best, Stage
+from jaxem.engine.stages import Aside, Best, Stage
 from jaxem.engine.state import State
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress, Restarts
 from jaxem.termination import Racing
-
-_finish = Program(finish, quickly=True)
-_on_accurate_kernel = Program(on_accurate_kernel, quickly=True)
 
 
 class Search:
@@ -47,7 +45,9 @@ class Search:
         models: int = 1,
         stop: Stop | None = None,
         place: Part | None = None,
+        runner: AbstractRunner | None = None,
     ):
+        self.runner = runner or AtHand()
         self.problem, self.layout, self.total, self.each = problem, layout, total, total // models
         self.report = _printer() if progress is True else progress
         self.stop, self.place, self.stopped = stop or Stop(), place, False
@@ -67,9 +67,9 @@ class Search:
     def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
         """Begin to compile all that a search will call, unless that has been done."""
         if worth_preparing(self.problem, draw.args, key, self.layout.lanes):
-            state = prepare(self.problem, draw, key, self.layout, self.total, ROUND_STEPS)
+            state = prepare(self.problem, draw, key, self.layout, self.total, self.runner.round_steps)
             if not isinstance(self.problem, Many):
-                _finish.begin_compiling(self.problem, state)
+                finished.begin_compiling(self.problem, state)
 
     def run(self, draw: Callable, key: PRNGKeyArray, racing: Racing | None = None) -> None:
         """Every start to its end, after a race if there is one; those that lack accuracy once more."""
@@ -80,7 +80,7 @@ class Search:
             restore(self, self.place.saved, draw, key)
         while self.stage is not None:
             problem, lanes, blocks = self.set_up(self.stage, draw)
-            self._pool = Pool(problem, lanes, ROUND_STEPS, self.after_round, self.at_turn)
+            self._pool = Pool(problem, lanes, self.runner, self.after_round, self.at_turn)
             saved, self.groups = self.groups, None
             for outcome in self._pool.run(blocks, self.histories, saved):
                 self.sort(self.stage, outcome, problem)
@@ -106,7 +106,8 @@ class Search:
         if stage.kind == "race":
             problem = eqx.tree_at(lambda p: p.max_steps, problem, jnp.minimum(problem.max_steps, stage.steps))
         if stage.going is None:
-            return problem, layout.lanes, fresh_blocks(problem, draw, self.total, layout, ROUND_STEPS + 1)
+            history = self.runner.round_steps + 1
+            return problem, layout.lanes, fresh_blocks(problem, draw, self.total, layout, history)
         return problem, layout.lanes, saved_blocks(None, stage.going, layout)
 
     def sort(self, stage: Stage, outcome: Outcome, problem: Problem | Many) -> None:
@@ -138,7 +139,8 @@ class Search:
         if not aside:
             return None
         size = self.layout.lanes
-        if not few_products(self.problem, aside[0].state, size):  # else idle lanes cost less than another compilation
+        rows = self.runner.num_rows(self.problem)
+        if not few_products(rows, aside[0].state, size):  # else idle lanes cost less than another compilation
             size = min(size, 2 ** (len(aside) - 1).bit_length())
         self.accurate_lanes = size
         return Stage("accurate", [(one.start, one.state) for one in aside])
@@ -158,7 +160,7 @@ class Search:
         """The problem on the accurate kernel, for runs with states such as this."""
         if self._accurate is None:
             problem, lanes = self.problem, self.accurate_lanes
-            accurate: Any = problem.on_accurate_kernel() if isinstance(problem, Many) else _on_accurate_kernel(problem)
+            accurate = self.runner.accurate(problem)
             rows = rows_per_chunk(accurate.model, state.iterate.params, problem.num_rows, lanes, accurate.block)
             self._accurate = accurate.in_chunks(rows)
         return self._accurate
@@ -193,7 +195,7 @@ class Search:
                 problem = self._pool.problem
                 ahead = lambda: (problem, state())  # noqa: E731
             leading = max(reached, highest)
-            of_best = _params(ahead, of_one=not isinstance(self.problem, Many) and len(self.best) == 1)
+            of_best = _params(self.runner, ahead, of_one=not isinstance(self.problem, Many) and len(self.best) == 1)
             told = Progress(self.done, self.total, running, self.rounds, self.steps, highest, leading, of_best)
             if self.report(told) is True:
                 self.stop.asked = True
@@ -224,7 +226,7 @@ class Search:
             reasons = {name: int(np.sum(np.asarray(status_name(status_from_code(codes))) == name)) for name in _NAMES}
             counts = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
             raise FitError(f"all {self.each} starts failed ({counts}): {Status[best.state.status]}")
-        fit = _finish(self.problem_of(best), best.state)
+        fit = self.runner.finish(self.problem_of(best), best.state)
         dtype = fit.objective.dtype
         history = np.concatenate(best.outcome.history) if best.outcome.history else np.zeros(0)
         code = jnp.asarray(self.told(codes), jnp.int32)
@@ -249,9 +251,9 @@ _RANK = {
 }
 
 
-def _params(problem_and_state: Callable[[], tuple[Any, State]], of_one: bool) -> Callable[[], Any]:
+def _params(runner: AbstractRunner, ahead: Callable[[], tuple[Any, State]], of_one: bool) -> Callable[[], Any]:
     """What asks for the parameters of a run; they are `None` where runs are of several models."""
-    return lambda: _finish(*problem_and_state()).params if of_one else None
+    return lambda: runner.finish(*ahead()).params if of_one else None
 
 
 def _better(new: Outcome, old: Outcome, dtype: Any) -> bool:

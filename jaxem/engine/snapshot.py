@@ -13,7 +13,7 @@ from jaxem._errors import DataError
 from jaxem.engine.checkpoint import Snapshot
 from jaxem.engine.lanes import begin_anew, begin_lanes
 from jaxem.engine.pool import GroupState, Outcome
-from jaxem.engine.stages import ROUND_STEPS, Aside, Best, Stage
+from jaxem.engine.stages import Aside, Best, Stage
 from jaxem.engine.state import State
 from jaxem.engine.trees import is_key
 
@@ -58,8 +58,8 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
             own[:] = arrays[f"record/{name}"]
         for name in _COUNTERS:
             setattr(search, name, int(header[name]))
-        starts = np.zeros(search.layout.lanes, np.int32)
-        fresh = _one(eqx.filter_eval_shape(lambda: begin_lanes(search.problem, draw, starts, ROUND_STEPS + 1)))
+        starts, steps = np.zeros(search.layout.lanes, np.int32), search.runner.round_steps
+        fresh = _one(eqx.filter_eval_shape(lambda: begin_lanes(search.problem, draw, starts, steps + 1)))
 
         def shapes(accurate: bool) -> State:
             """Of a run on either kernel."""
@@ -85,8 +85,8 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
         search.histories = {i: [arrays[f"history/{i}"]] for i in header["histories"]}
         if header["stage"] is None:
             return
-        kind, steps = header["stage"]
-        search.stage = Stage(kind, going, steps)
+        kind, decided = header["stage"]
+        search.stage = Stage(kind, going, decided)
         own = shapes(kind == "accurate")
 
         def group(i: int, taken: int, position: int) -> GroupState:

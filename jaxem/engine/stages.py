@@ -5,8 +5,6 @@ from typing import NamedTuple
 from jaxem.engine.pool import Outcome
 from jaxem.engine.state import State
 
-ROUND_STEPS = 8
-
 
 class Best(NamedTuple):
     """The best run so far, with its state, and whether it was on the accurate kernel."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.kernels.chunks import per_device, sum_chunks
+from jaxem.kernels.sums import repeated
 
 _ROWS = 2**16  # rows at a time when the data are first looked at
 _STEPS = 15
@@ -79,7 +80,7 @@ class Columns(NamedTuple):
             scale = jnp.where(left > 0, found.scale * jnp.sqrt(left), found.scale)
             return Columns(found.shift + found.scale * sums / total, scale)
 
-        return jax.lax.stop_gradient(jax.lax.fori_loop(0, _STEPS, once, self))
+        return jax.lax.stop_gradient(repeated(reduce, _STEPS, once, self))
 
     def standardize(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         return (x - self.shift[None]) / self.scale[None]

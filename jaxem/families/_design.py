@@ -13,6 +13,7 @@ from jaxem.families._columns import in_power_of_two
 from jaxem.families.responses import Responses, check_responses
 from jaxem.kernels import linalg
 from jaxem.kernels.chunks import per_device, sum_chunks
+from jaxem.kernels.sums import repeated
 
 _ROWS = 2**16  # rows at a time when the data are first looked at
 _STEPS = 15
@@ -101,7 +102,7 @@ class Design(NamedTuple):
             left = squares / total
             return moved, jnp.where(left > 0, scale * jnp.sqrt(left), scale)
 
-        about, scale = jax.lax.fori_loop(0, _STEPS, once, (self.about, self.scale))
+        about, scale = repeated(reduce, _STEPS, once, (self.about, self.scale))
         return _measured(self.whiten, self.colour, about, scale, mean)
 
     def covariates(self, x: Float[Array, "n p"]) -> Float[Array, "p n"]:

@@ -125,7 +125,7 @@ def sum_own(fn: Callable, data: PyTree, weights: Array, rows: int) -> tuple[PyTr
         total, value, lost = carry
         chunk, w = block_of(data, weights, index, rows)
         add, scalar = fn(chunk, w, index)
-        value, lost = _compensated(value, lost, scalar)
+        value, lost = compensated(value, lost, scalar)
         return (jax.tree.map(jnp.add, total, add), value, lost), None
 
     shapes, scalar = jax.eval_shape(fn, *_first(data, weights, rows), jnp.zeros((), jnp.int32))
@@ -166,7 +166,7 @@ def _first(data, weights, rows):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype), (data, weights))
 
 
-def _compensated(total: Array, lost: Array, term: Array) -> tuple[Array, Array]:
+def compensated(total: Array, lost: Array, term: Array) -> tuple[Array, Array]:
     """One step of Neumaier's summation; an infinite total leaves no correction behind."""
     new = total + term
     error = jnp.where(jnp.abs(total) >= jnp.abs(term), (total - new) + term, (term - new) + total)

@@ -1,12 +1,25 @@
 """Sums: over rows by weight, over devices, and of natural parameters times statistics."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 Reduce = Callable[[PyTree], PyTree]  # sums a tree over the devices that share the rows
+
+
+def repeated(reduce: Reduce, steps: int, body: Callable[[Any, PyTree], PyTree], start: PyTree) -> PyTree:
+    """`body(i, carry)`, which sums by `reduce`, for each `i` below `steps`.
+
+    One after the other where each sum takes a pass over batches, which no compiled loop can make.
+    """
+    if not getattr(reduce, "by_passes", False):
+        return jax.lax.fori_loop(0, steps, body, start)
+    for i in range(steps):
+        start = body(i, start)
+    return start
 
 
 def unreduced(tree: PyTree) -> PyTree:

@@ -36,7 +36,8 @@ class Progress(NamedTuple):
 class StreamProgress(NamedTuple):
     """What `fit_stream(progress=...)` is told after each batch.
 
-    The pass, batches and rows so far (over all passes), and the batch's estimate of the objective of the whole.
+    The pass, batches and rows so far (over all passes), and the objective: of a stepwise run the batch's estimate of
+    that of the whole, of an exact run the best of all starts that ran in the last pass, and NaN before there is one.
     """
 
     pass_number: int

@@ -1,0 +1,122 @@
+"""Exact runs over batches: every iteration is a pass over all rows, for all starts at once."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxem._algorithm import Algorithm
+from jaxem._arguments import as_starts
+from jaxem._batches import Reader
+from jaxem._bound import rows_per_chunk
+from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._exact_batches import ExactBatches
+from jaxem._fit import draw, encode, init_of, require_different_starts, start_shapes, with_method
+from jaxem._model import AbstractModel
+from jaxem.engine.buckets import FITTED, filled
+from jaxem.engine.lanes import Layout
+from jaxem.engine.loop import require_modes, step
+from jaxem.engine.over_passes import OverPasses, bound, lifted
+from jaxem.engine.passes import Passes
+from jaxem.engine.problem import Problem
+from jaxem.engine.search import Search
+from jaxem.engine.state import State, begin
+from jaxem.record import StreamProgress
+from jaxem.sources import seed_of
+from jaxem.termination import AbstractTermination, default_tolerance
+
+
+def require_exact(algorithm: Algorithm) -> None:
+    """Raise `MissingCapabilityError` for an algorithm that draws random numbers for rows."""
+    if algorithm.draws:
+        which = algorithm.e_step if algorithm.e_step.needs == "sample" else algorithm.m_step
+        raise MissingCapabilityError(
+            f"{type(which).__name__} draws random numbers, and exact passes are made of what is exact; use jaxem.em(), "
+            "or jaxem.e_step.Sample() with jaxem.update.Stepwise()"
+        )
+
+
+def fit_exactly(
+    model: AbstractModel,
+    reader: Reader,
+    algorithm: Algorithm,
+    key: PRNGKeyArray,
+    init: Any,
+    restarts: int,
+    tol: float | None,
+    max_steps: int,
+    termination: AbstractTermination | None,
+    report: Callable[[StreamProgress], None] | None,
+) -> Search:
+    """The search over all starts, each of which has been run to its end."""
+    model, init = with_method(model, init)
+    progress = _Reports(report)
+    rows = ExactBatches(reader, [*(seed_of(key) or ()), _SAMPLE], progress.after_batch)
+    passes, raised = Passes(rows.read, rows.row), algorithm.m_step.lift(model)
+    problem = bound(passes, raised, algorithm, termination)
+    tol = default_tolerance(rows.dtype) if tol is None else tol
+    limits = {"tol": jnp.asarray(tol, rows.dtype), "max_steps": jnp.asarray(max_steps, jnp.int32)}
+    problem = dataclasses.replace(problem, **limits)
+
+    data, weights = _on_device(*rows.sampled.rows())
+    sample = dataclasses.replace(problem, model=problem.model.plain or problem.model, data=data, weights=weights)
+    if init is None:
+        require_different_starts(model, algorithm, restarts)
+        drawing: Any = partial(draw, sample, key)
+    else:
+        starts, count = as_starts(init, start_shapes(model, key, data, weights), model, rows.dtype)
+        if restarts not in (1, count):
+            raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
+        restarts, drawing = count, partial(encode, sample, key, starts, False)
+
+    shapes = start_shapes(problem.model, key, data, weights)
+    problem = _in_lanes(problem, shapes, reader.rows, restarts)
+    require_modes(
+        raised, algorithm, lambda: step(sample, begin(sample, init_of(sample.model, key, data, weights), key))
+    )
+
+    def drawn(numbers: np.ndarray) -> tuple[PyTree, Array]:
+        params, keys = drawing(numbers)
+        return (lifted(passes, problem, params) if raised is not model else params), keys
+
+    runner = OverPasses(passes, reader.rows, rows.rows, progress.after_step)
+    search = Search(problem, Layout(restarts), restarts, None, runner=runner)
+    search.run(drawn, key)
+    return search
+
+
+_SAMPLE = 1  # sets the sample apart from what else is drawn with the key
+
+
+def _on_device(data: PyTree, weights: np.ndarray) -> tuple[PyTree, Array]:
+    """The sample, filled up as `jaxem.fit` fills up a table, so that starts of a small one are those that it draws."""
+    found = filled(data, weights, weights.dtype, FITTED)
+    return jax.device_put((data, weights) if found is None else (found.data, found.weights))
+
+
+def _in_lanes(problem: Problem, shapes: PyTree, rows: int, lanes: int) -> Problem:
+    """The problem with its model and the chunks of a batch for so many runs side by side."""
+    model = problem.model.for_lanes(lanes)
+    return dataclasses.replace(problem, model=model, chunk_rows=rows_per_chunk(model, shapes, rows, lanes))
+
+
+class _Reports:
+    """Tells of every batch, with the best objective of the last pass."""
+
+    def __init__(self, report: Callable[[StreamProgress], None] | None):
+        self.report, self.batches, self.rows = report, 0, 0
+        self.lanes: State | None = None
+
+    def after_batch(self, number: int, rows: int) -> None:
+        self.batches, self.rows = self.batches + 1, self.rows + rows
+        if self.report:
+            best = np.nan if self.lanes is None else float(np.max(self.lanes.iterate.objective))
+            self.report(StreamProgress(number, self.batches, self.rows, best))
+
+    def after_step(self, lanes: State) -> None:
+        self.lanes = lanes
