@@ -19,6 +19,7 @@ from jaxem._exact_batches import ExactBatches
 from jaxem._fit import draw, encode, init_of, require_different_starts, start_shapes, with_method
 from jaxem._model import AbstractModel
 from jaxem.engine.buckets import FITTED, filled
+from jaxem.engine.checkpoint import part_of
 from jaxem.engine.lanes import Layout
 from jaxem.engine.loop import require_modes, step
 from jaxem.engine.over_passes import OverPasses, bound, lifted
@@ -26,6 +27,7 @@ from jaxem.engine.passes import Passes
 from jaxem.engine.problem import Problem
 from jaxem.engine.search import Search
 from jaxem.engine.state import State, begin
+from jaxem.engine.stop import Stop
 from jaxem.record import StreamProgress
 from jaxem.sources import seed_of
 from jaxem.termination import AbstractTermination, default_tolerance
@@ -51,12 +53,17 @@ def fit_exactly(
     tol: float | None,
     max_steps: int,
     termination: AbstractTermination | None,
-    report: Callable[[StreamProgress], None] | None,
+    report: Callable[[StreamProgress], Any] | None,
+    stop: Stop,
+    checkpoint: Any,
 ) -> Search:
-    """The search over all starts, each of which has been run to its end."""
+    """The search over all starts, each of which has been run to its end, unless it was to `stop` before."""
+    asked = {"model": model, "init": init, "key": key, "algorithm": algorithm, "termination": termination}
+    asked |= {"restarts": restarts, "tol": tol, "max_steps": max_steps}
     model, init = with_method(model, init)
-    progress = _Reports(report)
-    rows = ExactBatches(reader, [*(seed_of(key) or ()), _SAMPLE], progress.after_batch)
+    progress = _Reports(report, stop)
+    seed = [*(seed_of(key) or ()), _SAMPLE]
+    rows = ExactBatches(reader, seed, progress.after_batch, digest=checkpoint is not None)
     passes, raised = Passes(rows.read, rows.row), algorithm.m_step.lift(model)
     problem = bound(passes, raised, algorithm, termination)
     tol = default_tolerance(rows.dtype) if tol is None else tol
@@ -85,8 +92,10 @@ def fit_exactly(
         return (lifted(passes, problem, params) if raised is not model else params), keys
 
     runner = OverPasses(passes, reader.rows, rows.rows, progress.after_step)
-    search = Search(problem, Layout(restarts), restarts, None, runner=runner)
-    search.run(drawn, key)
+    place = part_of(checkpoint, "fit_stream", {**asked, "data": (rows.digest,)})
+    search = Search(problem, Layout(restarts), restarts, None, stop=stop, place=place, runner=runner)
+    with stop.interruptible():
+        search.run(drawn, key)
     return search
 
 
@@ -108,15 +117,16 @@ def _in_lanes(problem: Problem, shapes: PyTree, rows: int, lanes: int) -> Proble
 class _Reports:
     """Tells of every batch, with the best objective of the last pass."""
 
-    def __init__(self, report: Callable[[StreamProgress], None] | None):
-        self.report, self.batches, self.rows = report, 0, 0
+    def __init__(self, report: Callable[[StreamProgress], Any] | None, stop: Stop):
+        self.report, self.stop, self.batches, self.rows = report, stop, 0, 0
         self.lanes: State | None = None
 
     def after_batch(self, number: int, rows: int) -> None:
         self.batches, self.rows = self.batches + 1, self.rows + rows
         if self.report:
             best = np.nan if self.lanes is None else float(np.max(self.lanes.iterate.objective))
-            self.report(StreamProgress(number, self.batches, self.rows, best))
+            if self.report(StreamProgress(number, self.batches, self.rows, best)) is True:
+                self.stop.asked = True
 
     def after_step(self, lanes: State) -> None:
         self.lanes = lanes

@@ -13,6 +13,7 @@ from jaxem._batches import Reader, in_batch
 from jaxem._errors import DataError
 from jaxem._sampled import Extremes, Sampled
 from jaxem.engine.door import one_row
+from jaxem.engine.fingerprint import contents
 from jaxem.kernels.chunks import num_rows
 from jaxem.sources import AbstractSource
 from jaxem.sources.ahead import ahead
@@ -27,8 +28,9 @@ class ExactBatches:
     of all the others: what a table as a whole must satisfy, such as columns that vary, need not hold for a batch.
     """
 
-    def __init__(self, reader: Reader, seed: list[int], on_batch: Callable[[int, int], None]):
+    def __init__(self, reader: Reader, seed: list[int], on_batch: Callable[[int, int], None], digest: bool = False):
         self.reader, self.on_batch = reader, on_batch
+        self.digest = "" if digest else None  # of all rows, once the first pass is over
         self.sampled, self._extremes = Sampled(seed), Extremes()
         self.rows = self.batches = 0  # of a pass
         self.dtype: Any = None
@@ -79,6 +81,8 @@ class ExactBatches:
                 reader.first, self.dtype = jax.tree.map(lambda a: np.array(a[:1]), x), w.dtype
             self.sampled.add(x, w)
             self._extremes.add(x)
+            if self.digest is not None:
+                self.digest = contents(self.digest, x, w)
         return x, w
 
     def _prepare(self) -> None:

@@ -27,6 +27,7 @@ from jaxem.algorithms import stepwise_em
 from jaxem.engine.loop import enter, require_modes, resume, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.state import State, begin
+from jaxem.engine.stop import Stop
 from jaxem.init import AbstractInit
 from jaxem.kernels.sums import unreduced
 from jaxem.record import Average, StreamProgress
@@ -52,7 +53,9 @@ def fit_stream(
     tol: float | None = None,
     max_steps: int | None = None,
     termination: AbstractTermination | None = None,
-    progress: Callable[[StreamProgress], None] | bool | None = None,
+    progress: Callable[[StreamProgress], Any] | bool | None = None,
+    time_limit: float | None = None,
+    checkpoint: Any = None,
     throw: bool = True,
 ) -> Fit:
     """Fits a model to batches of rows that do not fit in memory together: online EM, or exact EM by passes over all.
@@ -92,7 +95,10 @@ def fit_stream(
     - `score`: one more pass of a stepwise run for `log_likelihood` and `objective`, which are NaN without it. An exact
         run has both from its own passes (two more where it ascends something else, as `vbem` and `hard_em` do).
     - `tol`, `max_steps`, `termination`: of an exact run, as in `jaxem.fit`; 1000 steps by default.
-    - `progress`: called with a `StreamProgress` after every batch; `True` prints a line to standard error.
+    - `progress`: called with a `StreamProgress` after every batch; `True` prints a line to standard error. An exact run
+        ends after the pass in which it answers `True`.
+    - `time_limit`, `checkpoint`: of an exact run, as in `jaxem.fit`. Rows are compared with those of the file that a
+        checkpoint was written for in the first pass, which a run that goes on makes again.
     - `throw`: raise `FitError` if parameters or statistics stop being finite (of every start); otherwise the status
         says so.
 
@@ -123,13 +129,15 @@ def fit_stream(
     _require(model, algorithm)
     passes = as_count("passes", passes)
     restarts = as_count("restarts", (1 if exact else 8) if restarts is None else restarts)
-    _require_used(exact, passes, total_weight, tol, max_steps, termination)
+    ends = {"tol": tol, "max_steps": max_steps, "termination": termination}
+    _require_used(exact, passes, total_weight, {**ends, "time_limit": time_limit, "checkpoint": checkpoint})
     report = _print if progress is True else progress or None
     reader = Reader(model, batches, passes + score, restartable=exact)
     if exact:
         tol = None if tol is None else as_tolerance(tol)
         limits = tol, as_count("max_steps", 1000 if max_steps is None else max_steps, least=0), termination
-        search = fit_exactly(model, reader, algorithm, key, init, restarts, *limits, report)
+        early = Stop.of(time_limit), checkpoint
+        search = fit_exactly(model, reader, algorithm, key, init, restarts, *limits, report, *early)
         _end_line(report)
         return search.result(throw)
     total = reader.total_weight if total_weight is None else float(total_weight)
@@ -262,7 +270,13 @@ def _finish(model: AbstractBound, algorithm: Algorithm, state: State, x: PyTree,
 
 def _start(model: AbstractModel, init: Any, x: PyTree, w: Any, key: PRNGKeyArray, restarts: int) -> PyTree:
     if init is None or isinstance(init, str | AbstractInit):
-        return fit(model, x, key=key, weights=w, restarts=restarts, init=init, max_steps=_START_STEPS).params
+        options: dict[str, Any] = {
+            "restarts": restarts,
+            "init": init,
+            "max_steps": _START_STEPS,
+            "time_limit": Stop.never(),
+        }
+        return fit(model, x, key=key, weights=w, **options).params
     data, weights = jax.tree.map(jnp.asarray, (x, w))
     starts, count = as_starts(init, start_shapes(model, key, data, weights), model, w.dtype)
     if count != 1:
@@ -289,16 +303,16 @@ def _require(model: AbstractModel, algorithm: Algorithm) -> None:
         require_exact(algorithm)
 
 
-def _require_used(exact: bool, passes: int, total_weight: Any, tol: Any, max_steps: Any, termination: Any) -> None:
+def _require_used(exact: bool, passes: int, total_weight: Any, of_exact: dict[str, Any]) -> None:
     """Raise `DataError` for an argument that such a run does not look at."""
-    require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
+    require_kind("termination", of_exact["termination"], AbstractTermination, "jaxem.termination.Gain()")
     if exact:
         if passes != 1:
             raise DataError(f"passes={passes}: an exact run makes as many as it takes; limit them by max_steps")
         if total_weight is not None:
             raise DataError(f"total_weight={total_weight}: an exact run adds the weights up itself; leave it out")
         return
-    for name, value in (("tol", tol), ("max_steps", max_steps), ("termination", termination)):
+    for name, value in of_exact.items():
         if value is not None:
             raise DataError(
                 f"{name} is for an exact run, such as of algorithm=jaxem.em(); a stepwise one makes `passes` passes"

@@ -258,3 +258,22 @@ def test_a_large_table_starts_from_the_sample(monkeypatch):
     assert_equal(fit, other)
     whole = jaxem.fit(model, x, key=KEY, restarts=2, max_steps=3)
     assert not np.allclose(fit.history, whole.history, rtol=1e-9)
+
+
+def test_a_run_that_stops_and_goes_on(tmp_path):
+    batches, options = cut(COUNTS, 40), {"key": KEY, "algorithm": jaxem.em(), "restarts": 2}
+    whole, heard = jaxem.fit_stream(MODEL, batches, **options), []
+    part = {**options, "checkpoint": tmp_path / "c"}
+    stopped = jaxem.fit_stream(MODEL, batches, **part, progress=lambda report: heard.append(report) or len(heard) > 24)
+    assert name(stopped) == "stopped"
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(jaxem.fit_stream(MODEL, batches, **part)), strict=True):
+        assert np.array_equal(np.asarray(a), np.asarray(b), equal_nan=a.dtype.kind == "f")
+    with pytest.raises(jaxem.DataError, match=r"belongs to another call \(another data\)"):
+        jaxem.fit_stream(MODEL, cut(COUNTS + 1, 40), **part)
+    assert name(jaxem.fit_stream(MODEL, batches, **options, time_limit=1e-6)) == "stopped"
+
+
+@pytest.mark.parametrize("argument", [{"time_limit": 3.0}, {"checkpoint": "c"}])
+def test_what_a_stepwise_run_does_not_take(argument):
+    with pytest.raises(jaxem.DataError, match=f"{next(iter(argument))} is for an exact run"):
+        jaxem.fit_stream(MODEL, cut(COUNTS, 40), key=KEY, **argument)

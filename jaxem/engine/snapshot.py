@@ -1,6 +1,7 @@
 """A search as named arrays, and back: what the file of a checkpoint holds."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from jaxem._errors import DataError
 from jaxem.engine.checkpoint import Snapshot
 from jaxem.engine.lanes import begin_anew, begin_lanes
 from jaxem.engine.pool import GroupState, Outcome
+from jaxem.engine.programs import Program
 from jaxem.engine.stages import Aside, Best, Stage
 from jaxem.engine.state import State
 from jaxem.engine.trees import is_key
@@ -59,7 +61,10 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
         for name in _COUNTERS:
             setattr(search, name, int(header[name]))
         starts, steps = np.zeros(search.layout.lanes, np.int32), search.runner.round_steps
-        fresh = _one(eqx.filter_eval_shape(lambda: begin_lanes(search.problem, draw, starts, steps + 1)))
+        begun = partial(begin_lanes, search.problem, draw, starts, steps + 1)
+        # What is drawn by passes over batches cannot be traced.
+        traceable = isinstance(getattr(draw, "func", None), Program)
+        fresh = _one(eqx.filter_eval_shape(begun) if traceable else begun())
 
         def shapes(accurate: bool) -> State:
             """Of a run on either kernel."""

@@ -25,7 +25,7 @@ class Stop:
         if time_limit is not None and not _is_positive(time_limit):
             raise DataError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
         self._until = math.inf if time_limit is None else time.monotonic() + float(time_limit)
-        self.asked = self._heard = False
+        self.asked = self._heard = self._never = False
 
     @staticmethod
     def of(time_limit: Any) -> "Stop":
@@ -33,16 +33,16 @@ class Stop:
         return time_limit if isinstance(time_limit, Stop) else Stop(time_limit)
 
     @staticmethod
-    def left_to_others() -> "Stop":
-        """Without limit; an interrupt raises `KeyboardInterrupt` at once."""
+    def never() -> Any:
+        """For a search that is a part of something else: an interrupt raises `KeyboardInterrupt` at once."""
         stop = Stop()
-        stop._heard = True
+        stop._heard = stop._never = True
         return stop
 
     @property
     def now(self) -> bool:
         """True once it was asked for, or the time is over."""
-        return self.asked or time.monotonic() >= self._until
+        return not self._never and (self.asked or time.monotonic() >= self._until)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from jaxem._solve import Fit
 from jaxem._status import failed, status_code, status_from_code
 from jaxem._traced import require_concrete
 from jaxem.engine.door import count_rows, for_question
+from jaxem.engine.stop import Stop
 from jaxem.information import Interval
 from jaxem.information._scales import scale_names
 from jaxem.models._exchange import aligned
@@ -222,6 +223,7 @@ def bootstrap(
             max_steps=max_steps,
             progress=progress,
             lanes=lanes,
+            time_limit=Stop.never(),
         )
         found.append((fits.params, status_code(fits.status), fits.log_likelihood))
     stack, code, log_likelihood = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)

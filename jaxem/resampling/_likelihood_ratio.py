@@ -23,6 +23,7 @@ from jaxem._status import failed, status_name
 from jaxem._traced import require_concrete
 from jaxem.engine.convert import as_data
 from jaxem.engine.door import count_rows, for_question
+from jaxem.engine.stop import Stop
 from jaxem.record import Progress
 from jaxem.resampling._simulated import simulated
 from jaxem.termination import default_tolerance
@@ -141,6 +142,7 @@ def likelihood_ratio_test(
         "max_steps": max_steps,
         "progress": progress,
         "lanes": lanes,
+        "time_limit": Stop.never(),
     }
     pair, fits = (null, alternative), []
     for number, model in enumerate(pair):

@@ -71,7 +71,7 @@ class AbstractMixtureEstimator(DensityMixin, BaseEstimator):
             weights = for_fit(model, X, weights, name="X").weights  # in a unit that the precision can hold
             start = self._given_start(model, X, weights, key)
             ends = self.tol, self.max_iter, Gain()
-            options = Options(key, self.n_init, None, *ends, None, None, Stop.left_to_others())
+            options = Options(key, self.n_init, None, *ends, None, None, Stop.never())
             if start is None:
                 drawn = dataclasses.replace(model, start=METHODS[_METHODS[self.init_params]])
                 result = fit_among_others(drawn, X, weights, options)
