@@ -33,12 +33,12 @@ class FitRequest:
     dtype: str
     tol: float | None
     max_steps: int
-    time_limit: float | None
-    checkpoint: Path | None
-    resume: bool
     out: Path
     quiet: bool
     standard_errors: bool = False
+    time_limit: float | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
 
     def __post_init__(self):
         known = {"model": KINDS, "criterion": CRITERIA, "covariance": COVARIANCES, "dtype": TOLERANCES}

@@ -61,6 +61,7 @@ def test_again_and_again_until_it_is_over(tmp_path, whole):
     require_same_bits(whole, fit)
 
 
+@pytest.mark.slow
 def test_lanes_that_were_packed(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "COMPILATION_PRODUCTS", 0.0)
     options, heard = {**OPTIONS, "lanes": 37}, []
@@ -102,7 +103,12 @@ def test_a_race_and_the_accurate_kernel(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [jaxem.squarem(), jaxem.stochastic_em(), jaxem.vbem()], ids=["squarem", "stochastic", "variational"]
+    "algorithm",
+    [
+        pytest.param(jaxem.squarem(), id="squarem"),
+        pytest.param(jaxem.stochastic_em(), id="stochastic", marks=pytest.mark.slow),
+        pytest.param(jaxem.vbem(), id="variational", marks=pytest.mark.slow),
+    ],
 )
 def test_what_the_rules_carry_is_kept(algorithm, tmp_path):
     priors = jaxem.priors.NormalInverseWishart(np.zeros(2), 1.0, np.eye(2), 4.0), jaxem.priors.Dirichlet(2.0)
@@ -304,20 +310,27 @@ def test_an_answer_that_is_not_true_goes_on(whole):
     require_same_bits(whole, jaxem.fit(MODEL, X, **OPTIONS, progress=lambda report: 1))
 
 
+@pytest.fixture
+def interrupts():
+    """Ctrl-C as in a script: the processes in which tests run side by side ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _interrupt(report):
     if report.rounds == 2:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_first_interrupt_keeps_the_best():
-    before = signal.getsignal(signal.SIGINT)
+def test_the_first_interrupt_keeps_the_best(interrupts):
     with pytest.warns(UserWarning, match="interrupted: the best so far"):
         fit = jaxem.fit(MODEL, X, **OPTIONS, progress=_interrupt)
     assert jaxem.status_name(fit.status) == "stopped"
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_second_interrupt_is_raised():
+def test_the_second_interrupt_is_raised(interrupts):
     with pytest.raises(KeyboardInterrupt):
         jaxem.fit(MODEL, X, **OPTIONS, progress=lambda report: (_interrupt(report), _interrupt(report)))
 
