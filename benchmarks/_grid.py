@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass, field
 
 COVARIANCES = ("full", "tied", "diagonal", "spherical")
+DOUBLE_ONLY = ("hmmlearn",)  # what computes in double precision whatever it is given
 
 
 @dataclass

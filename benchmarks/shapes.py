@@ -32,7 +32,10 @@ def limits(quick: bool) -> dict[str, tuple[float, float]]:
 
 def measured(cell: _grid.Cell, dtype: str, limit: tuple[float, float], repetitions: int) -> tuple[list[str], list[str]]:
     """The row of a cell in one precision, and who is missing."""
-    entries = {label: (c, task, {**spec, "dtype": dtype}) for label, (c, task, spec) in cell.entries.items()}
+    entries = {}
+    for label, (contender, task, spec) in cell.entries.items():
+        own = "float64" if contender in _grid.DOUBLE_ONLY else dtype
+        entries[label if own == dtype else f"{label} in {own}"] = (contender, task, {**spec, "dtype": own})
     results, _, missing = _harness.interleaved(entries, repetitions)
     seconds = {label: max(_harness.median(given), 1e-9) for label, given in results.items()}
     ours = seconds.pop("jaxem")
