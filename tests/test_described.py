@@ -99,6 +99,7 @@ def test_converged_is_true_where_the_status_is():
         assert bool(found) == (status == "converged")
 
 
+@pytest.mark.slow
 def test_of_real_fits():
     x = jnp.array([[0.0], [0.2], [0.1], [4.9], [5.0], [5.3]])
     model = jaxem.GaussianMixture(2, "spherical")

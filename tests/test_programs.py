@@ -56,14 +56,14 @@ def test_a_fit_compiles_each_of_its_programs_once(compiled, monkeypatch):
     monkeypatch.setattr(_programs, "_SHELF", Shelf())
     x = np.random.default_rng(0).normal(size=(83, 2))
     jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=5, lanes=3)
-    names = "_bind", "_draw", "_begin", "_refill", "_advance", "_take", "finish"
+    names = "_bind", "draw", "_begin", "refill", "_advance", "take", "finish"
     assert {name: compiled(name) for name in names} == dict.fromkeys(names, 1)
 
 
 def test_starts_that_all_have_a_lane_need_no_refilling(compiled):
     x = np.random.default_rng(0).normal(size=(84, 2))
     fit = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3)
-    assert compiled("_refill") == 0
+    assert compiled("refill") == 0
     few = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3, lanes=2)
     np.testing.assert_allclose(fit.restarts.objective, few.restarts.objective, rtol=1e-9)
 

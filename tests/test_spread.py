@@ -85,7 +85,7 @@ for ask in (model.posterior, model.predict, model.log_prob):
     same(answer, ask(fit.params, x))
 texts = [(name, open(name).read()) for name in glob.glob(folder + "/*after_optimizations.txt")]
 moving = {name.split("/")[-1].split(".")[1]: text for name, text in texts if re.search("all-reduce|all-gather", text)}
-assert {"jit__bind", "jit__draw", "jit__advance", "jit_finish"} <= set(moving), set(moving)
+assert {"jit__bind", "jit_draw", "jit__advance", "jit_finish"} <= set(moving), set(moving)
 assert not any(moved(text, n // 8) for text in moving.values()), {k: moved(t, n // 8) for k, t in moving.items()}
 """
 

@@ -140,6 +140,7 @@ def test_integers_give_the_same_answer_as_floats(run, tmp_path):
     assert document(tmp_path / "ints")["params"] == document(tmp_path / "floats")["params"]
 
 
+@pytest.mark.slow
 def test_what_was_decided_of_a_table_is_said_and_kept(run, tmp_path):
     x = datasets.old_faithful().data[:60]
     lines = "\n".join(f"{i};{a:.3f};{b}".replace(".", ",") for i, (a, b) in enumerate(x))
@@ -255,6 +256,7 @@ def test_empty_cells_are_missing(run, tmp_path):
     assert stored["status"] == "converged"
 
 
+@pytest.mark.slow
 def test_a_time_limit_and_going_on(run, tmp_path):
     options = ("fit", "--components", "2:3", "--restarts", 40, "--checkpoint", "c", "--out")
     code, told, err = run(*options, "part", "--time-limit", 1e-6)

@@ -148,6 +148,7 @@ def test_answers_are_those_of_the_steps_alone(name):
             assert question != "transition_probabilities" or found.shape[:2] == (3, 34)
 
 
+@pytest.mark.slow
 def test_algorithms_that_draw_see_the_rows_alone():
     x = FAITHFUL[:150]
     start = jaxem.GaussianMixture(2).init(KEY, x)

@@ -69,6 +69,7 @@ def test_data_that_are_traced_or_sequences_stay_as_they_are():
     assert by_gaps(chain.bound(), table().reshape(-1, 4, D), None, "float64") is None
 
 
+@pytest.mark.slow
 def test_rows_apart_share_what_the_first_columns_lack(monkeypatch):
     monkeypatch.setattr(layout, "_cost", lambda d, blocks, n: (blocks.apart != d // 2) + n * 1e-9 + (blocks.rows == n))
     rng = np.random.default_rng(9)

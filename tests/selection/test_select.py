@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxem
+from jaxem.engine.stop import Stop
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.selection import _sweep
 from tests.helpers.compiling import compilations
@@ -19,9 +20,9 @@ COUNTS = np.r_[RNG.poisson(2, size=(20, 2)), RNG.poisson(9, size=(37, 2))].astyp
 HOLES = np.where(RNG.random(GAPS.shape) < 0.1, np.nan, GAPS)
 slow = pytest.mark.slow
 KINDS = [
-    pytest.param(jaxem.Gaussian(), GAPS, id="full"),
+    pytest.param(jaxem.Gaussian(), GAPS, id="full", marks=slow),
     pytest.param(jaxem.Gaussian("tied"), GAPS, id="tied", marks=slow),
-    pytest.param(jaxem.Poisson(), COUNTS, id="poisson", marks=slow),
+    pytest.param(jaxem.Poisson(), COUNTS, id="poisson"),
     pytest.param(jaxem.Gaussian("diagonal"), GAPS, id="diagonal", marks=slow),
     pytest.param(jaxem.Gaussian("spherical"), GAPS, id="spherical", marks=slow),
     pytest.param(jaxem.Gaussian("VEV"), GAPS, id="VEV", marks=slow),
@@ -100,6 +101,7 @@ def test_one_set_of_programs_for_the_range_and_none_for_another():
     assert compilations(lambda: select(range(3, 6), seed=1))[1] == 0
 
 
+@pytest.mark.slow
 def test_models_of_several_kinds(double):
     several = mixtures(jaxem.Gaussian(), (1, 2)) + mixtures(jaxem.Gaussian("diagonal"), (2,))
     selection = jaxem.select([*several, jaxem.PPCA(1)], GAPS, key=KEY, criterion="aic", restarts=2)
@@ -204,7 +206,7 @@ def test_any_algorithm(name, double):
 
 @pytest.mark.parametrize(
     ("start", "key"),
-    [(KMeansPlusPlus(rows=64), KEY), (KMeansPlusPlus(), jax.random.key(0, impl="rbg"))],
+    [(KMeansPlusPlus(rows=64), KEY), pytest.param(KMeansPlusPlus(), jax.random.key(0, impl="rbg"), marks=slow)],
     ids=["few rows", "another generator"],
 )
 def test_starts_are_those_of_a_fit_alone(start, key, double):
@@ -235,7 +237,7 @@ def test_members_that_would_cost_more_than_compilations_are_not_shared():
 @pytest.mark.parametrize("k", [1, 3])
 def test_among_others_as_alone(covariance, k, double):
     model = jaxem.GaussianMixture(k, covariance)
-    options = _sweep.Options(KEY, 2, None, None, 30, None, None, None)
+    options = _sweep.Options(KEY, 2, None, None, 30, None, None, None, Stop())
     among = _sweep.fit_among_others(model, GAPS, None, options)
     alone = jaxem.fit(model, GAPS, key=KEY, restarts=2, max_steps=30)
     np.testing.assert_allclose(among.objective, alone.objective, rtol=1e-9)

@@ -10,7 +10,7 @@ import jaxem
 from jaxem.adjoint import Implicit
 from jaxem.termination import FixedSteps
 
-PRECISIONS = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+PRECISIONS = pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 N = 30
 
 
