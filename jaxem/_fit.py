@@ -293,6 +293,7 @@ def _bind(
 
 @program(quickly=True)
 def draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
+    """Parameters to start from, and a key for the run, of the starts of these numbers."""
     seeds, noise = keys_of(key, numbers)
     params = jax.vmap(lambda seed: init_of(problem.model, seed, problem.data, problem.weights))(seeds)
     return of_set_type(params), noise
@@ -302,6 +303,7 @@ def draw(problem: Problem, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, P
 def encode(
     problem: Problem, key: PRNGKeyArray, starts: PyTree, lifted: bool, numbers: Array
 ) -> tuple[PyTree, PRNGKeyArray]:
+    """As `draw`, of starts that are given."""
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], starts)
 
     def begun(params):

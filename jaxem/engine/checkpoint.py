@@ -89,16 +89,17 @@ class Keeper:
         self._asked["version of jaxem"] = version("jaxem")
         self._asked["version of jax"] = version("jax")
         self._parts: dict[str, Snapshot] = self._read() if self._path.exists() else {}
-        self._written, self._rounds = time.monotonic(), 0
+        self._written, self._rounds = time.monotonic(), dict[str, int]()
 
     def saved(self, part: str) -> Snapshot | None:
         """What is known of a part: of one of the searches that the call makes."""
         return self._parts.get(part)
 
-    def due(self, rounds: int) -> bool:
+    def due(self, part: str, rounds: int) -> bool:
         """Whether it is time to write, after so many rounds of a search."""
-        often = self._to.rounds is not None and rounds - self._rounds >= self._to.rounds
-        return often or (time.monotonic() - self._written >= self._to.seconds and rounds > self._rounds)
+        since = rounds - self._rounds.get(part, 0)
+        often = self._to.rounds is not None and since >= self._to.rounds
+        return often or (time.monotonic() - self._written >= self._to.seconds and since > 0)
 
     def write(self, part: str, snapshot: Snapshot, rounds: int) -> None:
         """Replace the file by one with this snapshot, and those of other parts."""
@@ -112,7 +113,7 @@ class Keeper:
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
         _replace(self._path, buffer.getbuffer())
-        self._written, self._rounds = time.monotonic(), rounds
+        self._written, self._rounds[part] = time.monotonic(), rounds
 
     def _read(self) -> dict[str, Snapshot]:
         try:
@@ -161,7 +162,7 @@ class Part(NamedTuple):
         return None if saved is None else tuple(saved.header["layout"])
 
     def due(self, rounds: int) -> bool:
-        return self.keeper.due(rounds)
+        return self.keeper.due(self.name, rounds)
 
     def write(self, snapshot: Snapshot, rounds: int) -> None:
         self.keeper.write(self.name, snapshot, rounds)

@@ -125,6 +125,7 @@ def stack(states: tuple[State, ...]) -> State:
 
 @program(quickly=True)
 def begin_anew(problem: Problem | Many, lanes: State) -> State:
+    """Runs that stopped for lack of accuracy, ready to go on under `problem`."""
     return problem.each_lane(resume, lanes)
 
 

@@ -1,7 +1,7 @@
 """A search as named arrays, and back: what the file of a checkpoint holds."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import equinox as eqx
@@ -66,6 +66,7 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
         traceable = isinstance(getattr(draw, "func", None), Program)
         fresh = _one(eqx.filter_eval_shape(begun) if traceable else begun())
 
+        @cache
         def shapes(accurate: bool) -> State:
             """Of a run on either kernel."""
             if not accurate:
@@ -107,8 +108,7 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
 
 def _pack(arrays: dict[str, np.ndarray], name: str, tree: PyTree) -> None:
     """The leaves of a tree, by their number; random keys as the numbers that they are."""
-    for i, leaf in enumerate(jax.tree.leaves(tree)):
-        arrays[f"{name}/{i}"] = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+    arrays |= {f"{name}/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(_numbers(tree)))}
 
 
 def _pack_each(arrays: dict[str, np.ndarray], name: str, states: list[State]) -> None:

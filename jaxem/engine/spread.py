@@ -1,4 +1,4 @@
-"""Rows that lie on several devices, in this process or in several: they stay where they are."""
+"""Rows that lie on several devices, in this process: they stay where they are."""
 
 import jax
 import numpy as np
@@ -27,16 +27,9 @@ def is_spread(data: PyTree) -> bool:
 
 def beside(data: PyTree, values: np.ndarray) -> jax.Array:
     """One number for each row, on the devices that the rows lie on."""
-    sharding = getattr(jax.tree.leaves(data)[0], "sharding", None)
-    if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
+    leaf = jax.tree.leaves(data)[0]
+    if not is_spread(leaf):
         return jax.device_put(values)
+    sharding = leaf.sharding
     rows = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
     return jax.make_array_from_callback(values.shape, rows, lambda index: values[index])
-
-
-def own_rows(leaf: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that lie on devices of this process, and their numbers."""
-    found = {shard.index[0].start or 0: np.asarray(shard.data) for shard in leaf.addressable_shards}
-    starts = sorted(found)
-    numbers = [np.arange(start, start + len(found[start])) for start in starts]
-    return np.concatenate([found[start] for start in starts]), np.concatenate(numbers)

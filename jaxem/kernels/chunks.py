@@ -105,19 +105,14 @@ def sum_chunks(
 
     Every row counts once. The scalar is summed with compensation, since convergence is judged on its differences.
     """
-    n = num_rows(data)
-    if rows is None or rows >= n:
-        return fn(data, weights, jnp.zeros((), jnp.int32))
-    shards = num_shards(data, weights)
-    if shards > 1:
-        return _sum_shards(fn, data, weights, rows, shards)
-    return sum_own(fn, data, weights, rows)
+    shards = 1 if rows is None or rows >= num_rows(data) else num_shards(data, weights)
+    return _sum_shards(fn, data, weights, rows, shards) if shards > 1 else _sum_own(fn, data, weights, rows)
 
 
-def sum_own(fn: Callable, data: PyTree, weights: Array, rows: int) -> tuple[PyTree, Array]:
+def _sum_own(fn: Callable, data: PyTree, weights: Array, rows: int | None) -> tuple[PyTree, Array]:
     """`sum_chunks` over rows that lie on one device."""
     n = num_rows(data)
-    if rows >= n:
+    if rows is None or rows >= n:
         return fn(data, weights, jnp.zeros((), jnp.int32))
     steps = math.ceil(n / rows)
 
@@ -145,7 +140,7 @@ def num_shards(data: PyTree, weights: Array) -> int:
     return math.gcd(num_rows(data), jax.device_count())
 
 
-def _sum_shards(fn: Callable, data: PyTree, weights: Array, rows: int, shards: int) -> tuple[PyTree, Array]:
+def _sum_shards(fn: Callable, data: PyTree, weights: Array, rows: int | None, shards: int) -> tuple[PyTree, Array]:
     """`sum_chunks` over each of `shards` parts of the rows, side by side, and over these in the end.
 
     A loop over chunks of all rows would have each device get each chunk: the data would travel.
@@ -155,7 +150,7 @@ def _sum_shards(fn: Callable, data: PyTree, weights: Array, rows: int, shards: i
         def numbered(chunk, w, index):
             return fn(chunk, w, index * shards + shard)
 
-        return sum_own(numbered, data, weights, rows)
+        return _sum_own(numbered, data, weights, rows)
 
     x, w = jax.tree.map(lambda leaf: leaf.reshape(shards, -1, *leaf.shape[1:]), (data, weights))
     found = jax.vmap(part)(x, w, jnp.arange(shards, dtype=jnp.int32))

@@ -352,3 +352,12 @@ def test_another_thread_may_fit():
     thread.start()
     thread.join()
     assert found[0].converged
+
+
+def test_each_search_of_a_call_counts_its_own_rounds(tmp_path):
+    keeper = module.Keeper(jaxem.Checkpoint(tmp_path / "c", seconds=1e9, rounds=5), {})
+    keeper.write("first", module.Snapshot({}, {}), 100)
+    assert not keeper.due("first", 104)
+    assert keeper.due("first", 105)
+    assert not keeper.due("second", 4)
+    assert keeper.due("second", 5)
