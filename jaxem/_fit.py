@@ -8,7 +8,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
@@ -31,7 +30,7 @@ from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
 from jaxem.engine.search import Search
-from jaxem.engine.spread import beside, is_spread
+from jaxem.engine.spread import beside, is_spread, ones_beside, placed
 from jaxem.engine.state import begin
 from jaxem.engine.stop import Stop
 from jaxem.init import METHODS, AbstractInit
@@ -192,7 +191,7 @@ def problem_of(
     dtype = float_dtype(admitted.data)
     laid = _laid_out(model, admitted, dtype, algorithm)
     data, weights = _filled(admitted, dtype, algorithm, lengthen) if laid is None else (laid.data, laid.weights)
-    data, weights = jax.tree.map(_on_device, data), beside(data, weights)
+    data, weights = jax.tree.map(placed, data), beside(data, weights)
     bound = _bind(model, algorithm, termination, data, weights, None if laid is None else laid.blocks)
     tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
     limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
@@ -225,8 +224,8 @@ def _filled(admitted: Admitted, dtype: Any, algorithm: Algorithm, lengthen: Leng
     found = None if algorithm.draws else filled(*admitted[:2], dtype, FITTED, lengthen)
     if found is not None:
         return found.data, found.weights
-    n, weights = num_rows(admitted.data), admitted.weights
-    return admitted.data, np.ones(n, dtype) if weights is None else weights
+    weights = admitted.weights
+    return admitted.data, ones_beside(admitted.data, dtype) if weights is None else weights
 
 
 def _laid_out(model: AbstractModel, admitted: Admitted, dtype: Any, algorithm: Algorithm) -> Laid | None:
@@ -245,11 +244,6 @@ def in_unit(fit: Fit, unit: float) -> Fit:
     scaled = {name: getattr(fit, name) * unit for name in ("log_likelihood", "objective", "history")}
     restarts = dataclasses.replace(fit.restarts, objective=fit.restarts.objective * unit)
     return dataclasses.replace(fit, restarts=restarts, **scaled)
-
-
-def _on_device(leaf: Any) -> Array:
-    """Without a copy where JAX can do without: nothing that a fit returns refers to the data."""
-    return jax.device_put(leaf, may_alias=True)
 
 
 def start_shapes(*args: Any) -> PyTree:

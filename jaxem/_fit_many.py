@@ -25,6 +25,7 @@ from jaxem._fit import (
     start_shapes,
     with_method,
 )
+from jaxem._many_processes import of_all_processes
 from jaxem._many_results import collected
 from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits
 from jaxem._model import AbstractModel
@@ -37,6 +38,7 @@ from jaxem.engine.lanes import Layout, layout_of
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
+from jaxem.engine.processes import is_shared
 from jaxem.engine.programs import program
 from jaxem.engine.search import Search
 from jaxem.engine.state import begin
@@ -97,6 +99,9 @@ def fit_many(
 
     With common data, the coordinates that a fit works in are those of the rows under the sum of all weights.
 
+    Arrays over fits that are spread over processes along that axis share the fits out: each process runs its own, and
+    all have the results of all. What is common to fits every process gives whole.
+
     **Raises:** `DataError` (a `ValueError`) for data and arguments that cannot be used.
 
     **Example**
@@ -121,11 +126,39 @@ def fit_many(
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
-    data = as_data(data, warn=True)
-    weights = None if weights is None else np.asarray(weights)
+    data, algorithm = as_data(data, warn=True), algorithm or default_algorithm(model)
     over = arguments_over(over, data, weights)
+    run = partial(_fit_these, over=over, key=key, algorithm=algorithm, termination=termination, stop=stop)
+    run = partial(run, restarts=restarts, tol=tol, max_steps=max_steps, progress=progress, lanes=lanes)
+    if not is_shared((model, data, weights, init)):
+        return run(model, data, weights, init, checkpoint=checkpoint)
+    if checkpoint is not None:
+        raise DataError("checkpoint: fits that are spread over processes keep none; leave it out")
+    return of_all_processes(run, over, {"model": model, "data": data, "weights": weights, "init": init})
+
+
+def _fit_these(
+    model: AbstractModel,
+    data: PyTree,
+    weights: Any,
+    init: Any,
+    *,
+    over: tuple[str, ...],
+    key: PRNGKeyArray,
+    algorithm: Algorithm,
+    termination: AbstractTermination | None,
+    stop: Stop,
+    restarts: int,
+    tol: float | None,
+    max_steps: int,
+    progress: Any,
+    lanes: int | None,
+    checkpoint: Any = None,
+    first: int = 0,
+) -> Fit:
+    """The fits whose data are at hand. They have numbers from `first` on."""
+    weights = None if weights is None else np.asarray(weights)
     count = count_fits(over, {"data": data, "weights": weights, "model": model, "init": init})
-    algorithm = algorithm or default_algorithm(model)
     asked = {"model": model, "data": data, "weights": weights, "init": init, "key": key, "over": over}
     asked |= {"algorithm": algorithm, "termination": termination, "tol": tol, "max_steps": max_steps}
     place = part_of(checkpoint, "fit_many", {**asked, "restarts": restarts, "lanes": lanes})
@@ -139,20 +172,21 @@ def fit_many(
         starts, given, restarts = _starts(init, one, key, found, over, count, restarts)
         require_different_starts(model, algorithm, restarts - given)
     problem = _bound(model, algorithm, termination, found, over, count, restarts, tol, max_steps)
-    first = problem.first()
+    example = problem.first()
     require_modes(
-        first.model,
+        example.model,
         algorithm,
-        lambda: step(first, begin(first, init_of(first.model, key, first.data, first.weights), key)),
+        lambda: step(example, begin(example, init_of(example.model, key, example.data, example.weights), key)),
     )
     # Idle lanes cost less than another compilation for every number of fits.
     most = bucket(count, 1, FITTED) * restarts
-    problem, layout = _in_lanes(problem, first, key, most, lanes, "data" in over, place)
+    problem, layout = _in_lanes(problem, example, key, most, lanes, "data" in over, place)
     if starts is None:
-        draw = partial(_draw, problem, key)
+        draw = partial(_draw, problem, key, np.int32(first))
     else:
         encode = _encode if given == restarts else _encode_and_draw
-        draw = partial(encode, problem, key, starts, np.int32(given), algorithm.m_step.lift(model) is not model)
+        lifted = algorithm.m_step.lift(model) is not model
+        draw = partial(encode, problem, key, np.int32(first), starts, np.int32(given), lifted)
     with stop.interruptible():
         search = searched(Search(problem, layout, count * restarts, progress, count, stop, place), draw, key)
     return in_unit(collected(search, layout.lanes), found.unit)
@@ -257,30 +291,30 @@ def _bind(
 
 
 @program(quickly=True)
-def _draw(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
-    return _drawn(problem, key, numbers)
+def _draw(problem: Many, key: PRNGKeyArray, first: Array, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
+    return _drawn(problem, key, first, numbers)
 
 
 @program(quickly=True)
 def _encode(
-    problem: Many, key: PRNGKeyArray, starts: PyTree, given: Array, lifted: bool, numbers: Array
+    problem: Many, key: PRNGKeyArray, first: Array, starts: PyTree, given: Array, lifted: bool, numbers: Array
 ) -> tuple[PyTree, PRNGKeyArray]:
     """Given starts: one for each fit, or those of one fit, which are the same for all."""
-    return _given(problem, starts, given, lifted, numbers)[0], _keys_of(problem, key, numbers)[1]
+    return _given(problem, starts, given, lifted, numbers)[0], _keys_of(problem, key, first, numbers)[1]
 
 
 @program(quickly=True)
 def _encode_and_draw(
-    problem: Many, key: PRNGKeyArray, starts: PyTree, given: Array, lifted: bool, numbers: Array
+    problem: Many, key: PRNGKeyArray, first: Array, starts: PyTree, given: Array, lifted: bool, numbers: Array
 ) -> tuple[PyTree, PRNGKeyArray]:
     """Those as the first starts of each fit; its others are drawn."""
-    fresh, noise = _drawn(problem, key, numbers)
+    fresh, noise = _drawn(problem, key, first, numbers)
     params, there = _given(problem, starts, given, lifted, numbers)
     return jax.tree.map(lambda a, b: jnp.where(trailing(there, a), a, b), params, fresh), noise
 
 
-def _drawn(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
-    seeds, noise = _keys_of(problem, key, numbers)
+def _drawn(problem: Many, key: PRNGKeyArray, first: Array, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
+    seeds, noise = _keys_of(problem, key, first, numbers)
     params = problem.of_starts(numbers).each_lane(
         lambda problem, seed: init_of(problem.model, seed, problem.data, problem.weights), seeds
     )
@@ -301,12 +335,12 @@ def _given(
     return of_set_type(params), own < given
 
 
-def _keys_of(problem: Many, key: PRNGKeyArray, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
-    """As of the starts of a fit with the key `fold_in(key, i)`."""
+def _keys_of(problem: Many, key: PRNGKeyArray, first: Array, numbers: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """As of the starts of a fit with the key `fold_in(key, i)`; the `first` fit of the problem has number `first`."""
 
     def both(number: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
         restarts = jnp.asarray(problem.restarts)
-        own = jax.random.fold_in(key, jax.lax.div(number, restarts))
+        own = jax.random.fold_in(key, first + jax.lax.div(number, restarts))
         seeds, noise = keys_of(own, jax.lax.rem(number, restarts)[None])
         return seeds[0], noise[0]
 

@@ -25,7 +25,7 @@ class ManyRows(NamedTuple):
     unit: float
 
 
-def arguments_over(over: str | Sequence[str] | None, data: PyTree, weights: np.ndarray | None) -> tuple[str, ...]:
+def arguments_over(over: str | Sequence[str] | None, data: PyTree, weights: Any) -> tuple[str, ...]:
     """The arguments that have a leading axis of fits."""
     if over is not None:
         names = (over,) if isinstance(over, str) else tuple(over)
@@ -35,9 +35,10 @@ def arguments_over(over: str | Sequence[str] | None, data: PyTree, weights: np.n
         if not names:
             raise DataError(f"over is empty: name the arguments that have an axis of fits, of {_ARGUMENTS}")
         return tuple(name for name in _ARGUMENTS if name in names)
-    if weights is None or weights.ndim < 2:
+    if weights is None or np.ndim(weights) < 2:
         return ("data",)
     lengths = {leaf.shape[:2] for leaf in jax.tree.leaves(data)}
+    weights = weights if hasattr(weights, "shape") else np.asarray(weights)
     own, common = lengths == {weights.shape}, {shape[0] for shape in lengths} == {weights.shape[1]}
     if own and common:
         raise DataError(

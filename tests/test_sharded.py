@@ -1,15 +1,11 @@
 """Rows spread over devices: the same answer. In a process of its own, as the number of devices is set at its start."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.helpers import product
+from tests.helpers import apart, product
 
-TWO = "--xla_force_host_platform_device_count=2"
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from functools import partial
@@ -89,13 +85,4 @@ LATENTS = [name for name in product.latents() if name != "continuous function"]
 @pytest.mark.parametrize("case", ["em", "stepwise", "rung 1", *LATENTS])
 @pytest.mark.slow
 def test_rows_over_two_devices(case):
-    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {TWO}", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", f"CASE = {case!r}\n{PROGRAM}"],
-        cwd=Path(__file__).parents[1],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    apart.run(f"CASE = {case!r}\n{PROGRAM}", 2, os.environ["XLA_FLAGS"])

@@ -3,14 +3,10 @@
 In processes of their own, as the number of devices is set at their start.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-EIGHT = "--xla_force_host_platform_device_count=8"
+from tests.helpers import apart
+
 PREAMBLE = r"""
 import glob, os, re, sys
 import jax, jax.numpy as jnp, numpy as np
@@ -91,18 +87,9 @@ assert not any(moved(text, n // 8) for text in moving.values()), {k: moved(t, n 
 
 
 def run(program, tmp_path, kind="Auto", case=""):
-    flags = f"{EIGHT} --xla_backend_optimization_level=0 --xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAXEM_CACHE": "off"}
+    flags = f"{apart.FEW} --xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
     names = f"KIND, CASE, DUMP = {kind!r}, {case!r}, {str(tmp_path)!r}\n"
-    done = subprocess.run(
-        [sys.executable, "-c", names + PREAMBLE + program],
-        cwd=Path(__file__).parents[1],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    apart.run(names + PREAMBLE + program, 8, flags)
 
 
 @pytest.mark.slow

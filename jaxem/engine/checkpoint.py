@@ -11,10 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxem._errors import DataError
 from jaxem.engine.fingerprint import contents
+from jaxem.engine.processes import is_shared, of_first
 
 _FORMAT = 1
 
@@ -76,6 +78,8 @@ class Snapshot(NamedTuple):
 class Keeper:
     """Writes the snapshots of one call, and has those that an earlier one of the same call left.
 
+    Of processes that share data the first one reads and writes, for all.
+
     **Arguments:**
 
     - `checkpoint`: a path, or a `Checkpoint`.
@@ -88,7 +92,11 @@ class Keeper:
         self._asked = {name: _told(value) for name, value in asked.items()}
         self._asked["version of jaxem"] = version("jaxem")
         self._asked["version of jax"] = version("jax")
-        self._parts: dict[str, Snapshot] = self._read() if self._path.exists() else {}
+        self._shared = is_shared(asked)
+        content = self._path.read_bytes() if self._path.exists() else None
+        if self._shared:
+            content = of_first(content)
+        self._parts: dict[str, Snapshot] = {} if content is None else self._read(content)
         self._written, self._rounds = time.monotonic(), dict[str, int]()
 
     def saved(self, part: str) -> Snapshot | None:
@@ -112,12 +120,13 @@ class Keeper:
         arrays = {f"{name}:{key}": a for name, each in self._parts.items() for key, a in each.arrays.items()}
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
-        _replace(self._path, buffer.getbuffer())
+        if not self._shared or jax.process_index() == 0:
+            _replace(self._path, buffer.getbuffer())
         self._written, self._rounds[part] = time.monotonic(), rounds
 
-    def _read(self) -> dict[str, Snapshot]:
+    def _read(self, content: bytes) -> dict[str, Snapshot]:
         try:
-            with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = dict(file.items())
             header = json.loads(arrays.pop("header").tobytes())
             known, asked, parts = header["format"], header["asked"], header["parts"]

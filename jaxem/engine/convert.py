@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError, PrecisionWarning
+from jaxem.engine.processes import is_shared
 from jaxem.engine.spread import in_auto_mesh
 from jaxem.engine.weights import held
 
@@ -178,7 +179,7 @@ def as_integers(x: Any, name: str) -> Any:
     """An array of int32, or an error."""
     if np.ma.is_masked(x):
         raise DataError(f"{name} has masked entries, which no integer stands for")
-    array = x if isinstance(x, jax.Array) else np.asarray(x)
+    array = in_auto_mesh(x) if isinstance(x, jax.Array) else np.asarray(x)
     if array.dtype.kind not in "iu":
         raise DataError(f"{name} must be integers, got {array.dtype}")
     if is_concrete(array) and array.size:
@@ -188,8 +189,11 @@ def as_integers(x: Any, name: str) -> Any:
     return array.astype(np.int32)
 
 
-def as_weights(weights: Any, n: int, dtype: Any, name: str = "weights") -> Any:
-    """Weights `[n]` of rows, or `None`: finite, not negative, not all zero; in `dtype`, unless that is `None`."""
+def as_weights(weights: Any, n: int, dtype: Any, name: str = "weights", *, some: bool = True) -> Any:
+    """Weights `[n]` of rows, or `None`: finite, not negative; in `dtype`, unless that is `None`.
+
+    There must be `some` that are not zero, unless other rows are looked at elsewhere.
+    """
     if weights is None:
         return None
     traced = isinstance(weights, jax.Array) and not is_concrete(weights)
@@ -201,7 +205,7 @@ def as_weights(weights: Any, n: int, dtype: Any, name: str = "weights") -> Any:
     bad = np.flatnonzero(~np.isfinite(w) | (w < 0))
     if bad.size:
         raise DataError(f"{name}: row {int(bad[0])} has weight {w[bad[0]]}; weights must be finite and not negative")
-    if not w.any():
+    if some and not w.any():
         raise DataError(f"{name} sum to zero; at least one row needs a positive weight")
     return w if dtype is None else held(w, dtype, rescale=False).values
 
@@ -215,8 +219,7 @@ def float_dtype(tree: PyTree) -> Any:
 
 def is_concrete(tree: PyTree) -> bool:
     """Whether the values of all arrays can be looked at: none is traced, nor spread over other processes."""
-    leaves = jax.tree.leaves(tree)
-    return not any(isinstance(leaf, Tracer) or not getattr(leaf, "is_fully_addressable", True) for leaf in leaves)
+    return not any(isinstance(leaf, Tracer) or is_shared(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def _length(tree: PyTree) -> int:

@@ -23,9 +23,11 @@ from jaxem._traced import leaves_used
 from jaxem.engine.buckets import ASKED, filled, without_fill
 from jaxem.engine.convert import as_data, as_weights, float_dtype, is_concrete
 from jaxem.engine.domains import fault
+from jaxem.engine.processes import agreed, is_shared
 from jaxem.engine.programs import Program
 from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
-from jaxem.engine.spread import beside, is_spread
+from jaxem.engine.shared import check_fit, check_question, look_at
+from jaxem.engine.spread import beside, is_spread, ones_beside
 from jaxem.engine.weights import Held, held
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import row_at
@@ -48,12 +50,25 @@ def for_fit(model: Any, data: Any, weights: Any = None, *, name: str = "data") -
     require_no_fork()
     data = as_data(data, name, warn=True)
     n = count_rows(data, name)
+    if is_shared(data):
+        return _shared_for_fit(model, data, weights)
     weights, unit = as_weights(weights, n, None), 1.0
     data = without_absent(data, weights)
     model.check(jax.tree.map(np.asarray, data), weights)
     if weights is not None:
         weights, unit = held_for(model, data, weights)
     return Admitted(data, weights, None, unit)
+
+
+def _shared_for_fit(model: Any, data: PyTree, weights: Any) -> Admitted:
+    """As `for_fit`, of rows that lie with several processes; weights come back spread like the rows."""
+    found = look_at(data, weights)
+    check_fit(model, found)
+    if found.weights is None:
+        return Admitted(data)
+    data = _without_absent(data, beside(data, found.weights > 0), found.first) if not found.all_present else data
+    own = agreed(lambda: held(found.weights, float_dtype(data), rescale=not has_prior(model, data), span=found.span))
+    return Admitted(data, beside(data, own.values), None, own.unit)
 
 
 def held_for(model: Any, data: PyTree, weights: Any) -> Held:
@@ -85,7 +100,11 @@ def for_question(
     n = count_rows(data, name)
     if promote:
         params, data = in_one_precision(params, data)
-    weights = as_weights(weights, n, float_dtype((params, data)))
+    shared = look_at(data, weights) if is_shared(data) else None
+    if shared is None:
+        weights = as_weights(weights, n, float_dtype((params, data)))
+    elif shared.weights is not None:
+        weights = beside(data, shared.weights.astype(float_dtype((params, data))))
     like = shapes_of(model, data) if shaped else None
     known = bool(jax.tree.leaves(like))
     if known:
@@ -95,7 +114,9 @@ def for_question(
         require_shapes(params, like, "params")
     if is_concrete(params):
         check_params(model, params, "params")
-    if is_concrete((data, weights)):
+    if shared is not None:
+        check_question(model, shared)
+    elif is_concrete((data, weights)):
         # On the host first: under a trace even known values would be traced.
         model.check_rows(without_absent(jax.tree.map(np.asarray, data), weights))
     return Admitted(data, weights, params)
@@ -105,9 +126,13 @@ def for_start(data: Any, weights: Any = None) -> tuple[PyTree, Any]:
     """Data to draw a start from, or to count, and a weight for each observation: 1, unless they are given."""
     if data is None:
         return None, weights
-    data = jax.tree.map(jax.device_put, as_data(data))
+    data = as_data(data)
     n, dtype = count_rows(data), float_dtype(data)
-    return data, jax.device_put(np.ones(n, dtype) if weights is None else as_weights(weights, n, dtype))
+    if is_shared(data):
+        own = look_at(data, weights).weights
+        return data, ones_beside(data, dtype) if own is None else beside(data, own.astype(dtype))
+    data = jax.tree.map(lambda leaf: leaf if is_spread(leaf) else jax.device_put(leaf), data)
+    return data, beside(data, ones_beside(data, dtype) if weights is None else as_weights(weights, n, dtype))
 
 
 def question(method: Callable | None = None, *, fill: bool = True, by_step: bool = False) -> Callable:
@@ -184,10 +209,18 @@ def without_absent(data: PyTree, weights: Any) -> PyTree:
         return data
     first = int(np.argmax(present))
     if is_spread(data):
-        own = beside(data, present)
-        return jax.tree.map(lambda leaf: jnp.where(trailing(own, leaf), leaf, row_at(leaf, np.int32(first))), data)
+        return _without_absent(data, beside(data, present), first)
     index = np.where(present, np.arange(len(present)), first)
     return jax.tree.map(lambda leaf: leaf[index], data)
+
+
+def _without_absent(data: PyTree, present: Any, first: int) -> PyTree:
+    """The rows where they lie, but those that are not `present` as copies of the `first` that is."""
+
+    def one(leaf: Any) -> Any:
+        return jnp.where(trailing(present, leaf), leaf, row_at(leaf, np.int32(first)))
+
+    return jax.tree.map(one, data)
 
 
 def without_unusable(model: Any, data: PyTree, weights: Array) -> PyTree:

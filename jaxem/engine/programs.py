@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem.engine import cache
@@ -44,7 +45,7 @@ class Program:
             self._pending = []
         arguments = Arguments(args)
         if not arguments.may_be_kept():
-            return partial(self._compiled, *args)
+            return partial(self._fn if _tracing() else self._compiled, *args)
         return partial(self._kept_for(arguments), arguments)
 
     @cached_property
@@ -125,6 +126,11 @@ def worth_preparing(*args: Any) -> bool:
         return False
     _SEEN.add(seen)
     return True
+
+
+def _tracing() -> bool:
+    """Whether JAX is at work on another program, of which this would be a part."""
+    return isinstance(jnp.zeros(()), Tracer)
 
 
 _SEEN: set[int] = set()

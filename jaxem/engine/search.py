@@ -20,6 +20,7 @@ from jaxem.engine.lanes import Blocks, Layout, few_products, fresh_blocks, prepa
 from jaxem.engine.many import Many
 from jaxem.engine.pool import GroupState, Outcome, Pool
 from jaxem.engine.problem import Problem
+from jaxem.engine.processes import any_of, is_shared
 from jaxem.engine.programs import worth_preparing
 from jaxem.engine.runner import AbstractRunner, AtHand, finished
 from jaxem.engine.snapshot import restore, snapshot
@@ -63,6 +64,7 @@ class Search:
         self.groups: list[GroupState | None] | None = None  # to go on from
         self._pool: Pool | None = None
         self._accurate: Any = None
+        self._shared = is_shared(problem)  # what ends a search in one process has to end it in all
 
     def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
         """Begin to compile all that a search will call, unless that has been done."""
@@ -171,8 +173,11 @@ class Search:
 
     def at_turn(self) -> bool:
         """Write the search down if it is time; whether it is to end now."""
-        self.stopped = self.stop.now and self.rounds > 0
-        if self.place is not None and (self.stopped or self.place.due(self.rounds)):
+        stop, due = self.stop.now, self.place is not None and self.place.due(self.rounds)
+        if self._shared:
+            stop, due = any_of(stop, due)
+        self.stopped = stop and self.rounds > 0
+        if self.place is not None and (self.stopped or due):
             assert self._pool is not None
             self.place.write(snapshot(self, self._pool.states()), self.rounds)
         return self.stopped

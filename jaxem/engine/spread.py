@@ -1,10 +1,14 @@
-"""Rows that lie on several devices, in this process: they stay where they are."""
+"""Rows that lie on several devices: they stay where they are."""
+
+from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+from jaxem.engine.processes import own_numbers
 
 
 def in_auto_mesh(x: jax.Array) -> jax.Array:
@@ -25,11 +29,41 @@ def is_spread(data: PyTree) -> bool:
     return any(isinstance(each, NamedSharding) and not each.is_fully_replicated for each in shardings)
 
 
-def beside(data: PyTree, values: np.ndarray) -> jax.Array:
-    """One number for each row, on the devices that the rows lie on."""
+def placed(leaf: Any) -> jax.Array:
+    """An array on the device, where it does not lie on several.
+
+    Without a copy where JAX can do without: nothing that is returned may refer to it.
+    """
+    return leaf if is_spread(leaf) else jax.device_put(leaf, may_alias=True)
+
+
+def beside(data: PyTree, values: Any) -> jax.Array:
+    """One number for each row, on the devices that the rows lie on; of those that lie with this process."""
     leaf = jax.tree.leaves(data)[0]
     if not is_spread(leaf):
         return jax.device_put(values)
-    sharding = leaf.sharding
-    rows = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
-    return jax.make_array_from_callback(values.shape, rows, lambda index: values[index])
+    if isinstance(values, jax.Array) and values.shape == leaf.shape[:1]:
+        return jax.device_put(values, _of_rows(leaf.sharding))
+    numbers = own_numbers(leaf)
+
+    def part(index: Any) -> Any:
+        first = int(np.searchsorted(numbers, index[0].start or 0))
+        return values[first : first + len(range(*index[0].indices(leaf.shape[0])))]
+
+    return jax.make_array_from_callback(leaf.shape[:1], _of_rows(leaf.sharding), part)
+
+
+def ones_beside(data: PyTree, dtype: Any) -> Any:
+    """A one for each row, on the devices that the rows lie on; on the host where these do not lie on several."""
+    leaf = jax.tree.leaves(data)[0]
+    if not is_spread(leaf):
+        return np.ones(leaf.shape[0], dtype)
+
+    def part(index: Any) -> np.ndarray:
+        return np.ones(len(range(*index[0].indices(leaf.shape[0]))), dtype)
+
+    return jax.make_array_from_callback(leaf.shape[:1], _of_rows(leaf.sharding), part)
+
+
+def _of_rows(sharding: NamedSharding) -> NamedSharding:
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))

@@ -1,5 +1,6 @@
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
@@ -11,7 +12,8 @@ from jaxem.kernels.chunks import num_rows
 def with_labels(rows: PyTree, labels: Any) -> "Labelled":
     """Rows with the labels that a caller passes beside them; a masked label is not known."""
     labels = np.ma.filled(labels, -1) if np.ma.is_masked(labels) and labels.dtype.kind == "i" else labels
-    array = labels.to_numpy() if hasattr(labels, "to_numpy") else np.asarray(labels)
+    array = labels.to_numpy() if hasattr(labels, "to_numpy") else labels
+    array = array if isinstance(array, jax.Array) else np.asarray(array)
     if array.dtype.kind not in "iu":
         n = num_rows(rows) if hasattr(rows, "shape") else len(array)
         raise DataError(f"labels must be {n} integers (-1 where unknown), got {array.dtype} of shape {array.shape}")

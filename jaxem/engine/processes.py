@@ -1,0 +1,99 @@
+"""What processes that compute together have to agree on: each has rows of its own, and sees no others.
+
+Every one of them runs the same calls in the same order; what is here waits for all.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
+
+from jaxem._errors import DataError, FitError, MissingCapabilityError
+
+T = TypeVar("T")
+_KINDS = {kind.__name__: kind for kind in (DataError, FitError, MissingCapabilityError)}
+
+
+def is_shared(tree: PyTree) -> bool:
+    """Whether an array lies with several processes, some of it with each."""
+    return any(map(_is_shared, jax.tree.leaves(tree)))
+
+
+def _is_shared(leaf: Any) -> bool:
+    if not isinstance(leaf, jax.Array) or isinstance(leaf, Tracer):
+        return False
+    return not leaf.is_fully_addressable and not leaf.is_fully_replicated
+
+
+def own_rows(tree: PyTree) -> PyTree:
+    """The rows that lie with this process, in their order, on the host."""
+    return jax.tree.map(lambda leaf: np.concatenate([values for _, values in _parts(leaf)]), tree)
+
+
+def own_numbers(leaf: jax.Array) -> np.ndarray:
+    """The numbers of those rows among all."""
+    return np.concatenate([np.arange(first, first + len(values)) for first, values in _parts(leaf)])
+
+
+def _parts(leaf: jax.Array) -> list[tuple[int, np.ndarray]]:
+    """The first row of each part on a device of this process, and its values."""
+    found: dict[int, Any] = {}
+    for shard in leaf.addressable_shards:
+        if shard.data.shape[1:] != leaf.shape[1:]:
+            raise DataError(
+                f"data of shape {leaf.shape} lie in parts of shape {shard.data.shape}: spread rows over devices, not "
+                "columns"
+            )
+        found.setdefault(shard.index[0].start or 0, shard.data)
+    return [(first, np.asarray(found[first])) for first in sorted(found)]
+
+
+def gathered(values: np.ndarray) -> np.ndarray:
+    """The array that every process has, all of one shape: `[processes, ...]`."""
+    values = np.ascontiguousarray(values)
+    if not values.size:
+        return np.zeros((jax.process_count(), *values.shape), values.dtype)
+    bits = values.reshape(-1).view(np.uint8)  # which no precision of JAX's own rounds
+    told = np.asarray(multihost_utils.process_allgather(bits)).astype(np.uint8).reshape(jax.process_count(), -1)
+    return np.ascontiguousarray(told).view(values.dtype).reshape(jax.process_count(), *values.shape)
+
+
+def any_of(*flags: bool) -> tuple[bool, ...]:
+    """For each flag, whether it is true in any process."""
+    told = gathered(np.asarray(flags, bool))
+    return tuple(bool(told[:, i].any()) for i in range(len(flags)))
+
+
+def agreed(call: Callable[[], T]) -> T:
+    """What `call` returns. Where it raises in one process all raise, and say in which process that was."""
+    own: Exception | None = None
+    found: Any = None
+    try:
+        found = call()
+    except Exception as error:
+        own = error
+    told = texts(f"{type(own).__name__}:{own}".encode() if own else b"")
+    if not any(told):
+        return found
+    number = next(i for i, text in enumerate(told) if text)
+    kind, _, message = told[number].decode().partition(":")
+    raise _KINDS.get(kind, RuntimeError)(f"process {number}: {message}") from own
+
+
+def texts(own: bytes) -> list[bytes]:
+    """What each process has to say."""
+    lengths = gathered(np.asarray([len(own)], np.int64))[:, 0]
+    padded = np.zeros(int(lengths.max()), np.uint8)
+    padded[: len(own)] = np.frombuffer(own, np.uint8)
+    return [each[:length].tobytes() for each, length in zip(gathered(padded), lengths, strict=True)]
+
+
+def of_first(content: bytes | None) -> bytes | None:
+    """What the first process has."""
+    own = b"" if content is None else b"1" + content
+    found = texts(own if jax.process_index() == 0 else b"")[0]
+    return found[1:] if found else None

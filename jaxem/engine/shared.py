@@ -1,0 +1,107 @@
+"""The door of data that several processes share: each looks at its own rows, and all hear of a fault in any."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxem._errors import DataError
+from jaxem._sampled import Extremes
+from jaxem.engine.convert import as_weights
+from jaxem.engine.processes import agreed, gathered, own_numbers, own_rows
+from jaxem.engine.weights import Span
+from jaxem.kernels.chunks import num_rows
+
+_FEW = 256  # rows that each process shows the others
+_ENOUGH = 2**16  # rows are counted no further where it is asked whether there are enough
+
+
+class Shared(NamedTuple):
+    """The rows of this process and their weights, on the host; what is known of those of all processes.
+
+    `first` is the number, among all rows, of the first that has a positive weight, `present` how many have one.
+    """
+
+    rows: PyTree
+    weights: np.ndarray | None
+    span: Span
+    first: int
+    present: int
+    all_present: bool
+
+
+def look_at(data: PyTree, weights: Any) -> Shared:
+    """What this process has of `data` and `weights`: these are spread like the rows, or are its own rows' alone."""
+    leaves = jax.tree.leaves(data)
+
+    def own() -> tuple[PyTree, np.ndarray | None]:
+        if not all(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves):
+            raise DataError(
+                "one table in data is spread over processes and another is not: make all of them by "
+                "jax.make_array_from_process_local_data"
+            )
+        rows = own_rows(data)
+        if weights is None:
+            return rows, None
+        spread = isinstance(weights, jax.Array) and not weights.is_fully_addressable
+        found = own_rows(weights) if spread else weights
+        return rows, as_weights(found, num_rows(rows), None, some=False)
+
+    rows, w = agreed(own)
+    numbers = own_numbers(leaves[0])
+    present = np.ones(len(numbers), bool) if w is None else w > 0
+    first = int(numbers[np.argmax(present)]) if present.any() else leaves[0].shape[0]
+    spans = gathered(np.asarray([*Span.of(present if w is None else w), first, present.sum(), present.all()], float))
+    if not spans[:, 4].any():
+        raise DataError("weights sum to zero; at least one row needs a positive weight")
+    counts = (int(spans[:, 3].min()), int(spans[:, 4].sum()), bool(spans[:, 5].all()))
+    return Shared(rows, w, Span.around(spans[:, :3]), *counts)
+
+
+def check_fit(model: Any, found: Shared) -> None:
+    """Raise `DataError`, in all processes, for rows that the model cannot be fitted to.
+
+    Each row is looked at where it lies. What a table as a whole must satisfy is asked of some rows of every process,
+    those at which a column is least or largest among them.
+    """
+    check_question(model, found)
+    table = _stand_ins(found)
+    count = min(found.present, _ENOUGH)
+    index = np.arange(max(num_rows(table), count)) % num_rows(table)
+    model.check(jax.tree.map(lambda leaf: leaf[index][: max(count, 1)], table), np.ones(max(count, 1)))
+
+
+def check_question(model: Any, found: Shared) -> None:
+    """Raise `DataError`, in all processes, for rows that have no density."""
+    own = _present(found)
+    agreed(lambda: model.check_rows(own) if num_rows(own) else None)
+
+
+def _present(found: Shared) -> PyTree:
+    """The rows of positive weight of this process; one of them for each of the others."""
+    if found.weights is None or not (found.weights > 0).any():
+        index = np.arange(num_rows(found.rows) if found.weights is None else 0)
+        return jax.tree.map(lambda leaf: leaf[index], found.rows)
+    present = found.weights > 0
+    index = np.where(present, np.arange(len(present)), int(np.argmax(present)))
+    return jax.tree.map(lambda leaf: leaf[index], found.rows)
+
+
+def _stand_ins(found: Shared) -> PyTree:
+    """A few rows of every process, the same table in each of them."""
+    own = _present(found)
+    extremes = Extremes()
+    if num_rows(own):
+        extremes.add(own)
+    few = jax.tree.map(lambda leaf: leaf[:_FEW], own)
+    some = jax.tree.map(lambda *parts: np.concatenate(parts), *extremes.rows(), few)
+    lengths = gathered(np.asarray([num_rows(some)], np.int64))[:, 0]
+    index = np.minimum(np.arange(int(lengths.max())), max(num_rows(some) - 1, 0))
+
+    def together(leaf: np.ndarray) -> np.ndarray:
+        padded = leaf[index] if len(leaf) else np.zeros((len(index), *leaf.shape[1:]), leaf.dtype)
+        told = gathered(padded)
+        return np.concatenate([each[:length] for each, length in zip(told, lengths, strict=True)])
+
+    return jax.tree.map(together, some)

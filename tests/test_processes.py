@@ -1,0 +1,207 @@
+"""Several processes, each with rows of its own: the same answer on every one, and what befalls one befalls all."""
+
+import pytest
+
+from tests.helpers import apart
+
+pytestmark = pytest.mark.slow
+
+PREAMBLE = r"""
+import os
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+jax.config.update("jax_enable_x64", True)
+import jaxem
+
+mesh = jax.make_mesh((jax.device_count(),), ("rows",))
+number, processes, key = jax.process_index(), jax.process_count(), jax.random.key(0)
+
+
+def own(tree):
+    return jax.tree.map(lambda leaf: np.split(np.asarray(leaf), processes)[number], tree)
+
+
+def spread(tree):
+    sharding = NamedSharding(mesh, PartitionSpec("rows"))
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), own(tree))
+
+
+def same(a, b, tol=1e-8):
+    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=tol, atol=tol)
+
+
+def refused(kind, call, *words):
+    try:
+        call()
+    except kind as error:
+        assert all(word in str(error) for word in words), str(error)
+    else:
+        raise AssertionError("nothing was raised")
+
+
+rng = np.random.default_rng(0)
+n = 8 * 50
+x = rng.normal(size=(n, 3)) + 1.5 * rng.integers(0, 2, (n, 1))
+model = jaxem.GaussianMixture(2)
+"""
+
+SAME = r"""
+weights = rng.integers(0, 3, n).astype(float)
+absent = x.copy()
+absent[weights == 0] = np.nan
+options = dict(key=key, restarts=3, max_steps=20)
+whole = jaxem.fit(model, absent, weights=weights, **options)
+criterion = jaxem.bic(model, whole.params, absent, weights)
+for given in (spread(weights), own(weights)):
+    fit = jaxem.fit(model, spread(absent), weights=given, **options)
+    same((fit.params, fit.restarts.objective, fit.history), (whole.params, whole.restarts.objective, whole.history))
+    same(jaxem.bic(model, fit.params, spread(absent), given), criterion, 1e-10)
+for ask in (model.posterior, model.predict, model.log_prob):
+    answer = ask(fit.params, spread(x))
+    shards = sorted(answer.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    same(np.concatenate([shard.data for shard in shards]), own(ask(fit.params, x)))
+same(model.log_likelihood(fit.params, spread(x)), model.log_likelihood(fit.params, x))
+labels = np.where(x[:, 0] > 3, 1, -1)
+known = jaxem.fit(model, spread(x), labels=spread(labels), **options)
+same(known.params, jaxem.fit(model, x, labels=labels, **options).params)
+tiny = jaxem.fit(model, spread(x), weights=own(np.full(n, 1e-50)), **options)
+same(tiny.params, jaxem.fit(model, x, **options).params)
+"""
+
+MODELS = r"""
+from tests.helpers import product
+
+cell = product.models()[CASE]
+index = np.arange(8 * (len(cell.weights) // 8 + 1)) % len(cell.weights)
+rows = jax.tree.map(lambda leaf: np.asarray(leaf)[index], cell.x)
+options = dict(key=key, init=cell.start, max_steps=8)
+whole = jaxem.fit(cell.model, rows, **options)
+apart = jaxem.fit(cell.model, spread(rows), **options)
+same(apart.params, whole.params, 1e-7)
+same(apart.history, whole.history)
+drawn = [jaxem.fit(cell.model, data, key=key, max_steps=3) for data in (rows, spread(rows))]
+assert all(np.isfinite(fit.objective) for fit in drawn)
+"""
+
+MANY = r"""
+tables = rng.normal(size=(8, 40, 2)) + 2.0 * rng.integers(0, 2, (8, 40, 1))
+whole = jaxem.fit_many(model, tables, key=key, restarts=2)
+for given in (jaxem.fit_many(model, spread(tables), key=key, restarts=2),):
+    same((given.params, given.objective, given.restarts), (whole.params, whole.objective, whole.restarts))
+    same(given.status, whole.status)
+    same(np.nan_to_num(given.history), np.nan_to_num(whole.history))
+weights = rng.multinomial(n, np.full(n, 1 / n), size=8).astype(float)
+start = jaxem.fit(model, x, key=key).params
+whole = jaxem.fit_many(model, x, weights=weights, key=key, init=start, tol=1e-12)
+given = jaxem.fit_many(model, x, weights=spread(weights), key=key, init=start, tol=1e-12)
+same(given.params, whole.params, 1e-4)
+tables[5, 3] = np.nan
+refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(tables), key=key), "process 1", "not finite")
+refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(x), weights=weights, key=key), "jaxem.fit takes rows")
+"""
+
+FAULTS = r"""
+wrong = x.copy()
+wrong[n // 2 + 7, 1] = np.inf
+for call in (
+    lambda: jaxem.fit(model, spread(wrong), key=key),
+    lambda: model.predict(jaxem.fit(model, x, key=key, max_steps=1).params, spread(wrong)),
+):
+    refused(jaxem.DataError, call, "process 1", "row 7, column 1 has value inf")
+constant = np.where(np.arange(3) == 1, 4.0, x)
+refused(jaxem.DataError, lambda: jaxem.fit(model, spread(constant), key=key), "column 1 is constant")
+constant[: n // 2, 1] = 3.0  # constant in each process, but not in both
+jaxem.fit(model, spread(constant), key=key, max_steps=2)
+refused(jaxem.DataError, lambda: jaxem.fit(jaxem.GaussianMixture(n + 1), spread(x), key=key), "fewer than")
+refused(jaxem.DataError, lambda: jaxem.fit(model, spread(x), weights=own(np.zeros(n)), key=key), "sum to zero")
+refused(jaxem.DataError, lambda: jaxem.fit(model, spread(x), weights=np.ones(n), key=key), "process 0", "one for each")
+weights = np.r_[np.zeros(n // 2), np.ones(n // 2)]  # one process has no rows that count
+fit = jaxem.fit(model, spread(x), weights=own(weights), key=key, max_steps=5)
+same(fit.params, jaxem.fit(model, x, weights=weights, key=key, max_steps=5).params)
+columns = NamedSharding(jax.make_mesh((4, 2), ("rows", "columns")), PartitionSpec("rows", "columns"))
+table = jax.make_array_from_callback((n, 4), columns, lambda index: np.c_[x, x[:, 0]][index])
+refused(jaxem.DataError, lambda: jaxem.fit(model, table, key=key), "spread rows over devices, not columns")
+"""
+
+STOPPED = r"""
+path = FOLDER + "/checkpoint"
+options = dict(key=key, restarts=3, max_steps=60)
+ended = jaxem.fit(
+    model, spread(x), checkpoint=jaxem.Checkpoint(path, rounds=1),
+    progress=lambda told: told.rounds >= 2 and number == 1, **options,
+)  # fmt: skip
+assert ended.status == jaxem.Status.stopped
+assert os.path.exists(path)
+again = jaxem.fit(model, spread(x), checkpoint=path, **options)
+never = jaxem.fit(model, spread(x), **options)
+assert again.num_steps == never.num_steps and again.objective == never.objective
+for one, two in zip(jax.tree.leaves(again.params), jax.tree.leaves(never.params), strict=True):
+    np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+refused(jaxem.DataError, lambda: jaxem.fit(model, spread(2 * x), checkpoint=path, **options), "another data")
+assert jaxem.fit(model, spread(x), time_limit=1e-3, **options).status == jaxem.Status.stopped
+"""
+
+LOST = r"""
+def told(progress):
+    if progress.rounds == 3 and number == 1:
+        os._exit(9)
+
+
+jaxem.fit(model, spread(x), key=key, restarts=3, max_steps=60, progress=told,
+          checkpoint=jaxem.Checkpoint(FOLDER + "/lost", rounds=1))
+print("went on alone")
+"""
+
+GOES_ON = r"""
+path = FOLDER + "/lost"
+assert os.path.exists(path)
+steps = []
+again = jaxem.fit(model, spread(x), key=key, restarts=3, max_steps=60, checkpoint=path,
+                  progress=lambda told: steps.append(told.rounds))
+assert steps[0] > 1, steps  # not from the beginning
+never = jaxem.fit(model, spread(x), key=key, restarts=3, max_steps=60)
+same((again.params, again.restarts.objective), (never.params, never.restarts.objective))
+assert again.num_steps == never.num_steps
+"""
+
+
+def together(program, processes=2, devices=4, **names):
+    told = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    return apart.run_together(told + PREAMBLE + program, processes, devices)
+
+
+def right(ended):
+    for status, text in ended:
+        assert status == 0, text[-3000:]
+
+
+def test_fit_and_questions():
+    right(together(SAME))
+
+
+@pytest.mark.parametrize("case", ["bernoulli", "Student t", "missing", "chain", "factors", "experts", "function"])
+def test_models(case):
+    right(together(MODELS, devices=2, CASE=case))
+
+
+def test_many_fits():
+    right(together(MANY, devices=2))
+
+
+def test_faults_of_one_process():
+    right(together(FAULTS))
+
+
+def test_stop_and_go_on(tmp_path):
+    right(together(STOPPED, FOLDER=str(tmp_path)))
+
+
+def test_a_process_that_is_lost(tmp_path):
+    ended = together(LOST, FOLDER=str(tmp_path))
+    assert ended[1][0] == 9
+    assert ended[0][0] != 0, ended[0][1][-3000:]
+    assert "went on alone" not in ended[0][1]
+    right(together(GOES_ON, processes=1, devices=8, FOLDER=str(tmp_path)))
+    right(together(GOES_ON, processes=4, devices=2, FOLDER=str(tmp_path)))
