@@ -56,6 +56,7 @@ def fit_exactly(
     report: Callable[[StreamProgress], Any] | None,
     stop: Stop,
     checkpoint: Any,
+    together: bool,
 ) -> Search:
     """The search over all starts, each of which has been run to its end, unless it was to `stop` before."""
     asked = {"model": model, "init": init, "key": key, "algorithm": algorithm, "termination": termination}
@@ -63,8 +64,8 @@ def fit_exactly(
     model, init = with_method(model, init)
     progress = _Reports(report, stop)
     seed = [*(seed_of(key) or ()), _SAMPLE]
-    rows = ExactBatches(reader, seed, progress.after_batch, digest=checkpoint is not None)
-    passes, raised = Passes(rows.read, rows.row), algorithm.m_step.lift(model)
+    rows = ExactBatches(reader, seed, progress.after_batch, checkpoint is not None, together)
+    passes, raised = Passes(rows.read, rows.row, rows.after, together), algorithm.m_step.lift(model)
     problem = bound(passes, raised, algorithm, termination)
     tol = default_tolerance(rows.dtype) if tol is None else tol
     limits = {"tol": jnp.asarray(tol, rows.dtype), "max_steps": jnp.asarray(max_steps, jnp.int32)}
@@ -91,8 +92,8 @@ def fit_exactly(
         params, keys = drawing(numbers)
         return (lifted(passes, problem, params) if raised is not model else params), keys
 
-    runner = OverPasses(passes, reader.rows, rows.rows, progress.after_step)
-    place = part_of(checkpoint, "fit_stream", {**asked, "data": (rows.digest,)})
+    runner = OverPasses(passes, reader.rows, rows.all_rows, progress.after_step)
+    place = part_of(checkpoint, "fit_stream", {**asked, "data": (rows.digest,)}, together)
     search = Search(problem, Layout(restarts), restarts, None, stop=stop, place=place, runner=runner)
     with stop.interruptible():
         search.run(drawn, key)

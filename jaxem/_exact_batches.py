@@ -13,7 +13,8 @@ from jaxem._batches import Reader, in_batch
 from jaxem._errors import DataError
 from jaxem._sampled import Extremes, Sampled
 from jaxem.engine.door import one_row
-from jaxem.engine.fingerprint import contents
+from jaxem.engine.fingerprint import contents, sum_of_rows
+from jaxem.engine.processes import gathered_trees, joined_rows, require_alike
 from jaxem.kernels.chunks import num_rows
 from jaxem.sources import AbstractSource
 from jaxem.sources.ahead import ahead
@@ -25,12 +26,22 @@ class ExactBatches:
     """Passes over the batches of `reader`, which are the same each time. Batches without weight are left out.
 
     The first pass looks at each batch by itself, and keeps a sample of all rows. The second one checks each beside rows
-    of all the others: what a table as a whole must satisfy, such as columns that vary, need not hold for a batch.
+    of all the others: what a table as a whole must satisfy, such as columns that vary, need not hold for a batch. With
+    `together` every process has batches of its own, and is told of the rows of all once the first pass is over.
     """
 
-    def __init__(self, reader: Reader, seed: list[int], on_batch: Callable[[int, int], None], digest: bool = False):
-        self.reader, self.on_batch = reader, on_batch
+    def __init__(
+        self,
+        reader: Reader,
+        seed: list[int],
+        on_batch: Callable[[int, int], None],
+        digest: bool = False,
+        together: bool = False,
+    ):
+        self.reader, self.on_batch, self.together = reader, on_batch, together
         self.digest = "" if digest else None  # of all rows, once the first pass is over
+        self._summed, self.all_rows = np.zeros(2, np.uint64), 0
+        seed = [*seed, jax.process_index()] if together else seed
         self.sampled, self._extremes = Sampled(seed), Extremes()
         self.rows = self.batches = 0  # of a pass
         self.dtype: Any = None
@@ -56,7 +67,8 @@ class ExactBatches:
                     self.on_batch(number, len(w))
         if number == 0:
             self.rows, self.batches = rows, seen
-            self._prepare()
+            if not rows:
+                raise DataError("batches holds no rows, or none of positive weight")
         elif (seen, rows) != (self.batches, self.rows):
             raise DataError(
                 f"batches gave {rows} rows in {seen} batches in pass {number + 1}, and {self.rows} in {self.batches} "
@@ -64,6 +76,23 @@ class ExactBatches:
             )
         elif number == 1 and self._fault:
             raise DataError(self._fault)
+
+    def after(self, number: int) -> None:
+        """Look back on the first pass: at what batches are checked beside, and what is wrong with them as a whole."""
+        if number:
+            return
+        x, extremes, self.all_rows = self.sampled.rows()[0], self._extremes.rows(), self.rows
+        if self.together:
+            require_alike("rows", str(jax.tree.map(lambda a: (a.shape[1:], a.dtype), self.reader.first)))
+            self.sampled.join()
+            extremes = [joined_rows(jax.tree.map(lambda *parts: np.concatenate(parts), *extremes))]
+            x = self.sampled.rows()[0]
+            rows, summed = zip(*gathered_trees((np.asarray(self.rows), self._summed)), strict=True)
+            self.all_rows = int(sum(rows))
+            self.digest = None if self.digest is None else str(np.sum(summed, 0, dtype=np.uint64).tolist())
+        few = jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, jax.tree.map(lambda a: a[:_FEW], x))
+        self._beside = few, jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, x)
+        self._fault = self._found(self._beside[1])
 
     def _source(self, number: int) -> Iterable[Any]:
         source, batches = self.reader.source(number), self.reader.batches
@@ -81,18 +110,11 @@ class ExactBatches:
                 reader.first, self.dtype = jax.tree.map(lambda a: np.array(a[:1]), x), w.dtype
             self.sampled.add(x, w)
             self._extremes.add(x)
-            if self.digest is not None:
+            if self.digest is not None and self.together:
+                self._summed += sum_of_rows((x, w))
+            elif self.digest is not None:
                 self.digest = contents(self.digest, x, w)
         return x, w
-
-    def _prepare(self) -> None:
-        """What batches are checked beside, and what is wrong with the table as a whole."""
-        if not self.rows:
-            raise DataError("batches holds no rows, or none of positive weight")
-        x, extremes = self.sampled.rows()[0], self._extremes.rows()
-        few = jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, jax.tree.map(lambda a: a[:_FEW], x))
-        self._beside = few, jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, x)
-        self._fault = self._found(self._beside[1])
 
     def _found(self, *tables: PyTree) -> str | None:
         """What the model finds wrong with these tables as one."""

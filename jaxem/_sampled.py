@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxem.engine.processes import joined_rows
+
 MOST_ROWS = 2**15  # that are drawn
 _MOST_NUMBERS = 2**24  # in them, but for the fewest rows
 _FEWEST_ROWS = 2**10
@@ -47,6 +49,10 @@ class Sampled:
             index = np.sort(np.argpartition(drawn, self.most - 1)[: self.most])
             rows, weights, drawn = jax.tree.map(lambda a: a[index], rows), weights[index], drawn[index]
         return rows, weights, drawn
+
+    def join(self) -> None:
+        """Make it a sample of the rows of all processes, the same in each."""
+        self._rows, self._weights, self._drawn = ([part] for part in joined_rows(self._least()))
 
     def rows(self) -> tuple[PyTree, np.ndarray]:
         """The rows that were drawn, in their order, and their weights."""

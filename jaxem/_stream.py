@@ -56,6 +56,7 @@ def fit_stream(
     progress: Callable[[StreamProgress], Any] | bool | None = None,
     time_limit: float | None = None,
     checkpoint: Any = None,
+    together: bool = False,
     throw: bool = True,
 ) -> Fit:
     """Fits a model to batches of rows that do not fit in memory together: online EM, or exact EM by passes over all.
@@ -99,6 +100,8 @@ def fit_stream(
         ends after the pass in which it answers `True`.
     - `time_limit`, `checkpoint`: of an exact run, as in `jaxem.fit`. Rows are compared with those of the file that a
         checkpoint was written for in the first pass, which a run that goes on makes again.
+    - `together`: true where several processes (`jax.distributed`) make an exact run together: each gives batches of its
+        own, sums are over those of all, and all have the result. All pass the same other arguments.
     - `throw`: raise `FitError` if parameters or statistics stop being finite (of every start); otherwise the status
         says so.
 
@@ -130,13 +133,18 @@ def fit_stream(
     passes = as_count("passes", passes)
     restarts = as_count("restarts", (1 if exact else 8) if restarts is None else restarts)
     ends = {"tol": tol, "max_steps": max_steps, "termination": termination}
-    _require_used(exact, passes, total_weight, {**ends, "time_limit": time_limit, "checkpoint": checkpoint})
+    _require_used(
+        exact,
+        passes,
+        total_weight,
+        {**ends, "time_limit": time_limit, "checkpoint": checkpoint, "together": together or None},
+    )
     report = _print if progress is True else progress or None
     reader = Reader(model, batches, passes + score, restartable=exact)
     if exact:
         tol = None if tol is None else as_tolerance(tol)
         limits = tol, as_count("max_steps", 1000 if max_steps is None else max_steps, least=0), termination
-        early = Stop.of(time_limit), checkpoint
+        early = Stop.of(time_limit), checkpoint, together
         search = fit_exactly(model, reader, algorithm, key, init, restarts, *limits, report, *early)
         _end_line(report)
         return search.result(throw)

@@ -102,6 +102,44 @@ refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(tables), key=key),
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(x), weights=weights, key=key), "jaxem.fit takes rows")
 """
 
+STREAM = r"""
+weights = rng.integers(0, 3, n).astype(float)
+rows, own_weights = own(x), own(weights)
+cut = 130 if number else 60  # batches of other sizes
+batches = [(rows[at : at + cut], own_weights[at : at + cut]) for at in range(0, len(rows), cut)]
+options = dict(key=key, algorithm=jaxem.squarem(), max_steps=40)
+start = jaxem.fit(model, x, weights=weights, key=key, max_steps=2).params
+stream = jaxem.fit_stream(model, batches, init=start, together=True, **options)
+whole = jaxem.fit(model, x, weights=weights, init=start, **options)
+assert stream.num_steps == whole.num_steps and stream.status == whole.status
+same((stream.params, stream.history), (whole.params, whole.history), 1e-10)
+drawn = jaxem.fit_stream(model, batches, restarts=3, together=True, **options)  # the same starts in both
+from jax.experimental import multihost_utils
+same(multihost_utils.process_allgather(drawn.params.components.mean)[1 - number], drawn.params.components.mean, 0)
+path = FOLDER + "/stream"
+ended = jaxem.fit_stream(model, batches, init=start, together=True, checkpoint=path,
+                         progress=lambda told: told.pass_number >= 9 and number == 1, **options)
+assert ended.status == jaxem.Status.stopped
+again = jaxem.fit_stream(model, batches, init=start, together=True, checkpoint=path, **options)
+for one, two in zip(jax.tree.leaves(again.params), jax.tree.leaves(stream.params), strict=True):
+    np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+rows = rows.copy()
+rows[np.flatnonzero(own_weights)[0], 2] = np.nan
+fault = [(rows, own_weights)] if number else batches[1:]
+refused(jaxem.DataError, lambda: jaxem.fit_stream(model, fault, together=True, **options), "process 1: batch 0: data")
+narrow = batches if number else [rows[:, :2]]
+refused(jaxem.DataError, lambda: jaxem.fit_stream(model, narrow, together=True, **options), "process 1 has rows")
+
+
+def broken():
+    if number:
+        raise OSError("the disk is gone")
+    yield from batches
+
+
+refused((OSError, RuntimeError), lambda: jaxem.fit_stream(model, broken, together=True, **options), "disk is gone")
+"""
+
 FAULTS = r"""
 wrong = x.copy()
 wrong[n // 2 + 7, 1] = np.inf
@@ -188,6 +226,10 @@ def test_models(case):
 
 def test_many_fits():
     right(together(MANY, devices=2))
+
+
+def test_exact_passes(tmp_path):
+    right(together(STREAM, devices=1, FOLDER=str(tmp_path)))
 
 
 def test_faults_of_one_process():

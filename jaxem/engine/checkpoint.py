@@ -84,15 +84,16 @@ class Keeper:
 
     - `checkpoint`: a path, or a `Checkpoint`.
     - `asked`: the arguments that the result depends on, by name.
+    - `together`: whether processes share the rows, if none of these arguments shows it.
     """
 
-    def __init__(self, checkpoint: Any, asked: dict[str, Any]):
+    def __init__(self, checkpoint: Any, asked: dict[str, Any], together: bool = False):
         self._to = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
         self._path = Path(self._to.path)
         self._asked = {name: _told(value) for name, value in asked.items()}
         self._asked["version of jaxem"] = version("jaxem")
         self._asked["version of jax"] = version("jax")
-        self._shared = is_shared(asked)
+        self._shared = together or is_shared(asked)
         content = self._path.read_bytes() if self._path.exists() else None
         if self._shared:
             content = of_first(content)
@@ -177,11 +178,11 @@ class Part(NamedTuple):
         self.keeper.write(self.name, snapshot, rounds)
 
 
-def part_of(checkpoint: Any, name: str, asked: dict[str, Any]) -> Part | None:
+def part_of(checkpoint: Any, name: str, asked: dict[str, Any], together: bool = False) -> Part | None:
     """The place of the one search of a call, `None` without a checkpoint; a `Part` is that place already."""
     if checkpoint is None or isinstance(checkpoint, Part):
         return checkpoint
-    return Part(Keeper(checkpoint, asked), name)
+    return Part(Keeper(checkpoint, asked, together), name)
 
 
 def _told(value: Any) -> str:

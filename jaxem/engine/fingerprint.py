@@ -177,19 +177,24 @@ def _contents(array: Any) -> str:
 
 
 def _contents_of_rows(array: jax.Array) -> str:
-    """A digest of numbered rows that is the same however they lie on devices and processes; it guards no secret."""
-    own, numbers = own_rows(array), own_numbers(array)
+    """A digest of numbered rows that is the same however they lie on devices and processes."""
+    total = sum_of_rows((own_numbers(array), own_rows(array)))
+    return str((gathered(total).sum(0, dtype=np.uint64) if is_shared(array) else total).tolist())
+
+
+def sum_of_rows(rows: Any) -> np.ndarray:
+    """Two sums, modulo 2^64, of digests of rows: those of parts of a table add up to its own. They guard no secret."""
+    leaves = jax.tree.leaves(rows)
     total = np.zeros(2, np.uint64)
-    for first in range(0, len(own), _ROWS):
-        rows = np.ascontiguousarray(own[first : first + _ROWS])
-        words = rows.reshape(len(rows), -1).view(np.uint8)
-        words = np.pad(words, ((0, 0), (0, -words.shape[1] % 8))).view(np.uint64)
-        words = np.column_stack([numbers[first : first + _ROWS].astype(np.uint64), words])
+    for first in range(0, len(leaves[0]), _ROWS):
+        parts = [np.ascontiguousarray(leaf[first : first + _ROWS]) for leaf in leaves]
+        words = np.concatenate([part.reshape(len(part), -1).view(np.uint8) for part in parts], 1)
+        words = np.ascontiguousarray(np.pad(words, ((0, 0), (0, -words.shape[1] % 8)))).view(np.uint64)
         for seed in range(2):
             factors = np.random.default_rng(seed).integers(1, 2**64, words.shape[1], np.uint64, endpoint=False) | 1
             mixed = (_mixed(words + factors) * factors).sum(1, dtype=np.uint64)
             total[seed] += _mixed(mixed).sum(dtype=np.uint64)
-    return str((gathered(total).sum(0, dtype=np.uint64) if is_shared(array) else total).tolist())
+    return total
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:

@@ -47,6 +47,7 @@ class OverPasses(AbstractRunner):
 
     def __init__(self, passes: Passes, batch_rows: int, rows: int, on_step: Callable[[State], None]):
         self.passes, self.batch_rows, self.rows, self.on_step = passes, batch_rows, rows, on_step
+        self.together = passes.together
 
     def advance(self, problem, lanes):
         moves = _moved(problem, lanes)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxem.engine.processes import agreed, gathered_trees
 from jaxem.engine.programs import Program, program
 from jaxem.kernels.chunks import compensated
 
@@ -46,22 +47,36 @@ class Passes:
     """Passes over batches, which `read(number)` gives on the device, all of one shape but perhaps in the first pass.
 
     `row()` is a batch of one row, of weight 0: it stands for the rows where only sums are looked at. It is known after
-    the first pass.
+    the first pass. Sums are over the batches of all processes where these work `together`; `after(number)` is called
+    once a pass has ended in all of them.
     """
 
-    def __init__(self, read: Callable[[int], Generator[Rows]], row: Callable[[], Rows]):
+    def __init__(
+        self,
+        read: Callable[[int], Generator[Rows]],
+        row: Callable[[], Rows],
+        after: Callable[[int], None] = lambda number: None,
+        together: bool = False,
+    ):
         self._read, self.row, self.number = read, row, 0
+        self._after, self.together = after, together
 
     def sums(self, staged: Staged, known: tuple[PyTree, ...], shared: PyTree, each: PyTree = ()) -> PyTree:
         """A pass: the sum that `staged` asks for once others are `known`."""
+        own = partial(self._of_batches, staged, known, shared, each)
+        found = _of_processes(agreed(own)) if self.together else own()
+        self._after(self.number)
+        self.number += 1
+        return _rounded(found)
+
+    def _of_batches(self, staged: Staged, known: tuple[PyTree, ...], shared: PyTree, each: PyTree) -> "_Sums":
         found: Any = None
         with closing(self._read(self.number)) as batches:
             for rows in batches:
                 share = staged.share(known, rows, shared, each)
                 before, found = found, _Sums.of(share) if found is None else _add(found, share)
                 jax.block_until_ready(before)  # no more than two batches are held
-        self.number += 1
-        return _rounded(found)
+        return found
 
     def run(self, staged: Staged, shared: PyTree, each: PyTree = ()) -> PyTree:
         """The result of `staged`, after as many passes as it has sums."""
@@ -86,6 +101,14 @@ class _Sums(NamedTuple):
 def _add(sums: _Sums, share: PyTree) -> _Sums:
     both = jax.tree.map(compensated, *sums, share)
     return _Sums(*jax.tree.transpose(jax.tree.structure(share), None, both))
+
+
+def _of_processes(own: _Sums) -> _Sums:
+    """The sums of all processes: the same bits in each."""
+    first, *others = gathered_trees(own)
+    for sums in others:
+        first = _add(_add(first, sums.total), sums.lost)
+    return first
 
 
 @program(quickly=True)

@@ -62,6 +62,34 @@ def gathered(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(told).view(values.dtype).reshape(jax.process_count(), *values.shape)
 
 
+def gathered_trees(tree: PyTree) -> list[PyTree]:
+    """The tree of every process, all of the same shapes, on the host."""
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
+    parts = [np.ascontiguousarray(leaf).reshape(-1).view(np.uint8) for leaf in leaves]
+    told = gathered(np.concatenate(parts))
+    ends = np.cumsum([part.size for part in parts])
+
+    def of(each: np.ndarray) -> PyTree:
+        own = zip(np.split(each, ends[:-1]), leaves, strict=True)
+        return jax.tree.unflatten(structure, [part.copy().view(a.dtype).reshape(a.shape) for part, a in own])
+
+    return [of(each) for each in told]
+
+
+def joined_rows(tree: PyTree) -> PyTree:
+    """The rows of all processes, which may have different numbers of them, one after the other; on the host."""
+    n = jax.tree.leaves(tree)[0].shape[0]
+    lengths = gathered(np.asarray([n], np.int64))[:, 0]
+    index = np.minimum(np.arange(int(lengths.max())), max(n - 1, 0))
+
+    def padded(leaf: np.ndarray) -> np.ndarray:
+        return leaf[index] if n else np.zeros((len(index), *leaf.shape[1:]), leaf.dtype)
+
+    told = gathered_trees(jax.tree.map(padded, tree))
+    own = [jax.tree.map(lambda leaf: leaf[:length], each) for each, length in zip(told, lengths, strict=True)]  # noqa: B023
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *own)
+
+
 def any_of(*flags: bool) -> tuple[bool, ...]:
     """For each flag, whether it is true in any process."""
     told = gathered(np.asarray(flags, bool))
@@ -82,6 +110,14 @@ def agreed(call: Callable[[], T]) -> T:
     number = next(i for i, text in enumerate(told) if text)
     kind, _, message = told[number].decode().partition(":")
     raise _KINDS.get(kind, RuntimeError)(f"process {number}: {message}") from own
+
+
+def require_alike(name: str, own: str) -> None:
+    """Raise `DataError`, in all processes, unless what each has to say is the same."""
+    told = [text.decode() for text in texts(own.encode())]
+    for number, text in enumerate(told):
+        if text != told[0]:
+            raise DataError(f"process {number} has {name} that are {text}, process 0 {told[0]}")
 
 
 def texts(own: bytes) -> list[bytes]:

@@ -21,6 +21,7 @@ class AbstractRunner(ABC):
     """Runs of a problem. `lanes` are the states of several, stacked."""
 
     round_steps: ClassVar[int]  # iterations of a round, after which the host looks at the lanes
+    together: bool = False  # true where processes share the rows, whatever the problem holds
 
     @abstractmethod
     def advance(self, problem: Any, lanes: State) -> Callable[[], State]:

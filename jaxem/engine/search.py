@@ -64,7 +64,9 @@ class Search:
         self.groups: list[GroupState | None] | None = None  # to go on from
         self._pool: Pool | None = None
         self._accurate: Any = None
-        self._shared = is_shared(problem)  # what ends a search in one process has to end it in all
+        self._shared = (
+            is_shared(problem) or self.runner.together
+        )  # what ends a search in one process has to end it in all
 
     def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
         """Begin to compile all that a search will call, unless that has been done."""

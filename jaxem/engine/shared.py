@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 from jaxem._errors import DataError
 from jaxem._sampled import Extremes
 from jaxem.engine.convert import as_weights
-from jaxem.engine.processes import agreed, gathered, own_numbers, own_rows
+from jaxem.engine.processes import agreed, gathered, joined_rows, own_numbers, own_rows
 from jaxem.engine.weights import Span
 from jaxem.kernels.chunks import num_rows
 
@@ -96,12 +96,4 @@ def _stand_ins(found: Shared) -> PyTree:
         extremes.add(own)
     few = jax.tree.map(lambda leaf: leaf[:_FEW], own)
     some = jax.tree.map(lambda *parts: np.concatenate(parts), *extremes.rows(), few)
-    lengths = gathered(np.asarray([num_rows(some)], np.int64))[:, 0]
-    index = np.minimum(np.arange(int(lengths.max())), max(num_rows(some) - 1, 0))
-
-    def together(leaf: np.ndarray) -> np.ndarray:
-        padded = leaf[index] if len(leaf) else np.zeros((len(index), *leaf.shape[1:]), leaf.dtype)
-        told = gathered(padded)
-        return np.concatenate([each[:length] for each, length in zip(told, lengths, strict=True)])
-
-    return jax.tree.map(together, some)
+    return joined_rows(some)
