@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
@@ -27,8 +28,10 @@ from jaxem.engine.kept import result_shapes
 from jaxem.engine.lanes import Layout, layout_of
 from jaxem.engine.layout import Laid, by_gaps
 from jaxem.engine.loop import enter, require_modes, step
+from jaxem.engine.mesh import of_lanes, on_mesh, require_mesh
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program
+from jaxem.engine.runner import AtHand
 from jaxem.engine.search import Search
 from jaxem.engine.spread import beside, is_spread, ones_beside, placed
 from jaxem.engine.state import begin
@@ -59,7 +62,9 @@ def fit(
     termination: AbstractTermination | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    chunk_rows: int | None = None,
     racing: Racing | None = None,
+    mesh: Mesh | None = None,
     time_limit: float | None = None,
     checkpoint: Any = None,
     throw: bool = True,
@@ -93,6 +98,10 @@ def fit(
     - `progress`: called with a `jaxem.record.Progress` after every round, and ends the fit if it answers `True`;
         `progress=True` prints a line to standard error.
     - `lanes`: how many starts run side by side; chosen by device and size. On a CPU they are split between cores.
+    - `chunk_rows`: rows that an E-step holds at a time, on each device; chosen by device and size.
+    - `mesh`: devices to work on, a `jax.sharding.Mesh` with an axis `"rows"`, over which rows are spread, or an axis
+        `"lanes"`, over which starts are, or both. Of several processes (`jax.distributed`) each gives rows of its
+        own. Rows that are spread already, by a `NamedSharding`, stay where they are, without a mesh.
     - `racing`: a `jaxem.termination.Racing`, to stop starts early that are behind.
     - `time_limit`: seconds after which the fit ends, once the round at hand is over.
     - `checkpoint`: a path, or a `jaxem.Checkpoint`: where the fit is written down on its way. The same call goes on
@@ -123,7 +132,10 @@ def fit(
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
     require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
-    admitted = for_fit(model, data if labels is None else with_labels(data, labels), weights)
+    data = data if labels is None else with_labels(data, labels)
+    if mesh is not None:
+        data, weights = on_mesh(require_mesh(mesh), data, weights)
+    admitted = for_fit(model, data, weights)
     algorithm, dtype = algorithm or default_algorithm(model), float_dtype(admitted.data)
     asked = {"model": model, "data": admitted.data, "weights": admitted.weights, "init": init, "key": key}
     asked |= {"algorithm": algorithm, "termination": termination, "tol": tol, "max_steps": max_steps}
@@ -142,14 +154,17 @@ def fit(
             raise DataError(f"restarts={restarts}, but init holds {count} sets of parameters; leave restarts out")
         restarts = count
         drawing = partial(encode, problem, key, starts, lifted is not model)
-    problem, layout = in_lanes(problem, key, restarts, lanes, place)
+    spread = of_lanes(mesh)
+    problem, layout = in_lanes(problem, key, restarts, lanes, place, chunk_rows, spread)
     require_modes(
         lifted,
         algorithm,
         lambda: step(problem, begin(problem, init_of(problem.model, key, problem.data, problem.weights), key)),
     )
     with stop.interruptible():
-        search = searched(Search(problem, layout, restarts, progress, 1, stop, place), drawing, key, racing)
+        search = searched(
+            Search(problem, layout, restarts, progress, 1, stop, place, AtHand(spread)), drawing, key, racing
+        )
     try:
         return in_unit(search.result(throw), admitted.unit)
     except FitError as error:
@@ -199,13 +214,23 @@ def problem_of(
 
 
 def in_lanes(
-    problem: Problem, key: PRNGKeyArray, restarts: int, lanes: int | None, place: Part | None = None
+    problem: Problem,
+    key: PRNGKeyArray,
+    restarts: int,
+    lanes: int | None,
+    place: Part | None = None,
+    chunk_rows: int | None = None,
+    spread: NamedSharding | None = None,
 ) -> tuple[Problem, Layout]:
     """The problem with its chunks sized for the runs that go side by side, and how these are laid out."""
     shapes, n = start_shapes(problem.model, key, problem.data, problem.weights), num_rows(problem.data)
-    layout = layout_of(problem, shapes, n, restarts, lanes, place)
-    model = problem.model.for_lanes(layout.lanes)
-    rows = rows_per_chunk(model, shapes, n, layout.lanes, problem.block)
+    devices = 1 if spread is None else spread.mesh.shape["lanes"]
+    layout = layout_of(problem, shapes, n, restarts, lanes, place).shared_by(devices)
+    each = layout.lanes // devices
+    model = problem.model.for_lanes(each)
+    rows = rows_per_chunk(model, shapes, n, each, problem.block)
+    if chunk_rows is not None:
+        rows = -(-min(as_count("chunk_rows", chunk_rows), n) // problem.block) * problem.block
     return dataclasses.replace(problem, model=model, chunk_rows=rows), layout
 
 

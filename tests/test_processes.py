@@ -140,6 +140,28 @@ def broken():
 refused((OSError, RuntimeError), lambda: jaxem.fit_stream(model, broken, together=True, **options), "disk is gone")
 """
 
+MESH = r"""
+cut = 150  # the processes have other numbers of rows
+rows = x[cut:] if number else x[:cut]
+weights = rng.integers(0, 3, n).astype(float)
+options = dict(key=key, restarts=5, max_steps=20)
+start = jaxem.fit(model, x, key=key, max_steps=1).params
+for given, shape, names in ((None, (8,), ("rows",)), (weights, (4, 2), ("rows", "lanes"))):
+    share, mesh = None if given is None else given[cut:] if number else given[:cut], jax.make_mesh(shape, names)
+    whole = jaxem.fit(model, x, weights=given, init=start, key=key)
+    same(jaxem.fit(model, rows, weights=share, mesh=mesh, init=start, key=key).params, whole.params)
+options |= dict(weights=share, mesh=mesh)
+drawn = jaxem.fit(model, rows, **options)
+assert np.isfinite(drawn.restarts.objective).all()
+kept = jaxem.fit(model, rows, checkpoint=jaxem.Checkpoint(FOLDER + "/mesh", rounds=1), **options)
+same((kept.params, kept.restarts.objective), (drawn.params, drawn.restarts.objective), 0)
+again = jaxem.fit(model, rows, checkpoint=FOLDER + "/mesh", **options)
+same(again.params, drawn.params, 0)
+rows = rows.copy()
+rows[2, 0] = np.nan if number else 0.0
+refused(jaxem.DataError, lambda: jaxem.fit(model, rows, mesh=mesh, key=key), "process 1", "row 2")
+"""
+
 FAULTS = r"""
 wrong = x.copy()
 wrong[n // 2 + 7, 1] = np.inf
@@ -230,6 +252,10 @@ def test_many_fits():
 
 def test_exact_passes(tmp_path):
     right(together(STREAM, devices=1, FOLDER=str(tmp_path)))
+
+
+def test_a_mesh(tmp_path):
+    right(together(MESH, FOLDER=str(tmp_path)))
 
 
 def test_faults_of_one_process():

@@ -86,6 +86,35 @@ assert not any(moved(text, n // 8) for text in moving.values()), {k: moved(t, n 
 """
 
 
+MESH = r"""
+rng = np.random.default_rng(0)
+x = rng.normal(size=(8 * 3000 - 5, 3)) + 1.5 * rng.integers(0, 2, (8 * 3000 - 5, 1))
+weights, labels = rng.integers(0, 3, len(x)).astype(float), np.where(x[:, 0] > 4, 1, -1)
+model = jaxem.GaussianMixture(2)
+for kind in ("plain", "weighted"):
+    options = dict(key=jax.random.key(0), restarts=16, max_steps=10)
+    if kind == "weighted":
+        options |= dict(weights=weights, labels=labels)
+    whole = jaxem.fit(model, x, **options)
+    for shape, names in (((8,), ("rows",)), ((8,), ("lanes",)), ((4, 2), ("rows", "lanes"))):
+        fit = jaxem.fit(model, x, mesh=jax.make_mesh(shape, names), **options)
+        same((fit.params, fit.restarts.objective), (whole.params, whole.restarts.objective))
+        assert len(fit.params.weights.sharding.device_set) == 8
+same(jaxem.fit(model, x, chunk_rows=700, **options).params, whole.params)
+texts = [open(name).read() for name in glob.glob(DUMP + "/*_advance*after_optimizations.txt")]
+spread = [text for text in texts if "all-reduce" in text and "f64[8,2,10]" in text]
+assert spread  # statistics of half of sixteen lanes: the other half lies on other devices
+assert not any(moved(text, 1000) for text in spread)
+for mesh, told in ((jax.make_mesh((8,), ("batch",)), "'rows' and 'lanes'"), ("all", "jax.make_mesh")):
+    try:
+        jaxem.fit(model, x, mesh=mesh, **options)
+    except jaxem.DataError as error:
+        assert told in str(error)
+    else:
+        raise AssertionError(mesh)
+"""
+
+
 def run(program, tmp_path, kind="Auto", case=""):
     flags = f"{apart.FEW} --xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
     names = f"KIND, CASE, DUMP = {kind!r}, {case!r}, {str(tmp_path)!r}\n"
@@ -102,3 +131,8 @@ def test_fit_and_questions(kind, tmp_path):
 @pytest.mark.parametrize("case", ["full", "bernoulli", "regressions", "Student t", "factors", "function"])
 def test_solve_under_jit(case, tmp_path):
     run(SOLVE, tmp_path, case=case)
+
+
+@pytest.mark.slow
+def test_rows_and_lanes_over_a_mesh(tmp_path):
+    run(MESH, tmp_path)

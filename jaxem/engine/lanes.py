@@ -37,6 +37,10 @@ class Layout(NamedTuple):
     lanes: int
     groups: int = 1
 
+    def shared_by(self, devices: int) -> "Layout":
+        """With at least as many lanes in a group, as many for each device."""
+        return self._replace(lanes=-(-self.lanes // devices) * devices)
+
 
 def layout_of(
     problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None, place: Part | None = None

@@ -21,6 +21,7 @@ from jaxem.engine.lanes import (
 )
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
+from jaxem.engine.processes import whole
 from jaxem.engine.programs import may_be_kept
 from jaxem.engine.state import State
 
@@ -217,9 +218,8 @@ class _Group:
     def end_round(self) -> tuple[int, list[Outcome]]:
         """Wait for the round to end: how many steps it took in all, and the runs that ended."""
         self.lanes = lanes = self.advanced()
-        code, objective, num_steps, ring = jax.device_get(
-            (status_code(lanes.status), lanes.iterate.objective, lanes.num_steps, lanes.history)
-        )
+        looked_at = status_code(lanes.status), lanes.iterate.objective, lanes.num_steps, lanes.history
+        code, objective, num_steps, ring = jax.device_get(whole(looked_at))
         steps, outcomes = 0, []
         self.ended = code, objective, num_steps
         self.reached = np.where((self.owner >= 0) & np.isfinite(objective), objective, -np.inf)

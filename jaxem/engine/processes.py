@@ -34,6 +34,15 @@ def own_rows(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: np.concatenate([values for _, values in _parts(leaf)]), tree)
 
 
+def whole(tree: PyTree) -> PyTree:
+    """What lies with several processes, as every one of them can read it."""
+    if not is_shared(tree):
+        return tree
+    return jax.tree.map(
+        lambda leaf: multihost_utils.process_allgather(leaf, tiled=True) if _is_shared(leaf) else leaf, tree
+    )
+
+
 def own_numbers(leaf: jax.Array) -> np.ndarray:
     """The numbers of those rows among all."""
     return np.concatenate([np.arange(first, first + len(values)) for first, values in _parts(leaf)])

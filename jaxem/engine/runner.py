@@ -2,9 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar, final
 
+import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from jaxem._solve import Fit, finish
 from jaxem.engine.lanes import advance
@@ -15,6 +18,12 @@ from jaxem.engine.state import State
 
 finished = Program(finish, quickly=True)
 _on_accurate_kernel = Program(on_accurate_kernel, quickly=True)
+
+
+@cache
+def _placing(spread: NamedSharding) -> Callable[[State], State]:
+    """Moves lanes to where they are to lie; `jax.device_put` knows the devices of its own process alone."""
+    return jax.jit(lambda lanes: lanes, out_shardings=spread)
 
 
 class AbstractRunner(ABC):
@@ -42,11 +51,16 @@ class AbstractRunner(ABC):
 
 @final
 class AtHand(AbstractRunner):
-    """A round is one call of one program, which holds all rows."""
+    """A round is one call of one program, which holds all rows; lanes lie as `spread` says, if anything does."""
 
     round_steps: ClassVar[int] = 8
 
+    def __init__(self, spread: NamedSharding | None = None):
+        self.spread = spread
+
     def advance(self, problem, lanes):
+        if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:
+            lanes = _placing(self.spread)(lanes)
         return advance(problem, lanes).of(problem, lanes, np.asarray(self.round_steps, np.int32))
 
     def accurate(self, problem):

@@ -14,6 +14,7 @@ from jaxem._errors import DataError
 from jaxem.engine.checkpoint import Snapshot
 from jaxem.engine.lanes import begin_anew, begin_lanes
 from jaxem.engine.pool import GroupState, Outcome
+from jaxem.engine.processes import whole
 from jaxem.engine.programs import Program
 from jaxem.engine.stages import Aside, Best, Stage
 from jaxem.engine.state import State
@@ -148,7 +149,8 @@ def _unpack_each(arrays: dict[str, np.ndarray], name: str, like: State, key: PRN
 
 
 def _numbers(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf), tree)
+    numbers = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+    return jax.tree.map(np.asarray, whole(numbers))
 
 
 def _one(lanes: PyTree) -> PyTree:

@@ -30,11 +30,12 @@ def is_spread(data: PyTree) -> bool:
 
 
 def placed(leaf: Any) -> jax.Array:
-    """An array on the device, where it does not lie on several.
+    """An array on the device, unless it lies on a mesh of them.
 
     Without a copy where JAX can do without: nothing that is returned may refer to it.
     """
-    return leaf if is_spread(leaf) else jax.device_put(leaf, may_alias=True)
+    there = isinstance(getattr(leaf, "sharding", None), NamedSharding)
+    return leaf if there else jax.device_put(leaf, may_alias=True)
 
 
 def beside(data: PyTree, values: Any) -> jax.Array:
