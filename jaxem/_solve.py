@@ -20,6 +20,7 @@ from jaxem.engine.door import for_question, without_unusable
 from jaxem.engine.em import score
 from jaxem.engine.loop import enter, require_modes, resume, step
 from jaxem.engine.problem import Problem, on_accurate_kernel
+from jaxem.engine.spread import explicit_mesh, with_auto_axes
 from jaxem.engine.state import State, begin
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.sums import unreduced
@@ -140,6 +141,15 @@ def solve(
     """
     _check_arguments(model, algorithm, termination, adjoint, tol, max_steps, key, kernel)
     algorithm, adjoint = algorithm or default_algorithm(model), adjoint or Implicit()
+    mesh = explicit_mesh((params, data, weights))
+    if mesh is not None:
+        rules: dict[str, Any] = {"algorithm": algorithm, "termination": termination, "adjoint": adjoint}
+        rules |= {"history_size": history_size, "chunk_rows": chunk_rows, "kernel": kernel, "axis_name": axis_name}
+
+        def run(model, params, data, weights, tol, max_steps, key):
+            return solve(model, params, data, weights=weights, tol=tol, max_steps=max_steps, key=key, **rules)
+
+        return with_auto_axes(run, mesh, num_rows(data), model, params, data, weights, tol, max_steps, key)
     data, weights, params, _ = for_question(model, params, data, weights, promote=False)
     dtype = _float_dtype(params, data)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if jnp.result_type(leaf) != dtype else leaf, params)

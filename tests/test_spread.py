@@ -57,6 +57,16 @@ assert not moved(apart.as_text(), n // 8), moved(apart.as_text(), n // 8)
 same(apart(*spread((x, weights))).params, jax.jit(run)(x, weights).params)
 """
 
+EXPLICIT = """
+for name in ("log_prob", "posterior", "log_likelihood"):
+    ask = jax.jit(getattr(cell.model, name))
+    found, plain = ask(cell.start, spread(x)), ask(cell.start, x)
+    same(found, plain)
+    assert all(leaf.sharding.spec[:1] == ("rows",) for leaf in jax.tree.leaves(found) if leaf.ndim)
+grad = jax.jit(jax.grad(lambda w, x: jaxem.solve(cell.model, cell.start, x, weights=w, max_steps=3).objective))
+same(grad(spread(weights), spread(x)), grad(weights, x), 1e-6)
+"""
+
 FIT = r"""
 folder = DUMP
 rng = np.random.default_rng(0)
@@ -131,6 +141,12 @@ def test_fit_and_questions(kind, tmp_path):
 @pytest.mark.parametrize("case", ["full", "bernoulli", "regressions", "Student t", "factors", "function"])
 def test_solve_under_jit(case, tmp_path):
     run(SOLVE, tmp_path, case=case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["full", "Student t"])
+def test_explicit_axes_under_jit(case, tmp_path):
+    run(SOLVE + EXPLICIT, tmp_path, "Explicit", case)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from jaxem.engine.processes import agreed, is_shared
 from jaxem.engine.programs import Program
 from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
 from jaxem.engine.shared import check_fit, check_question, look_at
-from jaxem.engine.spread import beside, is_spread, ones_beside
+from jaxem.engine.spread import beside, explicit_mesh, is_spread, ones_beside, with_auto_axes
 from jaxem.engine.weights import Held, held
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import row_at
@@ -154,6 +154,9 @@ def question(method: Callable | None = None, *, fill: bool = True, by_step: bool
     def ask(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         values = given.arguments
+        mesh = explicit_mesh(values)
+        if mesh is not None:
+            return with_auto_axes(lambda values: ask(**values), mesh, count_rows(values["data"]), dict(values))
         found = for_question(values[asked], values["params"], values["data"], values.get("weights"))
         weights, table = found.weights, None
         if fill and is_concrete(found.params):

@@ -1,7 +1,9 @@
 """Rows that lie on several devices: they stay where they are."""
 
+from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from jax.core import Tracer
@@ -21,6 +23,37 @@ def in_auto_mesh(x: jax.Array) -> jax.Array:
         return x
     auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
     return jax.device_put(x, NamedSharding(auto, sharding.spec, memory_kind=sharding.memory_kind))
+
+
+def explicit_mesh(tree: PyTree) -> Any:
+    """The mesh, of explicit axes, that an array under a trace lies on; `None` if there is none."""
+    for leaf in jax.tree.leaves(tree):
+        sharding = getattr(jax.typeof(leaf), "sharding", None) if isinstance(leaf, Tracer) else None
+        if sharding is not None and AxisType.Explicit in sharding.mesh.axis_types:
+            return sharding.mesh
+    return None
+
+
+def with_auto_axes(fn: Callable, mesh: Any, n: int, *args: PyTree) -> PyTree:
+    """`fn(*args)` under a trace, within which XLA looks after the axes of the mesh.
+
+    What comes out with a leading axis of `n` rows is spread like the first array that goes in with one.
+    """
+    arrays, rest = eqx.partition(args, eqx.is_array)
+    spec = next(jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(arrays) if leaf.shape[:1] == (n,))
+
+    def inner(arrays: PyTree) -> PyTree:
+        return eqx.filter(fn(*eqx.combine(arrays, rest)), eqx.is_array)
+
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arrays)
+    out = eqx.filter_eval_shape(lambda arrays: fn(*eqx.combine(arrays, rest)), shapes)
+    slots, static = eqx.partition(out, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+
+    def lies(slot: Any) -> NamedSharding:
+        return NamedSharding(mesh, PartitionSpec(spec[0]) if slot.shape[:1] == (n,) else PartitionSpec())
+
+    found = jax.sharding.auto_axes(inner, out_sharding=jax.tree.map(lies, slots))(arrays)
+    return eqx.combine(found, static)
 
 
 def is_spread(data: PyTree) -> bool:
