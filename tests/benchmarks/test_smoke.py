@@ -39,6 +39,16 @@ def test_the_grid_runs_at_small_sizes():
     assert len(rows) == 2 * len(cells)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["device", "scaling"])
+def test_what_is_measured_of_devices_runs(command):
+    command = [sys.executable, "-m", f"benchmarks.{command}", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "| claim |" in done.stdout
+    assert "**no**" not in done.stdout
+
+
 def test_the_grid_has_the_shapes_that_it_should():
     cells = _grid.groups(quick=False)
     labels = [cell.label for kind in cells.values() for cell in kind]
