@@ -1,37 +1,26 @@
 """`fit_stream`: stepwise EM over batches of rows that need not fit in memory together."""
 
-import dataclasses
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 
 from jaxem._algorithm import Algorithm
-from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
+from jaxem._arguments import as_count, as_tolerance, require_key, require_kind
 from jaxem._batches import Reader
-from jaxem._bound import AbstractBound
 from jaxem._errors import DataError, FitError, MissingCapabilityError
 from jaxem._exact import fit_exactly, require_exact
-from jaxem._fit import fit, start_shapes
 from jaxem._model import AbstractModel
 from jaxem._renamed import renamed
-from jaxem._solve import Fit, finish
+from jaxem._solve import Fit
 from jaxem._status import Status, status_name
+from jaxem._stepwise import StepwiseOptions, fit_stepwise
 from jaxem._traced import require_concrete
 from jaxem.algorithms import stepwise_em
-from jaxem.engine.loop import enter, require_modes, resume, step
-from jaxem.engine.problem import Problem
-from jaxem.engine.state import State, begin
 from jaxem.engine.stop import Stop
-from jaxem.init import AbstractInit
-from jaxem.kernels.sums import unreduced
-from jaxem.record import Average, StreamProgress
-from jaxem.termination import AbstractTermination, FixedSteps
+from jaxem.record import StreamProgress
+from jaxem.termination import AbstractTermination
 from jaxem.update import Full, Stepwise
 
 _START_STEPS = 10  # EM iterations on the first batch before its starts are compared
@@ -96,10 +85,10 @@ def fit_stream(
     - `score`: one more pass of a stepwise run for `log_likelihood` and `objective`, which are NaN without it. An exact
         run has both from its own passes (two more where it ascends something else, as `vbem` and `hard_em` do).
     - `tol`, `max_steps`, `termination`: of an exact run, as in `jaxem.fit`; 1000 steps by default.
-    - `progress`: called with a `StreamProgress` after every batch; `True` prints a line to standard error. An exact run
-        ends after the pass in which it answers `True`.
-    - `time_limit`, `checkpoint`: of an exact run, as in `jaxem.fit`. Rows are compared with those of the file that a
-        checkpoint was written for in the first pass, which a run that goes on makes again.
+    - `progress`: called with a `StreamProgress` after every batch; `True` prints a line to standard error. A run ends
+        if it answers `True`: a stepwise one at once, an exact one after the pass.
+    - `time_limit`, `checkpoint`: as in `jaxem.fit`. A run that goes on reads again the batches that it had seen, an
+        exact one those of a pass, and compares them with those that the file was written for.
     - `together`: true where several processes (`jax.distributed`) make an exact run together: each gives batches of its
         own, sums are over those of all, and all have the result. All pass the same other arguments.
     - `throw`: raise `FitError` if parameters or statistics stop being finite (of every start); otherwise the status
@@ -133,163 +122,22 @@ def fit_stream(
     passes = as_count("passes", passes)
     restarts = as_count("restarts", (1 if exact else 8) if restarts is None else restarts)
     ends = {"tol": tol, "max_steps": max_steps, "termination": termination}
-    _require_used(
-        exact,
-        passes,
-        total_weight,
-        {**ends, "time_limit": time_limit, "checkpoint": checkpoint, "together": together or None},
-    )
+    _require_used(exact, passes, total_weight, {**ends, "together": together or None})
     report = _print if progress is True else progress or None
     reader = Reader(model, batches, passes + score, restartable=exact)
+    early = Stop.of(time_limit), checkpoint
     if exact:
         tol = None if tol is None else as_tolerance(tol)
         limits = tol, as_count("max_steps", 1000 if max_steps is None else max_steps, least=0), termination
-        early = Stop.of(time_limit), checkpoint, together
-        search = fit_exactly(model, reader, algorithm, key, init, restarts, *limits, report, *early)
+        search = fit_exactly(model, reader, algorithm, key, init, restarts, *limits, report, *early, together)
         _end_line(report)
         return search.result(throw)
-    total = reader.total_weight if total_weight is None else float(total_weight)
-    if total is not None and not (np.isfinite(total) and total > 0):
-        raise DataError(f"total_weight must be finite and positive, got {total}")
-    if isinstance(algorithm.record, Average) and not len(reader):
-        raise DataError("averaging needs to know how many batches there are: give a list, or jaxem.batches(...)")
-
-    start_key, run_key = jax.random.split(key)
-    run: Any = None
-    seen = rows = 0
-    for number in range(passes):
-        for *batch, count in reader.read(number):
-            x, w = jax.tree.map(jnp.array, batch)  # copies: a reader may fill one buffer again and again
-            if run is None:
-                start = _start(model, init, x, w, start_key, restarts)
-                steps = passes * len(reader) if isinstance(algorithm.record, Average) else _UNKNOWN
-                run = _Run(model, algorithm, start, x, w, total, steps, run_key)
-            elif not run.going():
-                break
-            run.feed(x, w)
-            seen, rows = seen + 1, rows + count
-            if report:
-                report(StreamProgress(number, seen, rows, float(run.state.iterate.objective)))
-        if run is None:
-            raise DataError("batches holds no rows")
-        if not run.going():
-            break
+    options = StepwiseOptions(passes, total_weight, score, restarts)
+    found = fit_stepwise(model, reader, algorithm, key, init, options, report, *early)
     _end_line(report)
-    result = run.result(reader.read(passes) if score else None)
-    if throw and status_name(result.status) in ("not_finite", "inaccurate"):
-        raise FitError(f"the run failed after {int(result.num_steps)} updates: {Status[result.status]}")
-    return result
-
-
-class _Run:
-    """The state between batches. It is looked at once the next batch is there, so that reading overlaps computing."""
-
-    def __init__(
-        self,
-        model: AbstractModel,
-        algorithm: Algorithm,
-        start: PyTree,
-        x: PyTree,
-        w: Any,
-        total: float | None,
-        steps: int,
-        key: PRNGKeyArray,
-    ):
-        dtype, self.algorithm = w.dtype, algorithm
-        self.total = jnp.asarray(jnp.sum(w) if total is None else total, dtype)
-        self.model, self.state = _begin(model, algorithm, start, x, w, self.total, key)
-        require_modes(model, algorithm, lambda: step(_problem(self.model, algorithm, x, w, self.total, 1), self.state))
-        if total is None and float(self.model.log_prior(self.state.iterate.params)) != 0:
-            raise DataError("the model has a prior, which is set against the weight of all rows: pass total_weight")
-        self.limit, self.last, self.history = jnp.asarray(steps, jnp.int32), (x, w), []
-
-    def feed(self, x: PyTree, w: Any, limit: Any = None) -> None:
-        self.last, limit = (x, w), self.limit if limit is None else limit
-        self.state = _advance(self.model, self.algorithm, self.state, *self.last, self.total, limit)
-        self.history.append(self.state.iterate.objective)
-
-    def going(self) -> bool:
-        """Whether the run can go on; on the accurate kernel where the other one lost too many digits."""
-        name = status_name(self.state.status)
-        accurate = self.model.accurate()
-        if name == "inaccurate" and accurate is not None:
-            del self.history[int(self.state.num_steps) :]
-            self.model = accurate
-            self.state = _resume(accurate, self.algorithm, self.state, *self.last, self.total)
-            self.feed(*self.last)
-            return self.going()
-        return name == "running"
-
-    def result(self, rows: Any) -> Fit:
-        """The M-step of the last batch, and what can be said of it."""
-        while self.going():
-            self.feed(*self.last, self.state.num_steps + 1)
-        x, w = self.last
-        found = _finish(self.model, self.algorithm, self.state, x, jnp.zeros_like(w))
-        prior, log_likelihood, objective = float(found.objective), np.nan, np.nan
-        if rows is not None:
-            log_likelihood, objective = 0.0, prior
-            for x, w, _ in rows:
-                part = _finish(self.model, self.algorithm, self.state, x, w)
-                log_likelihood += float(part.log_likelihood)
-                objective += float(part.objective) - prior
-        dtype = found.objective.dtype
-        return dataclasses.replace(
-            found,
-            log_likelihood=jnp.asarray(log_likelihood, dtype),
-            objective=jnp.asarray(objective, dtype),
-            history=jnp.stack(self.history[: int(found.num_steps) + 1]),
-        )
-
-
-def _problem(model: AbstractBound, algorithm: Algorithm, x: PyTree, w: Array, total: Array, limit: Any) -> Problem:
-    """The batch as if it were the whole: weights that sum to `total`, so that its statistics are on that scale."""
-    seen = jnp.sum(w)
-    w = w * jnp.where(seen > 0, total / jnp.where(seen > 0, seen, 1), 0)
-    return Problem.make(model, algorithm, x, w, tol=0.0, max_steps=limit, termination=FixedSteps())
-
-
-@eqx.filter_jit
-def _begin(
-    model: AbstractModel, algorithm: Algorithm, params: PyTree, x: PyTree, w: Array, total: Array, key: PRNGKeyArray
-) -> tuple[AbstractBound, State]:
-    lifted = algorithm.m_step.lift(model)
-    bound: Any = lifted.bind(x, w, unreduced)
-    start = enter(bound, params, x, w, lifted is not model)
-    return bound, begin(_problem(bound, algorithm, x, w, total, 0), start, key)
-
-
-@eqx.filter_jit
-def _resume(model: AbstractBound, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array) -> State:
-    return resume(_problem(model, algorithm, x, w, total, 0), state)
-
-
-@eqx.filter_jit
-def _advance(
-    model: AbstractBound, algorithm: Algorithm, state: State, x: PyTree, w: Array, total: Array, limit: Array
-) -> State:
-    return step(_problem(model, algorithm, x, w, total, limit), state)
-
-
-@eqx.filter_jit
-def _finish(model: AbstractBound, algorithm: Algorithm, state: State, x: PyTree, w: Array) -> Fit:
-    return finish(Problem.make(model, algorithm, x, w, tol=0.0, max_steps=0, termination=FixedSteps()), state)
-
-
-def _start(model: AbstractModel, init: Any, x: PyTree, w: Any, key: PRNGKeyArray, restarts: int) -> PyTree:
-    if init is None or isinstance(init, str | AbstractInit):
-        options: dict[str, Any] = {
-            "restarts": restarts,
-            "init": init,
-            "max_steps": _START_STEPS,
-            "time_limit": Stop.never(),
-        }
-        return fit(model, x, key=key, weights=w, **options).params
-    data, weights = jax.tree.map(jnp.asarray, (x, w))
-    starts, count = as_starts(init, start_shapes(model, key, data, weights), model, w.dtype)
-    if count != 1:
-        raise DataError(f"init holds {count} sets of parameters; a stream is fitted from one")
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), starts)
+    if throw and status_name(found.status) in ("not_finite", "inaccurate"):
+        raise FitError(f"the run failed after {int(found.num_steps)} updates: {Status[found.status]}")
+    return found
 
 
 def _require(model: AbstractModel, algorithm: Algorithm) -> None:

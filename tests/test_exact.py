@@ -271,9 +271,3 @@ def test_a_run_that_stops_and_goes_on(tmp_path):
     with pytest.raises(jaxem.DataError, match=r"belongs to another call \(another data\)"):
         jaxem.fit_stream(MODEL, cut(COUNTS + 1, 40), **part)
     assert name(jaxem.fit_stream(MODEL, batches, **options, time_limit=1e-6)) == "stopped"
-
-
-@pytest.mark.parametrize("argument", [{"time_limit": 3.0}, {"checkpoint": "c"}])
-def test_what_a_stepwise_run_does_not_take(argument):
-    with pytest.raises(jaxem.DataError, match=f"{next(iter(argument))} is for an exact run"):
-        jaxem.fit_stream(MODEL, cut(COUNTS, 40), key=KEY, **argument)

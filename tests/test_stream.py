@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import poisson
 
 import jaxem
-from jaxem import _stream
+from jaxem import _stepwise
 from tests.helpers.problems import old_faithful, overlapping_gaussians, two_gaussians
 
 KEY = jax.random.key(4)
@@ -145,8 +145,8 @@ def test_batches_are_blocks_in_an_order_of_their_own_each_pass():
 
 def test_all_batches_are_one_program(monkeypatch):
     traced = []
-    step = _stream.step
-    monkeypatch.setattr(_stream, "step", lambda *args: (traced.append(1), step(*args))[1])
+    step = _stepwise.step
+    monkeypatch.setattr(_stepwise, "step", lambda *args: (traced.append(1), step(*args))[1])
     x = counts(77)
     stream = [x[i : i + 11] for i in range(0, 66, 11)] + [x[66:70], (x[70:74], np.ones(4)), x[74:74], x[74:]]
     fit = jaxem.fit_stream(POISSON, stream, key=KEY, init=poisson_start(), passes=2)
@@ -268,3 +268,50 @@ def test_starts_are_drawn_as_in_fit():
     assert not np.array_equal(by_name.params.components.mean, other.params.components.mean)
     with pytest.raises(jaxem.DataError, match="no method 'magic'"):
         jaxem.fit_stream(jaxem.GaussianMixture(2), [x], key=KEY, init="magic")
+
+
+def equal(a, b):
+    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(two), equal_nan=one.dtype.kind == "f")
+
+
+def after(batches):
+    """Answers `True` once so many batches have come."""
+    return lambda report: report.batches >= batches
+
+
+def test_a_run_that_stops_and_goes_on(tmp_path):
+    stream = jaxem.batches(counts(), 10, key=jax.random.key(1))
+    options = {"key": KEY, "init": poisson_start(), "passes": 3}
+    whole, part = jaxem.fit_stream(POISSON, stream, **options), {**options, "checkpoint": tmp_path / "c"}
+    for batches in (1, 7, 13):
+        stopped = jaxem.fit_stream(POISSON, stream, **part, progress=after(batches))
+        assert jaxem.status_name(stopped.status) == "stopped"
+        assert stopped.num_steps <= batches + 1
+    equal(jaxem.fit_stream(POISSON, stream, **part), whole)
+    equal(jaxem.fit_stream(POISSON, stream, **part), whole)  # all of it is in the file
+    other = jaxem.batches(counts() + 1, 10, key=jax.random.key(1))
+    with pytest.raises(jaxem.DataError, match="batches are not those"):
+        jaxem.fit_stream(POISSON, other, **part)
+    with pytest.raises(jaxem.DataError, match="belongs to another call"):
+        jaxem.fit_stream(POISSON, stream, **(part | {"passes": 4}))
+    limited = jaxem.fit_stream(POISSON, stream, **options, time_limit=1e-6)
+    assert jaxem.status_name(limited.status) == "stopped"
+    assert limited.num_steps <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["starts", "average", "accurate"])
+def test_bits_of_a_run_that_goes_on(case, tmp_path):
+    x = np.asarray(old_faithful().x)
+    algorithm, options = jaxem.stepwise_em(), {"key": KEY, "passes": 2, "score": True}
+    if case == "average":
+        algorithm = dataclasses.replace(algorithm, record=jaxem.record.Average())
+    if case == "accurate":  # in single precision the fast kernel loses its digits
+        x = (np.r_[x, x + [[0.0, 4e4]]]).astype(np.float32)[np.random.default_rng(0).permutation(2 * len(x))]
+    model, stream = jaxem.GaussianMixture(2), jaxem.batches(x, 68, key=jax.random.key(1))
+    whole = jaxem.fit_stream(model, stream, algorithm=algorithm, **options)
+    part = {**options, "algorithm": algorithm, "checkpoint": jaxem.Checkpoint(tmp_path / "c", rounds=1)}
+    for batches in (2, 5):
+        jaxem.fit_stream(model, stream, **part, progress=after(batches))
+    equal(jaxem.fit_stream(model, stream, **part), whole)

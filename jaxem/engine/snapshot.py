@@ -41,11 +41,11 @@ def snapshot(search: Any, groups: Sequence[GroupState | None]) -> Snapshot:
     for i, group in enumerate(groups):
         if group is not None:
             arrays |= {f"group/{i}/owner": group.owner, f"group/{i}/last": group.last}
-            _pack(arrays, f"group/{i}", group.lanes)
+            pack(arrays, f"group/{i}", group.lanes)
     _pack_each(arrays, "going", [state for _, state in (stage and stage.going) or []])
     _pack_each(arrays, "aside", [one.state for one in search.aside])
     for i, one in best:
-        _pack(arrays, f"best/{i}", one.state)
+        pack(arrays, f"best/{i}", one.state)
         arrays[f"best/{i}/history"] = _joined(one.outcome.history)
     for i, history in search.histories.items():
         arrays[f"history/{i}"] = _joined(history)
@@ -84,7 +84,7 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
             for (start, code, objective, num_steps), state in zip(header["aside"], aside, strict=True)
         ]
         for i, start, code, objective, num_steps, accurate in header["best"]:
-            state = _unpack(arrays, f"best/{i}", shapes(accurate), key)
+            state = unpack(arrays, f"best/{i}", shapes(accurate), key)
             outcome = Outcome(
                 start, code, objective, num_steps, [arrays[f"best/{i}/history"]], lambda state=state: state
             )
@@ -98,7 +98,7 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
 
         def group(i: int, taken: int, position: int) -> GroupState:
             owner, last = arrays[f"group/{i}/owner"], arrays[f"group/{i}/last"]
-            return GroupState(_unpack(arrays, f"group/{i}", own, key, len(owner)), owner, last, taken, position)
+            return GroupState(unpack(arrays, f"group/{i}", own, key, len(owner)), owner, last, taken, position)
 
         search.groups = [told and group(i, *told) for i, told in enumerate(header["groups"])]
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -107,19 +107,17 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
         ) from None
 
 
-def _pack(arrays: dict[str, np.ndarray], name: str, tree: PyTree) -> None:
+def pack(arrays: dict[str, np.ndarray], name: str, tree: PyTree) -> None:
     """The leaves of a tree, by their number; random keys as the numbers that they are."""
     arrays |= {f"{name}/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(_numbers(tree)))}
 
 
 def _pack_each(arrays: dict[str, np.ndarray], name: str, states: list[State]) -> None:
     if states:
-        _pack(arrays, name, jax.tree.map(lambda *leaves: np.stack(leaves), *map(_numbers, states)))
+        pack(arrays, name, jax.tree.map(lambda *leaves: np.stack(leaves), *map(_numbers, states)))
 
 
-def _unpack(
-    arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyArray, lanes: int | None = None
-) -> State:
+def unpack(arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyArray, lanes: int | None = None) -> State:
     """The tree whose leaves were packed, with the shapes of `like`, behind an axis of `lanes` if there is one.
 
     Random keys are of the kind of `key`.
@@ -144,7 +142,7 @@ def _unpack(
 def _unpack_each(arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyArray, count: int) -> list[State]:
     if not count:
         return []
-    states = _unpack(arrays, name, like, key, count)
+    states = unpack(arrays, name, like, key, count)
     return [jax.tree.map(lambda leaf: leaf[i], states) for i in range(count)]  # noqa: B023
 
 
