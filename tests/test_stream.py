@@ -308,7 +308,7 @@ def test_bits_of_a_run_that_goes_on(case, tmp_path):
     if case == "average":
         algorithm = dataclasses.replace(algorithm, record=jaxem.record.Average())
     if case == "accurate":  # in single precision the fast kernel loses its digits
-        x = (np.r_[x, x + [[0.0, 4e4]]]).astype(np.float32)[np.random.default_rng(0).permutation(2 * len(x))]
+        x = (np.r_[x, x + np.array([0.0, 4e4])]).astype(np.float32)[np.random.default_rng(0).permutation(2 * len(x))]
     model, stream = jaxem.GaussianMixture(2), jaxem.batches(x, 68, key=jax.random.key(1))
     whole = jaxem.fit_stream(model, stream, algorithm=algorithm, **options)
     part = {**options, "algorithm": algorithm, "checkpoint": jaxem.Checkpoint(tmp_path / "c", rounds=1)}

@@ -18,7 +18,7 @@ from jaxem._errors import DataError
 from jaxem.engine.fingerprint import contents
 from jaxem.engine.processes import is_shared, of_first
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)

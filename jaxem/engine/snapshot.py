@@ -20,6 +20,7 @@ from jaxem.engine.stages import Aside, Best, Stage
 from jaxem.engine.state import State
 from jaxem.engine.trees import is_key
 
+_BEST = ("best", "best, accurate")  # on either kernel
 _RECORDS = ("objective", "code", "num_steps")
 _COUNTERS = ("done", "rounds", "steps", "accurate_lanes")
 
@@ -44,11 +45,10 @@ def snapshot(search: Any, groups: Sequence[GroupState | None]) -> Snapshot:
             pack(arrays, f"group/{i}", group.lanes)
     _pack_each(arrays, "going", [state for _, state in (stage and stage.going) or []])
     _pack_each(arrays, "aside", [one.state for one in search.aside])
-    for i, one in best:
-        pack(arrays, f"best/{i}", one.state)
-        arrays[f"best/{i}/history"] = _joined(one.outcome.history)
-    for i, history in search.histories.items():
-        arrays[f"history/{i}"] = _joined(history)
+    for accurate, name in enumerate(_BEST):  # thousands, of many fits: one array for all
+        _pack_each(arrays, name, [one.state for _, one in best if one.accurate == bool(accurate)])
+    _pack_histories(arrays, "best", [one.outcome.history for _, one in best])
+    _pack_histories(arrays, "running", list(search.histories.values()))
     return Snapshot(header, arrays)
 
 
@@ -83,13 +83,18 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
             Aside(start, code, objective, num_steps, state)
             for (start, code, objective, num_steps), state in zip(header["aside"], aside, strict=True)
         ]
-        for i, start, code, objective, num_steps, accurate in header["best"]:
-            state = unpack(arrays, f"best/{i}", shapes(accurate), key)
-            outcome = Outcome(
-                start, code, objective, num_steps, [arrays[f"best/{i}/history"]], lambda state=state: state
-            )
+        counts = [sum(accurate == kind for *_, accurate in header["best"]) for kind in (False, True)]
+        found = [
+            iter(_unpack_each(arrays, name, shapes(bool(kind)), key, counts[kind]) if counts[kind] else ())
+            for kind, name in enumerate(_BEST)
+        ]
+        for told, history in zip(header["best"], _unpack_histories(arrays, "best"), strict=True):
+            i, start, code, objective, num_steps, accurate = told
+            state = next(found[accurate])
+            outcome = Outcome(start, code, objective, num_steps, [history], lambda state=state: state)
             search.best[i] = Best(outcome, state, accurate)
-        search.histories = {i: [arrays[f"history/{i}"]] for i in header["histories"]}
+        running = zip(header["histories"], _unpack_histories(arrays, "running"), strict=True)
+        search.histories = {i: [history] for i, history in running}
         if header["stage"] is None:
             return
         kind, decided = header["stage"]
@@ -143,7 +148,10 @@ def _unpack_each(arrays: dict[str, np.ndarray], name: str, like: State, key: PRN
     if not count:
         return []
     states = unpack(arrays, name, like, key, count)
-    return [jax.tree.map(lambda leaf: leaf[i], states) for i in range(count)]  # noqa: B023
+    # On the host: each slice of an array of JAX's would be an operation of its own.
+    leaves, structure = jax.tree.flatten(states)
+    split = [list(leaf) if is_key(leaf) else [jnp.array(row) for row in np.asarray(leaf)] for leaf in leaves]
+    return [jax.tree.unflatten(structure, [rows[i] for rows in split]) for i in range(count)]
 
 
 def _numbers(tree: PyTree) -> PyTree:
@@ -160,5 +168,11 @@ def _many(leaf: Any, lanes: int) -> Any:
     return jax.ShapeDtypeStruct((lanes, *leaf.shape), leaf.dtype)
 
 
-def _joined(history: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(history) if history else np.zeros(0)
+def _pack_histories(arrays: dict[str, np.ndarray], name: str, histories: list[list[np.ndarray]]) -> None:
+    joined = [np.concatenate(history) if history else np.zeros(0) for history in histories]
+    arrays[f"{name}/lengths"] = np.asarray([len(history) for history in joined], np.int64)
+    arrays[f"{name}/histories"] = np.concatenate(joined) if joined else np.zeros(0)
+
+
+def _unpack_histories(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    return np.split(arrays[f"{name}/histories"], np.cumsum(arrays[f"{name}/lengths"]))[:-1]
