@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractPriorConjugate
+from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, check_width, require
 from jaxem.families.kernels._kernel import AbstractKernel
@@ -112,6 +113,11 @@ class Bernoulli(AbstractFamily):
     def sample(self, key, params, labels):
         p = params.probability[labels]
         return jax.random.bernoulli(key, p).astype(p.dtype)
+
+    def marginal(self, params, column, rows=None):
+        one = univariate.of_column(params.probability, column)
+        distribution = univariate.Categories(jnp.concatenate([1 - one, one], 1))
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     @property
     def domains(self):

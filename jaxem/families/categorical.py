@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractConjugate, AbstractPriorConjugate
 from jaxem._errors import DataError
+from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table, check_width, require
 from jaxem.families.priors import Dirichlet
@@ -223,6 +224,13 @@ class Categorical(AbstractFamily):
     def sample(self, key, params, labels):
         p = params.probabilities[labels]
         return jax.random.categorical(key, jnp.log(p), axis=-1).astype(p.dtype)
+
+    def marginal(self, params, column, rows=None):
+        probabilities: Any = params.probabilities
+        own = [univariate.of_column(probabilities[..., c], column) for c in range(probabilities.shape[-1])]
+        levels = self.num_categories[column] if isinstance(self.num_categories, tuple) else self.num_categories
+        distribution = univariate.Categories(jnp.concatenate(own[:levels], 1))
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     @property
     def domains(self):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxem.families import univariate
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.covariance import AbstractVariances
 from jaxem.families.gaussian import Gaussian
@@ -36,6 +37,10 @@ class AbstractCensoredNormal(AbstractWrapped):
     @property
     def latent(self) -> TruncatedNormal:
         return TruncatedNormal()
+
+    def marginal(self, params, column, rows=None):
+        inner = self.family.marginal(params, column)
+        return univariate.Marginal(inner.distribution, univariate.entries(rows, column))
 
     def log_jacobian(self, x: Interval) -> Float[Array, " n"]:
         """Of the function, at the values that are known; minus infinity for rows that it leads nowhere."""
@@ -120,6 +125,11 @@ class CensoredLogNormal(AbstractCensoredNormal):
 
     def normal(self, x: Interval) -> Interval:
         return as_columns(Interval(*(log_bound(bound) for bound in x)))
+
+    def marginal(self, params, column, rows=None):
+        inner = super().marginal(params, column, rows)
+        normal: Any = inner.distribution
+        return inner._replace(distribution=univariate.LogNormal(normal.mean, normal.deviation))
 
     def log_jacobian(self, x: Any) -> Float[Array, " n"]:
         seen = as_columns(x)

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractPriorConjugate
 from jaxem._errors import DataError
+from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
 from jaxem.families.censored import log_bound
 from jaxem.families.intervals import Interval, as_columns, check_bounds, check_intervals, check_spread, no_bounds
@@ -122,6 +123,10 @@ class CensoredExponential(AbstractFamily):
         rate = params.rate[labels]
         y = jax.random.exponential(key, rate.shape, rate.dtype) / rate
         return Interval(y, y)
+
+    def marginal(self, params, column, rows=None):
+        scale = 1 / univariate.of_column(params.rate, column)
+        return univariate.Marginal(univariate.Weibull(jnp.ones_like(scale), scale), univariate.entries(rows, column))
 
     # The door of data
 
@@ -247,6 +252,10 @@ class CensoredWeibull(AbstractFamily):
         shape, scale = params.shape[labels], params.scale[labels]
         y = scale * jax.random.exponential(key, shape.shape, shape.dtype) ** (1 / shape)
         return Interval(y, y)
+
+    def marginal(self, params, column, rows=None):
+        distribution = univariate.Weibull(*(univariate.of_column(leaf, column) for leaf in params))
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     # The door of data
 

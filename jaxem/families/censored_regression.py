@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxem._errors import DataError
+from jaxem.families import univariate
 from jaxem.families._design import check_design
 from jaxem.families._wrapped import AbstractWrapped
 from jaxem.families.intervals import Interval, check_intervals, no_bounds
@@ -77,6 +78,10 @@ class CensoredRegression(AbstractWrapped):
 
     def bind(self, x, weights, reduce):
         return CensoredRegressionKernel(self, self.family.bind(self.points(x), weights, reduce))
+
+    def marginal(self, params, column, rows=None):
+        distribution = self.family.marginal(params, column, rows).distribution
+        return univariate.Marginal(distribution, None if rows is None else self.responses(rows.y))
 
     # The door of data
 

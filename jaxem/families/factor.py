@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError
+from jaxem.families import univariate
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._table import check_gaps, check_incomplete, check_width, require_varying
@@ -135,6 +136,12 @@ class Factor(AbstractKernelFamily):
         z = jax.random.normal(keys[0], (*mean.shape[:1], loading.shape[-1]), mean.dtype)
         apart = jnp.sqrt(noise) * jax.random.normal(keys[1], mean.shape, mean.dtype)
         return mean + jnp.sum(loading * z[:, None], -1) + apart
+
+    def marginal(self, params, column, rows=None):
+        variance = jnp.sum(params.loading**2, -1) + self.by_column(params.noise_variance, params.mean)
+        deviation = jnp.sqrt(univariate.of_column(variance, column))
+        distribution = univariate.Normal(univariate.of_column(params.mean, column), deviation)
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     @property
     def domains(self):

@@ -2,8 +2,10 @@ from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from jaxem._errors import DataError
+from jaxem.families import univariate
 from jaxem.families._columns import Columns
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._table import check_table, check_width, require_varying
@@ -101,6 +103,14 @@ class Gaussian(AbstractKernelFamily):
     def sample(self, key, params, labels):
         noise = jax.random.normal(key, (labels.shape[0], params.mean.shape[1]), params.mean.dtype)
         return params.mean[labels] + self.structure.coloured_noise(params.covariance, labels, noise)
+
+    def marginal(self, params, column, rows=None):
+        variance = jnp.broadcast_to(
+            self.structure.variances(params.covariance, params.mean.shape[1]), params.mean.shape
+        )
+        deviation = jnp.sqrt(univariate.of_column(variance, column))
+        distribution = univariate.Normal(univariate.of_column(params.mean, column), deviation)
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     # The door of data
 

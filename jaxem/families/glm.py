@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxem.families import univariate
 from jaxem.families._counts import clamped_log, deviance, stirling
 from jaxem.families._glm import AbstractGLM, as_columns, as_deviation, require_all
+from jaxem.families.kernels.glm import sizes
+from jaxem.kernels.linalg import matmul
 
 _LOW, _HIGH = -50.0, 60.0  # beyond these the log density of a count goes on along its tangent: it would overflow
 
@@ -65,6 +68,10 @@ class PoissonRegression(AbstractGLM):
         if size is not None:
             require_all(size > 0, size, f"{name}.size", "is not a positive exposure")
 
+    def marginal(self, params, column, rows=None):
+        rows = univariate.require_covariates(rows, type(self).__name__)
+        return univariate.Marginal(univariate.Poisson(self.mean(params, rows)), univariate.entries(rows, column))
+
 
 @final
 class BinomialRegression(AbstractGLM):
@@ -117,3 +124,9 @@ class BinomialRegression(AbstractGLM):
             return
         require_all((size >= 0) & (size == np.floor(size)), size, f"{name}.size", "is not a number of trials")
         require_all(y <= size, y, f"{name}.y", f"is more than the number of trials in {name}.size")
+
+    def marginal(self, params, column, rows=None):
+        rows = univariate.require_covariates(rows, type(self).__name__)
+        predictor, size = matmul(params.coefficients, rows.x.T), sizes(rows)[None]
+        distribution = univariate.Binomial(size, jax.nn.sigmoid(predictor), jax.nn.sigmoid(-predictor))
+        return univariate.Marginal(distribution, univariate.entries(rows, column))

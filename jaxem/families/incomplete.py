@@ -54,6 +54,9 @@ class Incomplete(AbstractWrapped):
 
     # The door of data
 
+    def marginal(self, params, column, rows=None):
+        return self.family.marginal(params, column, rows)
+
     def unusable(self, x):
         return not_finite(x, missing=True)
 

@@ -68,6 +68,9 @@ class IncompleteColumns(AbstractWrapped):
 
         return ColumnsKernel(self, eqx.filter_vmap(one)(jnp.where(jnp.isnan(x), 0, x).T, seen.T))
 
+    def marginal(self, params, column, rows=None):
+        return self.family.marginal(params, column, rows)
+
     def unusable(self, x):
         return not_finite(x, missing=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxem import _bijections as bijections
 from jaxem._errors import DataError
+from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_shape, check_width, require
 from jaxem.families.kernels import AbstractKernel
@@ -118,6 +119,10 @@ class InverseGaussian(AbstractFamily):
         smaller = 1 / (1 + w / 2 + jnp.sqrt(w * (w + 4)) / 2)
         first = jax.random.uniform(uniform, mean.shape, mean.dtype) * (1 + smaller) <= 1
         return mean * jnp.where(first, smaller, 1 / smaller)
+
+    def marginal(self, params, column, rows=None):
+        distribution = univariate.InverseGaussian(*(univariate.of_column(leaf, column) for leaf in params))
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     def check_rows(self, x, name="data"):
         check_shape(x, name)

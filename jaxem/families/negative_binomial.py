@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from jaxem.families import univariate
 from jaxem.families._scaled import draw_log
 from jaxem.families._scaled_counts import AbstractScaledCounts
 from jaxem.families.kernels.counts import NegativeBinomialKernel
@@ -63,6 +64,11 @@ class NegativeBinomial(AbstractScaledCounts):
 
     def kernel(self) -> NegativeBinomialKernel:
         return NegativeBinomialKernel(self, PoissonKernel(self.base, anchored=True))
+
+    def marginal(self, params, column, rows=None):
+        theta = jnp.broadcast_to(self.value(params), params.mean.shape)
+        distribution = univariate.NegativeBinomial(*(univariate.of_column(a, column) for a in (params.mean, theta)))
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     def sample(self, key, params, labels):
         keys = jax.random.split(key)

@@ -1,8 +1,10 @@
 from typing import Any, ClassVar, final
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxem.families import univariate
 from jaxem.families._glm import as_columns, as_deviation
 from jaxem.families._scaled_counts import AbstractScaledCounts
 from jaxem.families.glm import PoissonRegression
@@ -68,6 +70,12 @@ class NegativeBinomialRegression(AbstractScaledCounts):
     def mean(self, params: NegativeBinomialRegressionParams, rows: Responses) -> Float[Array, "k n"]:
         """Expected responses under each member, with their `size`; `rows.y` is not looked at."""
         return self.base.mean(self.of_base(params), rows)
+
+    def marginal(self, params, column, rows=None):
+        rows = univariate.require_covariates(rows, type(self).__name__)
+        theta = jnp.broadcast_to(self.value(params), params.coefficients.shape[:1])[:, None]
+        distribution = univariate.NegativeBinomial(self.mean(params, rows), theta)
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     def sample(self, key, params, labels):
         return self.base.sample(key, self.of_base(params), labels)

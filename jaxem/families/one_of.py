@@ -5,6 +5,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from jaxem._errors import MissingCapabilityError
+from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
 from jaxem.families.kernels.parts import OneOfKernel
@@ -82,6 +83,11 @@ class OneOf(AbstractParts):
     def pool(self, params, pooled, counts):
         own = {name: counts[j : j + 1] for j, name in enumerate(self.names)}
         return self._each(lambda family, p, other, count: family.pool(p, other, count), params, pooled, own)
+
+    def marginal(self, params, column, rows=None):
+        parts = [univariate.marginal_of(family, params[name], column, rows) for name, family in self.parts.items()]
+        values = next((part.values for part in parts if part.values is not None), None)
+        return univariate.Marginal(univariate.Stacked(tuple(part.distribution for part in parts)), values)
 
     def sample(self, key, params, labels):
         raise MissingCapabilityError("OneOf does not say how to draw rows of unlike members")

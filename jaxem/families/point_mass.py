@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError, MissingCapabilityError
+from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
 from jaxem.families._table import check_table
 from jaxem.families.responses import Responses
@@ -53,6 +54,13 @@ class PointMass(AbstractFamily):
 
     def from_points(self, points, x, weights):
         return ()
+
+    def marginal(self, params, column, rows=None):
+        point = jnp.full((1, 1), self.value)
+        if rows is not None:
+            point = point.astype((rows.y if isinstance(rows, Responses) else rows).dtype)
+        distribution = univariate.Point(point, float(self.value).is_integer() and self.value >= 0)
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     def sample(self, key, params, labels):
         raise MissingCapabilityError("PointMass draws nothing alone; use it in a OneOf")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxem import _bijections as bijections
+from jaxem.families import univariate
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._table import check_table, check_width, require
 from jaxem.families.kernels.poisson import PoissonKernel
@@ -55,6 +56,10 @@ class Poisson(AbstractKernelFamily):
     def sample(self, key, params, labels):
         rate = params.rate[labels]
         return jax.random.poisson(key, rate).astype(rate.dtype)
+
+    def marginal(self, params, column, rows=None):
+        distribution = univariate.Poisson(univariate.of_column(params.rate, column))
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     @property
     def domains(self):

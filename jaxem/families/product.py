@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxem._errors import DataError
+from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
 from jaxem.families._parts import AbstractParts
 from jaxem.families._table import check_shape
@@ -120,6 +121,26 @@ class Product(AbstractParts):
 
     def pool(self, params, pooled, counts):
         return self._each(lambda family, p, other: family.pool(p, other, counts), params, pooled)
+
+    def marginal(self, params, column, rows=None):
+        """`column` is that of the table; of a dictionary of tables it is a name, or a name and a column there."""
+        block, own = self.place(column)
+        rows = None if rows is None else self.split(rows)[block]
+        return univariate.marginal_of(self.families[block], params[block], own, rows)
+
+    def place(self, column: Any) -> tuple[str, int]:
+        """The block of a column, and which of its columns it is; raises `DataError` where there is none."""
+        if self.columns is None:
+            block, own = column if isinstance(column, tuple) and len(column) == 2 else (column, 0)
+            if not isinstance(block, str) or block not in self.families:
+                raise DataError(
+                    f"column must name one of {list(self.families)}, or be a name and a number, got {column!r}"
+                )
+            return block, own
+        for block, which in self.columns:
+            if column in which:
+                return block, which.index(column)
+        raise DataError(f"column must be one of 0 to {len(self._order) - 1}, got {column!r}")
 
     def sample(self, key, params, labels):
         return self.joined(self._each(lambda family, k, p: family.sample(k, p, labels), self.keys(key), params))

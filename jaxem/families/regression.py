@@ -5,11 +5,13 @@ import jax.numpy as jnp
 
 from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
+from jaxem.families import univariate
 from jaxem.families._design import Design, check_design
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families.kernels.regression import RegressionKernel
 from jaxem.families.kernels.regression import RegressionParams as RegressionParams
 from jaxem.families.responses import check_covariates, check_responses, one_response
+from jaxem.kernels.linalg import matmul
 
 
 @final
@@ -69,6 +71,11 @@ class LinearRegression(AbstractKernelFamily):
             "LinearRegression says how responses follow from covariates, and has no distribution of covariates to draw "
             "rows from"
         )
+
+    def marginal(self, params, column, rows=None):
+        rows = univariate.require_covariates(rows, type(self).__name__)
+        distribution = univariate.Normal(matmul(params.coefficients, rows.x.T), jnp.sqrt(params.variance)[:, None])
+        return univariate.Marginal(distribution, univariate.entries(rows, column))
 
     # The door of data
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem.families import AbstractFamily
-from jaxem.testing import _coordinates, _density, _m_step, _map, _posterior, _starts
+from jaxem.testing import _coordinates, _density, _m_step, _map, _marginal, _posterior, _starts
 from jaxem.testing._problem import Problem, cast, density, take
 from jaxem.testing._report import Report, known
 from jaxem.testing.latent import latent_laws
@@ -33,6 +33,7 @@ FAMILY_LAWS: dict[str, Callable[..., None]] = {
     "starts": _starts.starts,
     "answers": _starts.answers,
     "imputation": _starts.imputation,
+    "marginal": _marginal.marginal,
 }
 
 
@@ -70,6 +71,7 @@ def check_family(
     - `starts`: `from_points`, `pool`, `refine`, `embed` keep shapes; rows of weight 0 have no say there, nor in `bind`.
     - `answers`: `degenerate`, `rounding_error`, `floats_per_row` give what the engine takes.
     - `imputation`: `impute` fills what is missing, and that alone.
+    - `marginal`: the distributions of columns have tails and densities that belong together, and the draws of `sample`.
     - `latent`: what is hidden of a row passes `check_latent`.
 
     What a family lacks (a prior, `sample`, a closed-form M-step) is not asked about. `integral` and `sampling` know

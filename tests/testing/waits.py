@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxem._conjugate import AbstractConjugate
+from jaxem.families import univariate
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._table import check_table, require
 from jaxem.families.kernels._kernel import AbstractKernel
@@ -57,6 +58,11 @@ class Waits(AbstractKernelFamily):
 
     def redundant(self, params, frozen=()):
         return 1 if self.fault == "redundant" else 0
+
+    def marginal(self, params, column, rows=None):
+        rate = univariate.of_column(params.rate, column) * (1.2 if self.fault == "marginal" else 1)
+        law = univariate.Gamma(jnp.full_like(rate, 1.3 if self.fault == "marginal shape" else 1), rate)
+        return univariate.Marginal(law, univariate.entries(rows, column))
 
     def sample(self, key, params, labels):
         if self.fault == "labels":
@@ -302,6 +308,8 @@ FAULTS = {
     "sample shape": ("sampling", r"what sample draws is float64\(7,\), not float64\(7, 2\)"),
     "check": ("support", r"check_rows takes the row \[-1.0, .*\], whose log density is \[-inf, -inf\]"),
     "check refuses": ("sampling", "check_rows refuses what sample draws"),
+    "marginal": ("marginal", "column 0 of draws of member 0 lies elsewhere than its distribution, by"),
+    "marginal shape": ("marginal", "column 0 of draws of member 0 lies elsewhere"),
     "no support": ("support", r"check_rows refuses the row \[-1.0, .*and not minus infinity"),
 }
 WITH_PRIOR = {
