@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxem import datasets as datasets
     from jaxem import e_step as e_step
     from jaxem import families as families
+    from jaxem import goodness as goodness
     from jaxem import information as information
     from jaxem import init as init
     from jaxem import latent as latent
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
 else:
     _WITH_EXTRAS = ("plot", "sklearn")
     _MODULES = (
-        *("accelerate", "adjoint", "algorithms", "cli", "datasets", "e_step", "families", "information", "init"),
+        *("accelerate", "adjoint", "algorithms", "cli", "datasets", "e_step", "families"),
         *(
+            "goodness",
+            "information",
+            "init",
             "latent",
             "m_step",
             "models",
