@@ -4,6 +4,9 @@ from jaxem.goodness._classes import Classification as Classification
 from jaxem.goodness._classes import classification as classification
 from jaxem.goodness._classes import classification_error as classification_error
 from jaxem.goodness._classes import entropy_r2 as entropy_r2
+from jaxem.goodness._distribution import cdf as cdf
+from jaxem.goodness._distribution import density as density
 from jaxem.goodness._pairs import bivariate_residuals as bivariate_residuals
+from jaxem.goodness._quantile import quantile as quantile
 from jaxem.goodness._table import TableFit as TableFit
 from jaxem.goodness._table import table_fit as table_fit
