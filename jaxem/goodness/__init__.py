@@ -8,5 +8,7 @@ from jaxem.goodness._distribution import cdf as cdf
 from jaxem.goodness._distribution import density as density
 from jaxem.goodness._pairs import bivariate_residuals as bivariate_residuals
 from jaxem.goodness._quantile import quantile as quantile
+from jaxem.goodness._residuals import PseudoResiduals as PseudoResiduals
+from jaxem.goodness._residuals import pseudo_residuals as pseudo_residuals
 from jaxem.goodness._table import TableFit as TableFit
 from jaxem.goodness._table import table_fit as table_fit

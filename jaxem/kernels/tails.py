@@ -86,11 +86,11 @@ def interval_quantile(uniform: Array, near: Array, width: Array) -> Array:
     share = jnp.exp(interval_moments(near, width)[0] - above)
     tiny = jnp.finfo(near.dtype).tiny
     log = above + jnp.log(jnp.maximum(1 - uniform * jnp.minimum(share, 1), tiny))
-    return jnp.clip(_survival_quantile(log), near, near + width)
+    return jnp.clip(survival_quantile(log), near, near + width)
 
 
-def _survival_quantile(log):
-    """The inverse of `log_survival`."""
+def survival_quantile(log: Array) -> Array:
+    """What a standard normal variable exceeds with this log probability: the inverse of `log_survival`."""
     tail = log < -4
     central = math.sqrt(2) * jax.lax.erf_inv(1 - 2 * jnp.exp(jnp.where(tail, -1, log)))
     target = jnp.where(tail, log, -5)

@@ -12,6 +12,7 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._renamed import renamed
 from jaxem.engine.convert import as_table, is_concrete
 from jaxem.engine.door import question
+from jaxem.kernels import left_out
 from jaxem.kernels.forward_backward import forward_backward
 from jaxem.kernels.forward_backward_log import filter_log
 from jaxem.kernels.linalg import trailing
@@ -52,6 +53,18 @@ class AbstractChainModel(AbstractSequenceModel):
         states = jnp.exp(filter_log(*factors, ended)[0])
         states = states if ended is None else jnp.where(ended[:, None], 0, states)
         return jnp.transpose(states, (2, 0, 1))
+
+    @question(by_step=True)
+    def given_past(self, params: Any, data: PyTree) -> Float[Array, "n T k"]:
+        """Probabilities of the states of every step given the steps before it, without the step; 0 after the end."""
+        factors, ended = self._states(params, data)
+        return jnp.transpose(left_out.given_past(*factors, ended), (2, 0, 1))
+
+    @question(by_step=True)
+    def given_others(self, params: Any, data: PyTree) -> Float[Array, "n T k"]:
+        """Probabilities of the states of every step given all others, before it and after; 0 after the end."""
+        factors, ended = self._states(params, data)
+        return jnp.transpose(left_out.given_others(*factors, ended), (2, 0, 1))
 
     @renamed(steps="num_steps")
     def forecast(
