@@ -7,8 +7,12 @@ from jaxem.goodness._classes import entropy_r2 as entropy_r2
 from jaxem.goodness._distribution import cdf as cdf
 from jaxem.goodness._distribution import density as density
 from jaxem.goodness._pairs import bivariate_residuals as bivariate_residuals
+from jaxem.goodness._qq import QQ as QQ
+from jaxem.goodness._qq import qq as qq
 from jaxem.goodness._quantile import quantile as quantile
 from jaxem.goodness._residuals import PseudoResiduals as PseudoResiduals
 from jaxem.goodness._residuals import pseudo_residuals as pseudo_residuals
+from jaxem.goodness._rootogram import Rootogram as Rootogram
+from jaxem.goodness._rootogram import rootogram as rootogram
 from jaxem.goodness._table import TableFit as TableFit
 from jaxem.goodness._table import table_fit as table_fit

@@ -13,6 +13,8 @@ from jaxem.plot._components import gaussians as gaussians
 from jaxem.plot._counts import counts as counts
 from jaxem.plot._counts import profiles as profiles
 from jaxem.plot._density import histogram as histogram
+from jaxem.plot._goodness import qq as qq
+from jaxem.plot._goodness import rootogram as rootogram
 from jaxem.plot._loadings import loadings as loadings
 from jaxem.plot._pairs import pairs as pairs
 from jaxem.plot._replicates import replicates as replicates
