@@ -6,6 +6,8 @@ from jaxem.goodness._classes import classification_error as classification_error
 from jaxem.goodness._classes import entropy_r2 as entropy_r2
 from jaxem.goodness._distribution import cdf as cdf
 from jaxem.goodness._distribution import density as density
+from jaxem.goodness._factors import FactorFit as FactorFit
+from jaxem.goodness._factors import factor_fit as factor_fit
 from jaxem.goodness._pairs import bivariate_residuals as bivariate_residuals
 from jaxem.goodness._qq import QQ as QQ
 from jaxem.goodness._qq import qq as qq
