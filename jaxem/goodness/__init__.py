@@ -8,6 +8,8 @@ from jaxem.goodness._distribution import cdf as cdf
 from jaxem.goodness._distribution import density as density
 from jaxem.goodness._factors import FactorFit as FactorFit
 from jaxem.goodness._factors import factor_fit as factor_fit
+from jaxem.goodness._lo_mendell_rubin import LoMendellRubin as LoMendellRubin
+from jaxem.goodness._lo_mendell_rubin import lo_mendell_rubin as lo_mendell_rubin
 from jaxem.goodness._pairs import bivariate_residuals as bivariate_residuals
 from jaxem.goodness._qq import QQ as QQ
 from jaxem.goodness._qq import qq as qq
