@@ -240,9 +240,12 @@ folder, number = sys.argv[1], int(sys.argv[2])
 random = np.random.default_rng(number)
 
 
+written = {}
+
+
 def fit(path):
-    fit = jaxem.fit(jaxem.GaussianMixture(4), x, key=jax.random.key(0), restarts=12, tol=1e-9, max_steps=400,
-                    lanes=6, checkpoint=jaxem.Checkpoint(path, seconds=0.02))
+    fit = jaxem.fit(jaxem.GaussianMixture(4), x, key=jax.random.key(0), restarts=16, tol=1e-9, max_steps=500,
+                    lanes=8, checkpoint=jaxem.Checkpoint(path, seconds=0.02))
     np.savez(path + ".npz", *[np.asarray(leaf) for leaf in jax.tree.leaves(fit)])
 
 
@@ -256,8 +259,11 @@ def run(path, seconds):
             print(error, file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)
-    until = time.monotonic() + seconds
+    began = time.monotonic()
+    until = began + seconds
     while time.monotonic() < until:
+        if "first" not in written and os.path.exists(path):
+            written["first"] = time.monotonic() - began
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             assert status == 0
@@ -269,6 +275,7 @@ def run(path, seconds):
 
 
 assert run(folder + f"/first {number}", 600)
+written.clear()
 began = time.monotonic()
 assert run(folder + f"/whole {number}", 600)
 length = time.monotonic() - began
@@ -278,7 +285,7 @@ killed = ended = went_on = 0
 while killed < 25:
     path = folder + f"/run {number} {ended}"
     for _ in range(6):
-        if run(path, random.uniform(0.2, 1.0) * length):
+        if run(path, random.uniform(0.8 * written["first"], length)):
             break
         killed += 1
         went_on += os.path.exists(path)
