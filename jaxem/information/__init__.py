@@ -7,6 +7,8 @@ from jaxem.information._information import Information as Information
 from jaxem.information._summary import Summary as Summary
 from jaxem.information._summary import summary as summary
 from jaxem.information.observed import observed as observed
+from jaxem.information.profile import Profile as Profile
+from jaxem.information.profile import profile as profile
 from jaxem.information.rate import fraction_missing as fraction_missing
 from jaxem.information.rate import rate_eigenvalues as rate_eigenvalues
 from jaxem.information.rate import rate_matrix as rate_matrix

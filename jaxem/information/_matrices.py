@@ -74,11 +74,17 @@ def matrices(model: Any, params: PyTree, data: PyTree, *, weights: Any = None, m
 
 
 class Place:
-    """A model at given parameters, as a function of its unconstrained coordinates and of blocks of rows."""
+    """A model at given parameters, as a function of its unconstrained coordinates and of blocks of rows.
 
-    def __init__(self, model: Any, params: PyTree, data: PyTree, weights: Any):
-        self.here, self.at = vector(model, params)
-        self.params, self.bound = params, scoring(model, params)
+    `coordinates` are the parameters' own, and the way back from them, where these are known. So many of `lanes` run
+    side by side.
+    """
+
+    def __init__(
+        self, model: Any, params: PyTree, data: PyTree, weights: Any, *, coordinates: Any = None, lanes: int = 1
+    ):
+        self.here, self.at = vector(model, params) if coordinates is None else coordinates
+        self.params, self.bound, self.lanes = params, scoring(model, params), lanes
         dtype = self.here.dtype
         self.weights = jnp.ones(num_rows(data), dtype) if weights is None else jnp.asarray(weights, dtype)
         self.data = without_unusable(model, data, self.weights)
@@ -103,7 +109,7 @@ class Place:
 
     def rows(self, extra: int, lanes: int = BATCH) -> int:
         """Rows in such a block."""
-        return chunk_rows(num_rows(self.data), self.bound.floats_per_row(self.params, lanes) + extra)
+        return chunk_rows(num_rows(self.data), self.bound.floats_per_row(self.params, self.lanes * lanes) + extra)
 
     def stats(self) -> PyTree:
         """The gradient in the natural parameters: the expected statistics, if the model is linear."""
@@ -162,6 +168,11 @@ class Place:
             return -hessian(value, self.here)
 
         return self.total(one, BATCH)[0]
+
+    def oakes(self, stats: PyTree) -> Array:
+        """Minus the second derivatives of the log-likelihood, from sums that EM has anyway."""
+        hidden = self.moved() if self.cheap is None else self.spread(self.cheap)[0]
+        return self.complete(stats) - hidden
 
     def outer_scores(self) -> Array:
         """The sum of outer products of the scores of rows."""

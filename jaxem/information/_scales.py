@@ -27,6 +27,11 @@ _ON_BOUND = 1e-6  # times one less of it: a probability that is 0 or 1 but for r
 _DOMAINS = {"positive": "log", "nonnegative": "log", "unit": "logit", "simplex": "logit"}
 
 
+def scale_of(name: str) -> Scale:
+    """The scale with this name."""
+    return _SCALES[name]
+
+
 def intervals(model: Any, params: PyTree, errors: np.ndarray, wide: float) -> tuple[np.ndarray, np.ndarray, dict]:
     """Bounds `wide` standard errors from the parameters, each on its scale, and the names of these by the parameters'.
 
