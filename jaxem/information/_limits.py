@@ -14,6 +14,7 @@ _FARTHER = 1.5  # each next point, where that was not far enough
 _PASSES = 8  # of points until a limit is given up
 _ROOM = 1e-3  # standard errors between the last value that the function takes and the first that it does not
 _CLOSE = 1e-4  # of the signed root to the level: a step of Newton's leaves the square of it
+_AGAIN = 0.97  # of the level: less, and what lies beyond a limit is likely again
 _JUMP = 0.02  # of the signed root between neighbours is a jump from one maximum to another
 
 
@@ -186,7 +187,7 @@ class Profiler:
                 self._points = [p for p in self._points if p is not point]
                 return [] if last else list(np.linspace(inner.value, point.value, more + 1)[1:])
             if abs(point.root) >= self._level:
-                beyond = [p for p in ordered[i:] if self._good(p) and abs(p.root) < 0.999 * self._level]
+                beyond = [p for p in ordered[i:] if self._good(p) and abs(p.root) < _AGAIN * self._level]
                 again = beyond[0].value if beyond else None
                 return self._between(side, inner, point, last, again)
             inner = point

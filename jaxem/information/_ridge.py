@@ -93,6 +93,8 @@ def ridge(
     prior = model.log_prior(params).astype(dtype)
     # Rounding of a sum of differences, each of the size of a log density.
     noise = 4 * eps * (jnp.sqrt(jnp.sum(w * w * jnp.where(w > 0, base, 0) ** 2)) + 1)
+    # Where rounding lets a search go no farther, a decrement of so much is the end of it.
+    enough = jnp.maximum(eps**0.2, jnp.sqrt(8 * noise))
 
     def coordinates(v: Array) -> Array:
         return here + matmul(root, v[:, None])[:, 0]
@@ -177,17 +179,16 @@ def ridge(
             fine = on_it & jnp.isfinite(lost) & (lost <= bound)
             gradient, curvature = derivatives(there)
             slope, decrement, direction, sound = tangent(there, gradient, curvature, miss)
-            near, first = fine & ~(decrement > eps**0.5), state.steps == 0
+            first, close = state.steps == 0, state.decrement <= enough
+            near = ~(decrement > eps**0.5) | (close & (decrement > state.decrement / 2))
             taken = _Lane(
                 there, lost, slope, decrement, sound, direction, jnp.sum(direction * gradient), one, state.steps + 1,
                 near, on_it, near & sound,
             )  # fmt: skip
-            given_up = first | (state.share <= _SHORTEST)
-            # Where rounding lets it go no farther, this is enough.
-            stalled = given_up & state.sound & (state.decrement <= eps**0.2)
+            given_up = first | close | (state.share <= _SHORTEST)
             refused = state._replace(
                 share=state.share / 2, steps=state.steps + 1, done=given_up, reached=state.reached & ~first,
-                settled=stalled,
+                settled=given_up & state.sound & close,
             )  # fmt: skip
             return choose(fine, taken, refused)
 
