@@ -45,6 +45,12 @@ def as_tolerance(tol: Any, name: str = "tol") -> float:
     return number
 
 
+def require_level(level: Any) -> None:
+    """Raise `DataError` for what is no probability of an interval, between 0 and 1."""
+    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0 < level < 1:
+        raise DataError(f"level must be a number between 0 and 1, such as 0.95, got {level!r}")
+
+
 def require_key(key: Any) -> None:
     """Raise `DataError` for what is no random key of JAX."""
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()

@@ -47,6 +47,7 @@ from jaxem.families import Poisson as Poisson
 from jaxem.families import Product as Product
 from jaxem.families import Responses as Responses
 from jaxem.families import StudentT as StudentT
+from jaxem.information import pool as pool
 from jaxem.information import profile as profile
 from jaxem.information import summary as summary
 from jaxem.models import HMM as HMM

@@ -96,7 +96,7 @@ class Information(eqx.Module):
         return self
 
     @cached_property
-    def _root(self) -> np.ndarray:
+    def root(self) -> Float[np.ndarray, "p m"]:
         """`[p, m]`, of which the square is the covariance on what is determined."""
         root = self.spectrum.root
         if self.scores is None:
@@ -108,7 +108,7 @@ class Information(eqx.Module):
     @cached_property
     def covariance(self) -> Float[np.ndarray, "p p"]:
         """The covariance of the unconstrained coordinates; NaN for those that the data do not determine."""
-        found = self._root @ self._root.T
+        found = self.root @ self.root.T
         lost = moves(np.eye(len(found)), self.spectrum, self._eps)
         return np.where(lost[:, None] | lost[None, :], np.nan, found)
 
@@ -125,7 +125,7 @@ class Information(eqx.Module):
         if self.fixed is not None:
             jacobian = jacobian * (1.0 - np.asarray(self.fixed))
         lost = moves(jacobian, self.spectrum, self._eps)
-        spread = jacobian @ self._root
+        spread = jacobian @ self.root
         error = np.where(lost, np.nan, np.sqrt(np.sum(spread**2, 1)))
         return Function(value, jacobian, spread, error, lost)
 

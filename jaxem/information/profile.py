@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 from scipy import special
 
-from jaxem._arguments import as_count, require_kind
+from jaxem._arguments import as_count, require_kind, require_level
 from jaxem._errors import DataError, FitError
 from jaxem._model import AbstractModel
 from jaxem._status import Status, status_code, status_from_code
@@ -20,7 +20,7 @@ from jaxem.information._identified import moves
 from jaxem.information._information import Information
 from jaxem.information._limits import Limit, Point, Profiler
 from jaxem.information._names import is_named
-from jaxem.information._profile import Profile as Profile
+from jaxem.information._profile import Profile
 from jaxem.information._ridge import ridge
 from jaxem.information._scalar import ENDS, Scalar, scalar
 from jaxem.information._scales import scale_of
@@ -82,8 +82,7 @@ def profile(
         "jaxem.profile", "jaxem.information.observed", model=model, params=params, data=data, weights=weights
     )
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
-    if not isinstance(level, int | float) or not 0 < level < 1:
-        raise DataError(f"level must be a number between 0 and 1, such as 0.95, got {level!r}")
+    require_level(level)
     lanes, max_steps = as_count("num_points", num_points, least=7), as_count("max_steps", max_steps)
     data, weights, params, _ = for_question(model, params, data, weights)
     what = scalar(model, params, name, scale)

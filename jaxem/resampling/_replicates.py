@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 from scipy import stats
 
+from jaxem._arguments import require_level
 from jaxem._errors import DataError
 from jaxem.information._functions import Interval, like
 from jaxem.information._names import leaves_of, split_like
@@ -77,8 +78,7 @@ class Replicates:
 
         **Raises:** `DataError` for wrong arguments; for `"bca"` what `jaxem.information.observed` raises.
         """
-        if not 0 < level < 1:
-            raise DataError(f"level must be a number between 0 and 1, such as 0.95, got {level!r}")
+        require_level(level)
         if method not in METHODS:
             raise DataError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
         value, values = self._flat

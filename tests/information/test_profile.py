@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, special, stats
 
 import jaxem
-from jaxem.information import Profile, observed, profile
+from jaxem.information import observed, profile
 from jaxem.information._scalar import scalar
 
 LEVEL = stats.chi2.ppf(0.95, 1)
@@ -326,4 +326,3 @@ def test_wrong_arguments():
 
 def test_it_is_public():
     assert jaxem.profile is profile
-    assert Profile.__name__ == "Profile"
