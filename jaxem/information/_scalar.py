@@ -68,29 +68,60 @@ def scalar(model: Any, params: PyTree, name: Any, scale: str | None) -> Scalar:
     return Scalar(Entry(jnp.asarray(place, jnp.int32)), shown, scale or known, (own, index))
 
 
+class Entries(eqx.Module):
+    """Numbers of the parameters, by their places among all."""
+
+    places: Int[Array, " m"]
+
+    def __call__(self, params: PyTree) -> Array:
+        return ravel_pytree(params)[0][self.places]
+
+
+def entries(params: PyTree, names: Any) -> Entries:
+    """All numbers of the parameters with these names, of whole parameters or of parts of them."""
+    names = [names] if isinstance(names, str) else list(names)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"constraint must be a function, a name or several names of parameters, got {names!r}")
+    known, places = leaves_of(params), []
+    before = np.cumsum([0, *(values.size for _, values in known)])
+    for name in names:
+        leaf, index = _parsed(known, name)
+        values = known[leaf][1]
+        inside = np.arange(values.size).reshape(values.shape)
+        if len(index) > values.ndim or any(not -n <= i < n for i, n in zip(index, values.shape, strict=False)):
+            raise DataError(f"name {name!r} is out of range: {known[leaf][0] or 'params'} has shape {values.shape}")
+        places.append(before[leaf] + np.ravel(inside[index]))
+    return Entries(jnp.asarray(np.unique(np.concatenate(places)), jnp.int32))
+
+
 def _found(params: PyTree, name: str) -> tuple[int, tuple[int, ...]]:
     """Which leaf has this name, and the index in it."""
     known = leaves_of(params)
+    leaf, index = _parsed(known, name)
+    values = known[leaf][1]
+    if values.size == 1 and not index:
+        index = (0,) * values.ndim
+    if len(index) != values.ndim:
+        shape = f"{known[leaf][0] or 'params'} has shape {values.shape}"
+        raise DataError(f"name {name!r} must be that of one number: {shape}, so that an entry has {values.ndim} indices")
+    for at, size in zip(index, values.shape, strict=True):
+        if not -size <= at < size:
+            raise DataError(f"name {name!r} is out of range: {known[leaf][0] or 'params'} has shape {values.shape}")
+    return leaf, tuple(at % size for at, size in zip(index, values.shape, strict=True))
+
+
+def _parsed(known: list[tuple[str, np.ndarray]], name: str) -> tuple[int, tuple[int, ...]]:
+    """The number of the leaf that a name has, and the index in it as it is written."""
     names = [own or "params" for own, _ in known]
     match = _NAME.fullmatch(name.strip())
     if match is None or match["leaf"] not in names:
         shapes = ", ".join(f"{own}{list(values.shape)}" for own, (_, values) in zip(names, known, strict=True))
         raise DataError(f"name {name!r} is no parameter; there are {shapes}: an entry is written {_example(known)!r}")
-    leaf = names.index(match["leaf"])
-    values = known[leaf][1]
     try:
         index = tuple(int(part) for part in (match["index"] or "").split(",") if part.strip())
     except ValueError:
         raise DataError(f"name {name!r}: an index is whole numbers, as in {_example(known)!r}") from None
-    if values.size == 1 and not index:
-        index = (0,) * values.ndim
-    if len(index) != values.ndim:
-        shape = f"{names[leaf]} has shape {values.shape}"
-        raise DataError(f"name {name!r} must be that of one number: {shape}, so that an entry has {values.ndim} indices")
-    for at, size in zip(index, values.shape, strict=True):
-        if not -size <= at < size:
-            raise DataError(f"name {name!r} is out of range: {names[leaf]} has shape {values.shape}")
-    return leaf, tuple(at % size for at, size in zip(index, values.shape, strict=True))
+    return names.index(match["leaf"]), index
 
 
 def _example(known: list[tuple[str, np.ndarray]]) -> str:

@@ -145,6 +145,7 @@ def geyser(dtype="float64", tol=1e-13):
     return model, jaxem.fit(model, x, key=jax.random.key(0), restarts=2, tol=tol).params, x
 
 
+@pytest.mark.slow
 def test_a_gaussian_mixture_is_as_scipy_has_it():
     model, params, x = geyser()
     x = x[:, :1]
@@ -169,6 +170,7 @@ def test_a_gaussian_mixture_is_as_scipy_has_it():
     np.testing.assert_allclose(found.deviance[[0, -1]], LEVEL, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_keep_their_places():
     """Beyond the other's mean: the ridge is that of the fit, not its mirror image."""
     model, params, x = geyser()
@@ -192,6 +194,7 @@ def test_single_precision_agrees():
 # What has no interval, or a limit that is none
 
 
+@pytest.mark.slow
 def test_a_limit_that_the_likelihood_does_not_have():
     """Two components of data from one: the weight may be nothing."""
     model = jaxem.Mixture(jaxem.Poisson(), 2)
