@@ -12,6 +12,8 @@ from typing import Any
 
 from jaxem._errors import DataError
 
+_WORDS = "interrupted: the best so far is returned, with status stopped"
+
 
 class Stop:
     """Whether a search is to end now.
@@ -45,11 +47,11 @@ class Stop:
         return not self._never and (self.asked or time.monotonic() >= self._until)
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self, words: str = _WORDS) -> Iterator[None]:
         """Within the block the first interrupt (Ctrl-C) asks for the end; a second one raises `KeyboardInterrupt`.
 
         Only where interrupts would raise that: in the main thread, and unless somebody else handles them. Of nested
-        blocks the outer one counts.
+        blocks the outer one counts. `words` are those of the warning that says so.
         """
         main = threading.current_thread() is threading.main_thread()
         if self._heard or not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -70,7 +72,7 @@ class Stop:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._heard = False
         if interrupted:
-            warnings.warn("interrupted: the best so far is returned, with status stopped", stacklevel=4)
+            warnings.warn(words, stacklevel=4)
 
 
 def _is_positive(value: Any) -> bool:

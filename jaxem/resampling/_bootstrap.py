@@ -27,6 +27,7 @@ from jaxem.record import Progress
 from jaxem.resampling._acceleration import acceleration
 from jaxem.resampling._draws import blocks, require_several, require_whole, units_of, weights_of
 from jaxem.resampling._replicates import Replicates, replicates_of
+from jaxem.resampling._rounds import WORDS, at_a_time, overall
 from jaxem.resampling._simulated import simulated
 
 KINDS = ("nonparametric", "weighted", "parametric")
@@ -134,6 +135,7 @@ def bootstrap(
     restarts: int = 0,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    time_limit: float | None = None,
 ) -> Bootstrap:
     """The sampling distribution of fitted parameters: the model is fitted again to many samples like the data.
 
@@ -159,8 +161,9 @@ def bootstrap(
     - `strata`: a label `[n]` for each row: as many rows (or groups) of each stratum are drawn as it has.
     - `groups`: a label `[n]` for each row: groups are drawn, with all their rows.
     - `restarts`: how many starts each refit has besides the fit, drawn as those of `jaxem.fit`.
-    - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit_many`. `progress` hears of one block of
-        samples after the other: as many as fit into memory are there at a time.
+    - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit_many`.
+    - `time_limit`: seconds after which no more samples are begun. Samples are fitted some at a time (an eighth of them,
+        or 64), and those that were done are returned, at least one such part; after an interrupt (Ctrl-C) as well.
 
     **Returns:** a `Bootstrap`. Refits that fail are counted (`num_failed`), not left out. The bootstrap does not see
     what the data do not determine, such as the rotation of loadings: `jaxem.information.observed` names it.
@@ -199,7 +202,9 @@ def bootstrap(
         for name, given in (("strata", strata), ("groups", groups)):
             if given is not None:
                 raise DataError(f"{name} are for samples of rows; leave {name} out with kind='parametric'")
-        samples = simulated(model, params, data, weights, of_samples, replicates, "kind='parametric'")
+        samples = simulated(
+            model, params, data, weights, of_samples, replicates, "kind='parametric'", at_a_time(replicates)
+        )
     else:
         units = units_of(count_rows(data), weights, strata, groups)
         require_several(units)
@@ -207,25 +212,31 @@ def bootstrap(
             require_whole(units)
             skew = partial(acceleration, model, params, data, weights, units)
         draw = partial(weights_of, units, of_samples, exact=kind == "nonparametric")
-        samples = ({"data": data, "weights": draw(own)} for own in blocks(replicates, count_rows(data)))
+        own_blocks = blocks(replicates, count_rows(data), at_a_time(replicates))
+        samples = ({"data": data, "weights": draw(own)} for own in own_blocks)
 
     found: list[tuple[PyTree, Array, Array]] = []
-    for number, sample in enumerate(samples):
-        fits: Fit = fit_many(
-            model,
-            **sample,
-            over="weights" if "weights" in sample else "data",
-            key=jax.random.fold_in(of_starts, number),
-            init=params,
-            restarts=1 + restarts,
-            algorithm=algorithm,
-            tol=tol,
-            max_steps=max_steps,
-            progress=progress,
-            lanes=lanes,
-            time_limit=Stop.never(),
-        )
-        found.append((fits.params, status_code(fits.status), fits.log_likelihood))
+    stop, done = Stop.of(time_limit), 0
+    with stop.interruptible(WORDS):
+        for number, sample in enumerate(samples):
+            fits: Fit = fit_many(
+                model,
+                **sample,
+                over="weights" if "weights" in sample else "data",
+                key=jax.random.fold_in(of_starts, number),
+                init=params,
+                restarts=1 + restarts,
+                algorithm=algorithm,
+                tol=tol,
+                max_steps=max_steps,
+                progress=overall(progress, stop, done * (1 + restarts), replicates * (1 + restarts)),
+                lanes=lanes,
+                time_limit=Stop.never(),
+            )
+            found.append((fits.params, status_code(fits.status), fits.log_likelihood))
+            done += len(fits.log_likelihood)
+            if stop.now and done > 1:
+                break
     stack, code, log_likelihood = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
     stack = jax.tree.map(jnp.asarray, aligned(model, params, jax.tree.map(jnp.asarray, stack), data, weights)[0])
     return Bootstrap(model, params, stack, status_from_code(jnp.asarray(code)), log_likelihood, kind, skew)

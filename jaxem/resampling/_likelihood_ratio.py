@@ -3,7 +3,6 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import starmap
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +24,7 @@ from jaxem.engine.convert import as_data
 from jaxem.engine.door import count_rows, for_question
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
+from jaxem.resampling._rounds import WORDS, at_a_time, overall
 from jaxem.resampling._simulated import simulated
 from jaxem.termination import default_tolerance
 
@@ -85,6 +85,7 @@ def likelihood_ratio_test(
     max_steps: int = 1000,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    time_limit: float | None = None,
 ) -> LikelihoodRatioTest:
     """Tests a model against one that contains it, such as `k` components against `k + 1`.
 
@@ -104,8 +105,11 @@ def likelihood_ratio_test(
     - `restarts`: how many starts each fit has; those to samples start from the parameters of the fits to the data, too.
     - `stop_after`: stop once so many samples exceed the statistic: what is not significant is known soon (Besag and
         Clifford 1991). 10 or 20, for instance.
-    - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit`. `progress` hears of one search after the
-        other.
+    - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit`. `progress` hears of the fits to the data
+        one after the other, and then of all fits to samples.
+    - `time_limit`: seconds after which no more samples are begun. Samples are fitted some at a time (an eighth of them,
+        or 64), and the p value is that of those that were done, at least one such part; after an interrupt (Ctrl-C)
+        as well.
 
     **Returns:** a `LikelihoodRatioTest`. Of `B` samples of which `b` exceed the statistic the p value is
     `(1 + b) / (1 + B)`; where `stop_after=h` ended it at sample `l` it is `h / l`. Refits that fail are counted, not
@@ -140,7 +144,6 @@ def likelihood_ratio_test(
         "algorithm": algorithm,
         "tol": tol,
         "max_steps": max_steps,
-        "progress": progress,
         "lanes": lanes,
         "time_limit": Stop.never(),
     }
@@ -148,7 +151,7 @@ def likelihood_ratio_test(
     for number, model in enumerate(pair):
         own = jax.random.fold_in(of_fits, number)
         starts = _starts_of(model, algorithm, restarts)
-        fits.append(fit(model, data, key=own, restarts=starts, weights=weights, **common))
+        fits.append(fit(model, data, key=own, restarts=starts, weights=weights, progress=progress, **common))
     more = int(alternative.num_parameters(fits[1].params)) - int(null.num_parameters(fits[0].params))
     total = float(count_rows(as_data(data)) if weights is None else np.sum(np.asarray(weights, float)))
     statistic, slack = _statistic(fits, total, tol)
@@ -167,26 +170,34 @@ def likelihood_ratio_test(
         return dataclasses.replace(test, p_value=float(stats.chi2.sf(statistic, more)))
 
     data, weights, params, _ = for_question(null, fits[0].params, data, weights)
-    most = None if stop_after is None else _BLOCK
+    most = at_a_time(replicates) if stop_after is None else _BLOCK
     samples = simulated(null, params, data, weights, of_samples, replicates, "the null hypothesis", most)
+    starts, stop = [1 + _starts_of(model, algorithm, restarts) for model in pair], Stop.of(time_limit)
 
-    def refit(number: int, sample: dict[str, Any]) -> _Refits:
-        own = [
-            fit_many(
-                model,
-                **sample,
-                over="data",
-                key=jax.random.fold_in(of_starts, 2 * number + i),
-                init=fits[i].params,
-                restarts=1 + _starts_of(model, algorithm, restarts),
-                **common,
-            )
-            for i, model in enumerate(pair)
-        ]
-        values, slack = _statistic(own, total, tol)
-        return _Refits(values, failed(own[0].status) | failed(own[1].status), values < -slack)
+    def refits() -> Iterator[_Refits]:
+        done = 0
+        for number, sample in enumerate(samples):
+            size, own = jax.tree.leaves(sample["data"])[0].shape[0], []
+            for i, model in enumerate(pair):
+                fitted = fit_many(
+                    model,
+                    **sample,
+                    over="data",
+                    key=jax.random.fold_in(of_starts, 2 * number + i),
+                    init=fits[i].params,
+                    restarts=starts[i],
+                    progress=overall(progress, stop, done, replicates * sum(starts)),
+                    **common,
+                )
+                own.append(fitted)
+                done += size * starts[i]
+            values, slack = _statistic(own, total, tol)
+            yield _Refits(values, failed(own[0].status) | failed(own[1].status), values < -slack)
+            if stop.now:
+                return
 
-    return _counted(test, starmap(refit, enumerate(samples)), stop_after)
+    with stop.interruptible(WORDS):
+        return _counted(test, refits(), stop_after)
 
 
 class _Refits(NamedTuple):

@@ -1,0 +1,67 @@
+"""Samples end early and keep what is done: at a time limit, when progress asks for it, and at an interrupt."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxem
+from jaxem.resampling._rounds import at_a_time
+
+MODEL = jaxem.Single(jaxem.Poisson())
+X = jnp.array([0.0, 1, 1, 2, 3, 3, 5, 9])[:, None]
+PARAMS = jaxem.families.PoissonParams(jnp.array([3.0]))
+
+
+def test_sizes():
+    assert [at_a_time(count) for count in (1, 99, 999, 8000)] == [64, 64, 125, 1000]
+
+
+@pytest.mark.parametrize("kind", ["nonparametric", "parametric"])
+def test_a_time_limit_keeps_the_samples_that_are_done(kind):
+    given = {"key": jax.random.key(0), "kind": kind, "replicates": 200}
+    whole = jaxem.bootstrap(MODEL, PARAMS, X, **given)
+    part = jaxem.bootstrap(MODEL, PARAMS, X, **given, time_limit=1e-9)
+    assert whole.params.rate.shape == (200, 1)
+    assert part.params.rate.shape == (50, 1)
+    np.testing.assert_array_equal(part.params.rate, whole.params.rate[:50])
+    with pytest.raises(jaxem.DataError, match="time_limit"):
+        jaxem.bootstrap(MODEL, PARAMS, X, **given, time_limit=-1)
+
+
+def test_progress_counts_all_of_them_and_may_stop():
+    told = []
+    jaxem.bootstrap(MODEL, PARAMS, X, key=jax.random.key(0), replicates=150, progress=told.append)
+    assert (told[-1].done, {one.total for one in told}) == (150, {150})
+    assert [one.done for one in told] == sorted(one.done for one in told)
+    part = jaxem.bootstrap(MODEL, PARAMS, X, key=jax.random.key(0), replicates=150, progress=lambda told: True)
+    assert part.log_likelihood.shape == (50,)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_keeps_them_too():
+    def interrupt(told):
+        if told.done >= 50:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.warns(UserWarning, match="interrupted: the samples that were done"):
+        part = jaxem.bootstrap(MODEL, PARAMS, X, key=jax.random.key(0), replicates=150, progress=interrupt)
+    assert part.log_likelihood.shape == (50,)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.slow
+def test_a_test_of_the_samples_that_are_done():
+    models = jaxem.Mixture(jaxem.Poisson(), 1), jaxem.Mixture(jaxem.Poisson(), 2)
+    told = []
+    given = {"key": jax.random.key(0), "replicates": 130, "restarts": 2, "progress": told.append}
+    test = jaxem.likelihood_ratio_test(*models, X, **given, time_limit=1e-9)
+    assert test.replicates.shape == (43,)
+    exceeded = int(np.sum(test.replicates >= test.statistic))
+    assert test.p_value == (1 + exceeded) / 44
+    assert not test.stopped
+    assert told[-1].total == 130 * (3 + 3)
