@@ -3,15 +3,35 @@
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from jaxem._errors import DataError, FitError
 from jaxem.cli._errors import say
-from jaxem.cli._request import CRITERIA, TOLERANCES, FitRequest
+from jaxem.cli._options import (
+    FORMATS,
+    Columns,
+    Covariance,
+    Criterion,
+    Data,
+    Dtype,
+    Encoding,
+    File,
+    Header,
+    MaxSteps,
+    Model,
+    Quiet,
+    Restarts,
+    Seed,
+    Stored,
+    TimeLimit,
+    Tol,
+    choice,
+)
+from jaxem.cli._request import CRITERIA, FitRequest
 from jaxem.cli._version import version as installed
 from jaxem.cli.kinds import COVARIANCES, KINDS
 
@@ -22,23 +42,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_FORMATS = ".csv, .tsv, either with .gz, .parquet or .npy; - for standard input"
-Stored = Annotated[Path, typer.Argument(metavar="MODEL", help="fit.json, or the folder that holds it.")]
-File = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", help="File to write (.csv, .tsv or .parquet); standard output by default."),
-]
-Header = Annotated[
-    bool | None,
-    typer.Option("--header/--no-header", help="Whether the first line holds names; told by its cells by default."),
-]
-Encoding = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of a text table, such as latin-1; UTF-8 by default.")
-]
+
+_COMMON = ("data", "columns", "header", "encoding", "restarts", "seed", "dtype", "tol", "max_steps", "quiet")
 
 
-def _choice(names: Sequence[str], help: str):
-    return typer.Option(metavar="NAME", help=f"{help}: {', '.join(names)}.")
+def common(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the options of a command is a fit's, where it makes several and writes none."""
+    return {name: given[name] for name in _COMMON}
 
 
 @app.callback(invoke_without_command=True)
@@ -53,33 +63,24 @@ def _root(
 
 @app.command()
 def fit(
-    data: Annotated[
-        str | None, typer.Argument(help=f"Table to read ({_FORMATS}); without it Old Faithful.", show_default=False)
-    ] = None,
-    model: Annotated[str, _choice(list(KINDS), "What to fit")] = "gaussian-mixture",
+    data: Data = None,
+    model: Model = "gaussian-mixture",
     components: Annotated[
         str | None,
         typer.Option(metavar="K|LO:HI", help="Number of components, or a range to choose from; else 1:5."),
     ] = None,
-    criterion: Annotated[str, _choice(CRITERIA, "How to choose from a range")] = "bic",
-    covariance: Annotated[str, _choice(COVARIANCES, "Structure of Gaussian components")] = "full",
-    columns: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Columns to use, by name; all by default.")
-    ] = None,
+    criterion: Criterion = "bic",
+    covariance: Covariance = "full",
+    columns: Columns = None,
     header: Header = None,
     encoding: Encoding = None,
     standardize: Annotated[bool, typer.Option("--standardize", help="Fit to (x - mean) / sd of each column.")] = False,
-    restarts: Annotated[int, typer.Option(help="Number of starts, run together.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
-    dtype: Annotated[str, _choice(list(TOLERANCES), "Precision of the arithmetic")] = "float64",
-    tol: Annotated[
-        float | None,
-        typer.Option(help="Distance from the limit, per row; else 1e-9 (float32: 1e-6)."),
-    ] = None,
-    max_steps: Annotated[int, typer.Option(help="Stop after this many steps.")] = 5000,
-    time_limit: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Keep the best found by then; none by default.")
-    ] = None,
+    restarts: Restarts = 256,
+    seed: Seed = 0,
+    dtype: Dtype = "float64",
+    tol: Tol = None,
+    max_steps: MaxSteps = 5000,
+    time_limit: TimeLimit = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write down on the way what --resume goes on from; removed in the end."),
@@ -90,35 +91,18 @@ def fit(
     standard_errors: Annotated[
         bool, typer.Option("--standard-errors", help="Print and keep standard errors and intervals of the estimates.")
     ] = False,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The same by N bootstrap samples, beside those of --standard-errors."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("jaxem-fit"),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ):
     """Fit a model and write fit.json, assignments.csv and fit.png.
 
     Every number of components is fitted from many random starts and the best is kept.
     """
-    request = FitRequest(
-        data=data,
-        model=model,
-        components=components,
-        criterion=criterion,
-        covariance=covariance,
-        columns=columns,
-        header=header,
-        encoding=encoding,
-        standardize=standardize,
-        restarts=restarts,
-        seed=seed,
-        dtype=dtype,
-        tol=tol,
-        max_steps=max_steps,
-        time_limit=time_limit,
-        checkpoint=checkpoint,
-        resume=resume,
-        out=out,
-        quiet=quiet,
-        standard_errors=standard_errors,
-    )
+    request = FitRequest(**locals())
     from jaxem.cli._fit import run_fit
 
     run_fit(request)
@@ -126,9 +110,7 @@ def fit(
 
 @app.command()
 def select(
-    data: Annotated[
-        str | None, typer.Argument(help=f"Table to read ({_FORMATS}); without it Old Faithful.", show_default=False)
-    ] = None,
+    data: Data = None,
     model: Annotated[
         str, typer.Option(metavar="NAME,...", help=f"What to fit: {', '.join(KINDS)}.")
     ] = "gaussian-mixture",
@@ -138,61 +120,85 @@ def select(
     covariance: Annotated[
         str, typer.Option(metavar="NAME,...", help=f"Structures of Gaussian components: {', '.join(COVARIANCES)}.")
     ] = "full",
-    criterion: Annotated[str, _choice((*CRITERIA, "cv"), "How to choose; cv is cross-validation")] = "bic",
+    criterion: Annotated[str, choice((*CRITERIA, "cv"), "How to choose; cv is cross-validation")] = "bic",
     folds: Annotated[int, typer.Option(help="Parts that rows are shared out to under cv.")] = 5,
     one_standard_error: Annotated[
         bool, typer.Option("--one-standard-error", help="Under cv, the smallest model within one of the best.")
     ] = False,
-    columns: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Columns to use, by name; all by default.")
-    ] = None,
+    columns: Columns = None,
     header: Header = None,
     encoding: Encoding = None,
-    restarts: Annotated[int, typer.Option(help="Number of starts, run together.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the random starts and folds.")] = 0,
-    dtype: Annotated[str, _choice(list(TOLERANCES), "Precision of the arithmetic")] = "float64",
-    tol: Annotated[
-        float | None, typer.Option(help="Distance from the limit, per row; else 1e-9 (float32: 1e-6).")
-    ] = None,
-    max_steps: Annotated[int, typer.Option(help="Stop after this many steps.")] = 5000,
+    restarts: Restarts = 64,
+    seed: Seed = 0,
+    dtype: Dtype = "float64",
+    tol: Tol = None,
+    max_steps: MaxSteps = 5000,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write the table to, as for predict.")] = None,
     picture: Annotated[Path | None, typer.Option(help="File to draw the criterion in (.png).")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ):
     """Choose among models of several kinds, structures and numbers of components.
 
     Each is fitted from many random starts; a table says what the criterion makes of them.
     """
+    given = locals()
     from jaxem.cli._select import SelectRequest, run_select
 
-    common = {
-        "data": data,
-        "components": components,
-        "criterion": "bic",
-        "columns": columns,
-        "header": header,
-        "encoding": encoding,
-        "standardize": False,
-        "restarts": restarts,
-        "seed": seed,
-        "dtype": dtype,
-        "tol": tol,
-        "max_steps": max_steps,
-        "out": Path(),
-        "quiet": quiet,
-    }
     kinds = tuple(
-        FitRequest(model=name.strip(), covariance=shape.strip(), **common)
+        FitRequest(model=name.strip(), covariance=shape.strip(), components=components, **common(given))
         for name in model.split(",")
         for shape in covariance.split(",")
     )
     run_select(SelectRequest(kinds, criterion, folds, one_standard_error, out, picture))
 
 
+@app.command("test")
+def likelihood_ratio(
+    null: Annotated[
+        str, typer.Option(metavar="MODEL", help="The smaller model, such as 2 or gaussian-mixture:2:tied.")
+    ],
+    alternative: Annotated[str, typer.Option(metavar="MODEL", help="The larger model, which contains it.")],
+    data: Data = None,
+    model: Model = "gaussian-mixture",
+    covariance: Covariance = "full",
+    method: Annotated[
+        str, choice(("bootstrap", "wilks"), "Where the distribution of the statistic is from")
+    ] = "bootstrap",
+    samples: Annotated[int, typer.Option(help="Samples from the fit of the smaller model, at most.")] = 199,
+    stop_after: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop once so many samples exceed the statistic.")
+    ] = None,
+    columns: Columns = None,
+    header: Header = None,
+    encoding: Encoding = None,
+    restarts: Restarts = 16,
+    seed: Seed = 0,
+    dtype: Dtype = "float64",
+    tol: Tol = None,
+    max_steps: MaxSteps = 5000,
+    time_limit: TimeLimit = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write the test to (.json).")] = None,
+    quiet: Quiet = False,
+):
+    """Test a model against a larger one by the ratio of their likelihoods, such as 2 components against 3.
+
+    A model is a number of components, a model and a structure with colons between, or some of these; what is left out
+    is that of --model and --covariance. Ctrl-C keeps the samples that are done.
+    """
+    given = locals()
+    from jaxem.cli._ratio import RatioRequest, run_test, spelled
+
+    pair = tuple(
+        FitRequest(**spelled(option, given[option], model, covariance), **common(given))
+        for option in ("null", "alternative")
+    )
+    run_test(RatioRequest(pair[0], pair[1], method, samples, stop_after, time_limit, out))
+
+
 @app.command()
 def predict(
     model: Stored,
-    data: Annotated[str, typer.Argument(help=f"Table to read ({_FORMATS}).", show_default=False)],
+    data: Annotated[str, typer.Argument(help=f"Table to read ({FORMATS}).", show_default=False)],
     out: File = None,
     header: Header = None,
     encoding: Encoding = None,

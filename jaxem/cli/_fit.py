@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxem.cli._errors import CommandError, one_line, reported
-from jaxem.cli._information import Missing, missing_information, table_of
+from jaxem.cli._information import Errors, Missing, bootstrapped, errors_of, missing_information
 from jaxem.cli._output import staged_folder
 from jaxem.cli._picture import begin_importing, draw, rendered
 from jaxem.cli._precision import precision
@@ -43,12 +43,12 @@ def run_fit(request: FitRequest) -> None:
         found = kind.assign(model, fit.params, cast)
         gaps = int(np.isnan(x).sum())
         missing = missing_information(model, fit, kind.data(cast), kind.unit) if gaps else Missing(None, None)
-        errors, shown_errors = None, ""
-        if request.standard_errors:
-            errors, shown_errors = table_of(model, fit, kind.data(cast), table.columns)
+        errors = _errors(request, model, fit, kind.data(cast), table.columns)
         filled = kind.fill(model, fit.params, cast) * scale + shift
         shown = np.where(np.isnan(x), filled, table.values)
         view = View(shown, table.columns, found.labels, found.weights, found.values, fit.params, options, shift, scale)
+        if errors is not None:
+            view = view._replace(bounds=errors.bounds)
         document = {
             "format": FORMAT,
             "version": version(),
@@ -65,7 +65,7 @@ def run_fit(request: FitRequest) -> None:
             **{name: row[name] for name in ("bic", "aic", "icl", "num_parameters", "best_found")},
             "missing_information": missing.fraction,
             "missing_information_note": missing.note,
-            "standard_errors": errors,
+            "standard_errors": None if errors is None else errors.kept,
             "best_within": same_optimum(request.tolerance, len(x)),
             "criterion": request.criterion,
             "criteria": rows,
@@ -83,7 +83,23 @@ def run_fit(request: FitRequest) -> None:
     if not request.quiet:
         table.tell("note")
         note = ", embedded data (give a file to fit your own)" if request.data is None else ""
-        report(Console(), document, view, request.out, note, picture is not None, shown_errors)
+        shown = "" if errors is None else errors.shown
+        report(Console(), document, view, request.out, note, picture is not None, shown)
+
+
+def _errors(request: FitRequest, model: Any, fit: Any, data: Any, columns: Sequence[str]) -> Errors | None:
+    """What was asked for of standard errors and of the bootstrap."""
+    if not request.standard_errors and request.bootstrap is None:
+        return None
+    drawn, note = None, ""
+    if request.bootstrap is not None:
+        # The rows of a table are one sequence, of which there are no others to draw from.
+        kind = "parametric" if KINDS[request.model].unit == "state" else "nonparametric"
+        with progress_bar(request.quiet, unit="samples") as track:
+            drawn, note = bootstrapped(
+                model, fit, data, kind, request.bootstrap, request.seed, request.max_steps, track("bootstrap")
+            )
+    return errors_of(model, fit, data, columns, drawn, note)
 
 
 def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxem.cli._errors import one_line
+from jaxem.cli._signals import asked
+
 _FEW, _MOST = 100, 1000  # parameters for which the rate matrix is computed in any case, and at most
 
 
@@ -45,13 +48,62 @@ def missing_information(model: Any, fit: Any, data: Any, unit: str) -> Missing:
     return Missing(max(float(eigenvalues[flat]), 0.0), _hidden(model, unit) + left_out)
 
 
-def table_of(model: Any, fit: Any, data: Any, columns: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """The estimates with standard errors and intervals, for `fit.json` and as text."""
+class Errors(NamedTuple):
+    """Standard errors for `fit.json`, as text, and for the picture: lower and upper bounds by a parameter's name."""
+
+    kept: dict[str, Any]
+    shown: str
+    bounds: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def errors_of(model: Any, fit: Any, data: Any, columns: Sequence[str], drawn: Any, note: str) -> Errors:
+    """The estimates with standard errors and intervals, and those of the bootstrap beside them where it was `drawn`.
+
+    `note` is what there is to say of the bootstrap. The picture has its bounds where there are any.
+    """
     import jaxem
 
-    summary = jaxem.summary(model, fit, data, columns=list(columns))
+    summary = jaxem.summary(model, fit, data, columns=list(columns), bootstrap=drawn)
     table = [{name: _written(value) for name, value in row.items()} for row in summary.table]
-    return {"level": summary.level, "why": summary.why, "table": table}, str(summary)
+    kept = {"level": summary.level, "why": summary.why, "table": table}
+    if drawn is not None or note:
+        done = 0 if drawn is None else len(drawn.log_likelihood)
+        failed = 0 if drawn is None else drawn.num_failed
+        kept["bootstrap"] = {"samples": done, "failed": failed, "kind": drawn and drawn.kind, "note": note}
+    bounds = {}
+    for own in summary.measured:
+        lower, upper = own.drawn[1:] or (own.lower, own.upper)
+        bounds[own.leaf.name] = lower, upper
+    return Errors(kept, f"{summary}\n{note}".rstrip("\n"), bounds)
+
+
+def bootstrapped(
+    model: Any, fit: Any, data: Any, kind: str, count: int, seed: int, max_steps: int, progress: Any
+) -> tuple[Any, str]:
+    """So many bootstrap samples, fitted; or `None`. And what there is to say: why there are none, or fewer."""
+    import jax
+
+    import jaxem
+    from jaxem.engine.stop import Stop
+
+    stop = Stop()
+    try:
+        with asked(lambda: setattr(stop, "asked", True)):
+            drawn = jaxem.bootstrap(
+                model,
+                fit.params,
+                data,
+                key=jax.random.fold_in(jax.random.key(seed), 1),
+                replicates=count,
+                kind=kind,
+                max_steps=max_steps,
+                progress=progress,
+                time_limit=stop,  # pyright: ignore[reportArgumentType]
+            )
+    except (jaxem.DataError, jaxem.FitError, jaxem.MissingCapabilityError) as error:
+        return None, f"no bootstrap: {one_line(error)}"
+    done = len(drawn.log_likelihood)
+    return drawn, f"bootstrap: interrupted after {done} of {count} samples" if done < count else ""
 
 
 def _written(value: Any) -> Any:

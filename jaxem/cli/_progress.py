@@ -12,10 +12,12 @@ from jaxem.cli._signals import cleaned
 
 
 @contextmanager
-def progress_bar(quiet: bool, stderr: Console | None = None) -> Iterator[Callable[[str], Callable[[Any], None] | None]]:
-    """Yields `track(label)`, which makes the `progress` argument of one `jaxem.fit`.
+def progress_bar(
+    quiet: bool, stderr: Console | None = None, unit: str = "starts"
+) -> Iterator[Callable[[str], Callable[[Any], None] | None]]:
+    """Yields `track(label)`, which makes the `progress` argument of one `jaxem.fit`, or of what consists of fits.
 
-    Shown on standard error and gone when done; silent if `quiet` or not on a terminal.
+    `unit` is what is counted. Shown on standard error and gone when done; silent if `quiet` or not on a terminal.
     """
     console = stderr or Console(file=sys.stderr)
     if quiet or not console.is_terminal:
@@ -25,7 +27,7 @@ def progress_bar(quiet: bool, stderr: Console | None = None) -> Iterator[Callabl
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("starts  {task.fields[state]}"),
+        TextColumn(unit + "  {task.fields[state]}"),
         TimeElapsedColumn(),
         console=console,
         transient=True,

@@ -22,20 +22,21 @@ class FitRequest:
     data: str | None
     model: str
     components: str | None
-    criterion: str
     covariance: str
     columns: str | None
     header: bool | None
     encoding: str | None
-    standardize: bool
     restarts: int
     seed: int
     dtype: str
     tol: float | None
     max_steps: int
-    out: Path
     quiet: bool
+    criterion: str = "bic"
+    standardize: bool = False
+    out: Path = Path()
     standard_errors: bool = False
+    bootstrap: int | None = None
     time_limit: float | None = None
     checkpoint: Path | None = None
     resume: bool = False
@@ -49,6 +50,8 @@ class FitRequest:
             if not low <= getattr(self, name) <= LARGEST:
                 bound = f"least {low}" if getattr(self, name) < low else f"most {LARGEST}"
                 raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at {bound}")
+        if self.bootstrap is not None and not 2 <= self.bootstrap <= LARGEST:
+            raise CommandError(f"--bootstrap {self.bootstrap}: must be at least 2 and at most {LARGEST}")
         if self.tol is not None and not (np.isfinite(self.tol) and self.tol >= 0):
             raise CommandError(f"--tol {self.tol}: must be a finite number, at least 0")
         if self.time_limit is not None and not self.time_limit > 0:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 _WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 _cleanups: list[Callable[[], object]] = []
+_asks: list[Callable[[], object]] = []
 _whole = threading.RLock()
 
 
@@ -50,6 +51,20 @@ def cleaned(cleanup: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
+def asked(ask: Callable[[], object]) -> Iterator[None]:
+    """A block in which the first interrupt (Ctrl-C) calls `ask`, which lets the work end; the second ends the process.
+
+    Only where signals end the process, in `ended`.
+    """
+    _asks.append(ask)
+    try:
+        yield
+    finally:
+        if ask in _asks:
+            _asks.remove(ask)
+
+
+@contextmanager
 def uninterrupted() -> Iterator[None]:
     """A block that no signal cuts: the process ends after it."""
     with _whole:
@@ -57,9 +72,14 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _wait(reader: int) -> None:
-    found = os.read(reader, 1)
-    os.close(reader)
     words = {getattr(signal, name): word for name, word in _WORDS.items() if hasattr(signal, name)}
+    found = os.read(reader, 1)
+    while found and found[0] in words and words[found[0]] == "interrupted" and _asks:
+        _asks.pop()()
+        with suppress(OSError):
+            os.write(2, b"jaxem: note: interrupted: what is done soon is kept; once more ends it now\n")
+        found = os.read(reader, 1)
+    os.close(reader)
     if not found or found[0] not in words:
         return
     with _whole:

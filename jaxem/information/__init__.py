@@ -15,5 +15,5 @@ from jaxem.information.profile import profile as profile
 from jaxem.information.rate import fraction_missing as fraction_missing
 from jaxem.information.rate import rate_eigenvalues as rate_eigenvalues
 from jaxem.information.rate import rate_matrix as rate_matrix
-from jaxem.information.score_test import ScoreTest as ScoreTest
-from jaxem.information.score_test import score_test as score_test
+from jaxem.information.score import ScoreTest as ScoreTest
+from jaxem.information.score import score_test as score_test

@@ -1,7 +1,7 @@
 """Where a profile likelihood crosses a level: points on both sides of the maximum, brackets, and roots in them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -174,7 +174,9 @@ class Profiler:
 
     def _look(self, side: int, last: bool) -> Limit | list[float]:
         """The limit on a side, or values at which to look for it; what is known of it, if this is the `last` time."""
-        ordered = sorted((p for p in self._points if side * (p.value - self.centre.value) > 0), key=lambda p: side * p.value)
+        ordered = sorted(
+            (p for p in self._points if side * (p.value - self.centre.value) > 0), key=lambda p: side * p.value
+        )
         inner, more = self.centre, self._lanes // 2
         for i, point in enumerate(ordered):
             if not self._good(point):
@@ -203,9 +205,7 @@ class Profiler:
             return Limit(inner.value, "lost" if wall.reached else "end", inner.root)
         return list(np.linspace(inner.value, wall.value, self._lanes // 2 + 2)[1:-1])
 
-    def _between(
-        self, side: int, inner: Point, outer: Point, last: bool, again: float | None
-    ) -> Limit | list[float]:
+    def _between(self, side: int, inner: Point, outer: Point, last: bool, again: float | None) -> Limit | list[float]:
         aim = side * self._level
         near = min((inner, outer), key=lambda point: abs(point.root - aim))
         wide = outer.value - inner.value

@@ -54,7 +54,8 @@ def scalar(model: Any, params: PyTree, name: Any, scale: str | None) -> Scalar:
         if not hasattr(made, "shape") or made.shape != () or not jnp.issubdtype(made.dtype, jnp.floating):
             what = f"an array of shape {made.shape}" if hasattr(made, "shape") else f"a {type(made).__name__}"
             raise DataError(f"name is a function that returns {what}; it must return one real number, of shape ()")
-        return Scalar(name, "function" if shown == "<lambda>" else shown, scale or "identity", None)
+        fn: Any = name
+        return Scalar(fn, "function" if shown == "<lambda>" else shown, scale or "identity", None)
     if not isinstance(name, str):
         raise DataError(f"name must be that of a parameter, or a function of the parameters, got {name!r}")
     leaf, index = _found(params, name)
@@ -103,7 +104,9 @@ def _found(params: PyTree, name: str) -> tuple[int, tuple[int, ...]]:
         index = (0,) * values.ndim
     if len(index) != values.ndim:
         shape = f"{known[leaf][0] or 'params'} has shape {values.shape}"
-        raise DataError(f"name {name!r} must be that of one number: {shape}, so that an entry has {values.ndim} indices")
+        raise DataError(
+            f"name {name!r} must be that of one number: {shape}, so that an entry has {values.ndim} indices"
+        )
     for at, size in zip(index, values.shape, strict=True):
         if not -size <= at < size:
             raise DataError(f"name {name!r} is out of range: {known[leaf][0] or 'params'} has shape {values.shape}")

@@ -13,9 +13,9 @@ from jaxem.information._information import Information
 def draw_parameters(information: Information, key: PRNGKeyArray, num_draws: int) -> PyTree:
     """Parameters drawn from the normal approximation of their posterior, for proper multiple imputation.
 
-    Normal in the unconstrained coordinates, about the fit and with the covariance that the information tells, and mapped
-    back: variances stay positive and probabilities sum to 1. Little and Rubin (2019, chapter 10) have it for flat
-    priors in large samples; where a conjugate prior is at hand, `jaxem.gibbs` draws without the approximation.
+    Normal in the unconstrained coordinates, about the fit and with the covariance that the information tells, and
+    mapped back: variances stay positive and probabilities sum to 1. It holds in large samples (Little and Rubin 2019);
+    where a conjugate prior is at hand, `jaxem.gibbs` draws without the approximation.
 
     **Arguments:**
 

@@ -88,6 +88,7 @@ def pool(
     else:
         model = None
     if made_of:
+        several = [one for one in several if isinstance(one, Estimate)]
         values, each = [one.value for one in several], [one.covariance for one in several]
     else:
         values, each = _with_covariances(several, covariances)
@@ -101,9 +102,7 @@ def pool(
     mean = flat.mean(0)
     away = flat - mean
     estimate = jax.tree.map(jnp.asarray, like(jax.tree.map(_floating, values[0]), mean))
-    return Pooled(
-        estimate, spread.mean(0), away.T @ away / (len(flat) - 1), len(flat), float(complete), level, model
-    )
+    return Pooled(estimate, spread.mean(0), away.T @ away / (len(flat) - 1), len(flat), float(complete), level, model)
 
 
 def _is_fit(one: Any) -> bool:

@@ -130,7 +130,7 @@ def profile(
         raise FitError("no maximum was found near params: fit with a smaller tol and more steps")
     limits = profiler.limits()
     if wanted is None:
-        targets = np.linspace(*(profiler.last(side, limit) for side, limit in zip((-1, 1), limits, strict=True)), lanes)
+        targets = np.linspace(profiler.last(-1, limits[0]), profiler.last(1, limits[1]), lanes)
     else:
         targets = (there(wanted) - centre) / unit
     points = profiler.at(targets.tolist())
@@ -138,17 +138,18 @@ def profile(
         _require_reached(points, wanted, what)
     status = [Status.converged if point.settled else Status.max_steps_reached for point in points]
     return Profile(
-        what.name,
-        level,
-        what.scale,
-        estimate,
-        *(_shown(what, side, limit, back) for side, limit in enumerate(limits)),
-        back(targets) if wanted is None else wanted,
-        np.array([top - point.fall for point in points]),
-        top - profiler.centre.fall,
-        jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *(p.params for p in points)),
-        _statuses(status),
-        (*_notes_on_limits(limits, back), *_notes_on_points(points, info)),
+        name=what.name,
+        level=level,
+        scale=what.scale,
+        estimate=estimate,
+        lower=_shown(what, 0, limits[0], back),
+        upper=_shown(what, 1, limits[1], back),
+        values=back(targets) if wanted is None else wanted,
+        log_likelihood=np.array([top - point.fall for point in points]),
+        maximum=top - profiler.centre.fall,
+        params=jax.tree.map(lambda *leaves: jnp.stack(leaves), *(point.params for point in points)),
+        status=_statuses(status),
+        notes=(*_notes_on_limits(limits, back), *_notes_on_points(points, info)),
     )
 
 
@@ -173,14 +174,17 @@ def _ends(what: Scalar, centre: float, unit: float) -> tuple[float, float]:
     if what.scale == "identity":
         return -_FAR, _FAR
     high = _NOTHING if what.scale == "logit" else centre + _NOTHING
-    return (min(-_NOTHING, centre) - centre) / unit if what.scale == "logit" else -_NOTHING / unit, (high - centre) / unit
+    return (min(-_NOTHING, centre) - centre) / unit if what.scale == "logit" else -_NOTHING / unit, (
+        high - centre
+    ) / unit
 
 
 def _require_reached(points: Sequence[Point], wanted: np.ndarray, what: Scalar) -> None:
     lost = [i for i, point in enumerate(points) if not point.reached]
     if lost:
         raise DataError(
-            f"values[{lost[0]}] is {wanted[lost[0]]:g}, which {what.name} does not take anywhere near the fit: leave it out"
+            f"values[{lost[0]}] is {wanted[lost[0]]:g}, which {what.name} does not take anywhere near the fit: "
+            "leave it out"
         )
 
 

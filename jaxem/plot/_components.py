@@ -6,11 +6,15 @@ import numpy as np
 
 
 class Gaussians(NamedTuple):
-    """`weights [k]`, `means [k, d]` and full `covariances [k, d, d]`, as float64 NumPy arrays."""
+    """`weights [k]`, `means [k, d]` and full `covariances [k, d, d]`, as float64 NumPy arrays.
+
+    `bounds` are lower and upper ones of the means, `[k, d]` each, which pictures draw as error bars.
+    """
 
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
+    bounds: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def standard_deviations(self) -> np.ndarray:
@@ -20,7 +24,8 @@ class Gaussians(NamedTuple):
     def select(self, columns) -> "Gaussians":
         """The marginal over some columns."""
         columns = np.asarray(columns)
-        return Gaussians(self.weights, self.means[:, columns], self.covariances[:, columns[:, None], columns])
+        bounds = None if self.bounds is None else (self.bounds[0][:, columns], self.bounds[1][:, columns])
+        return Gaussians(self.weights, self.means[:, columns], self.covariances[:, columns[:, None], columns], bounds)
 
     def ellipse(self, component: int, sds: float, points: int = 181) -> np.ndarray:
         """Outline `[points, 2]` of a two-dimensional component at `sds` standard deviations."""

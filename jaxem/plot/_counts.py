@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy.special import gammaln
 
-from jaxem.plot._style import FAINT, INK, color, dash, label, tidy, title
+from jaxem.plot._style import FAINT, INK, color, dash, label, reach, tidy, title
 
 
 def counts(
@@ -19,6 +19,7 @@ def counts(
     theta: Float[np.ndarray, " k"] | None = None,
     *,
     column: str = "",
+    bounds: tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]] | None = None,
 ) -> Axes:
     """Relative frequency of counts with the probabilities of a mixture and of its components.
 
@@ -29,6 +30,7 @@ def counts(
     - `weights`, `rates`: shares and means of the components, `[k]`.
     - `theta`: of negative binomial components, `[k]`: variances are `rate + rate^2 / theta`. Poisson ones without.
     - `column`: label of the axis.
+    - `bounds`: lower and upper ones of the means, `[k]` each, drawn as error bars.
 
     **Returns:** `ax`.
 
@@ -53,6 +55,12 @@ def counts(
     marker = {"marker": "o", "markersize": 3} if len(grid) <= 40 else {}
     for j, part in enumerate(parts):
         ax.plot(grid, part, color=color(j), linestyle=dash(j), linewidth=1.2, **marker)
+    if bounds is not None:
+        mean = np.asarray(rates, float)
+        across = reach(mean, bounds)
+        for j, part in enumerate(parts):
+            style = {"ecolor": color(j), "fmt": "none", "capsize": 2.5, "zorder": 4}
+            ax.errorbar(mean[j], part.max() / 2, xerr=across[:, j : j + 1], **style)
     ax.plot(grid, parts.sum(0), color=INK, linewidth=1.5, **marker)
     ax.set(xlabel=label(column), ylabel="relative frequency")
     ax.set_ylim(bottom=0)
@@ -76,6 +84,7 @@ def profiles(
     *,
     columns: Sequence[str],
     name: str,
+    bounds: tuple[Float[np.ndarray, "k m"], Float[np.ndarray, "k m"]] | None = None,
 ) -> Axes:
     """One row of shaded cells for each component: its rates or probabilities over the columns.
 
@@ -86,6 +95,7 @@ def profiles(
     - `weights`: of the components, `[k]`.
     - `columns`: the `m` names below the cells.
     - `name`: what the values are; the title.
+    - `bounds`: lower and upper ones of the values, `[k, m]` each, written below these.
 
     **Returns:** `ax`.
 
@@ -107,7 +117,10 @@ def profiles(
     image = ax.imshow(shade, aspect="auto", cmap="cividis", vmin=0, vmax=1)
     if m <= 10 and k <= 12:
         for j, i in np.ndindex(k, m):
-            text = f"{values[j, i]:.2f}" if shared else f"{values[j, i]:.3g}"
+            style = ".2f" if shared else ".3g"
+            text = f"{values[j, i]:{style}}"
+            if bounds is not None and np.isfinite([part[j, i] for part in bounds]).all():
+                text += f"\n{bounds[0][j, i]:{style}} to {bounds[1][j, i]:{style}}"
             ink = "white" if shade[j, i] < 0.55 else "black"
             ax.text(i, j, text, ha="center", va="center", fontsize=8, color=ink)
     else:

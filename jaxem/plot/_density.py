@@ -1,11 +1,13 @@
 """One column: a histogram under the fitted density and its components."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from jaxem.plot._components import Gaussians
-from jaxem.plot._style import FAINT, INK, color, dash, label, tidy, view
+from jaxem.plot._style import FAINT, INK, color, dash, label, reach, tidy, view
 
 
 def histogram(
@@ -18,26 +20,29 @@ def histogram(
 ) -> Axes:
     """Histogram of `x` on the density scale, the mixture density and each component times its weight.
 
-    **Arguments:**
+        **Arguments:**
 
-    - `ax`: axes to draw on.
-    - `x`: data `[n]`.
-    - `components`: one-dimensional `Gaussians` (`means [k, 1]`), such as `components.select([column])`.
-    - `column`: label of the axis.
-    - `horizontal`: let the density grow to the right, for a margin beside a scatter.
+        - `ax`: axes to draw on.
+        - `x`: data `[n]`.
+        - `components`: one-dimensional `Gaussians` (`means [k, 1]`), such as `components.select([column])`; their `bounds`
+            are drawn as error bars of the means.
+        - `column`: label of the axis.
+        - `horizontal`: let the density grow to the right, for a margin beside a scatter.
 
-    **Returns:** `ax`.
+        **Returns:** `ax`.
 
-    **Example**
+        **Example**
 
-    >>> import numpy as np
-    >>> from matplotlib.figure import Figure
-    >>> from jaxem import plot
-    >>> x = np.random.default_rng(0).normal(size=200)
-    >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
-    >>> ax = plot.histogram(Figure().subplots(), x, one, column="minutes")
-    >>> ax.get_xlabel()
-    'minutes'
+        >>> from typing import Any
+
+    import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from jaxem import plot
+        >>> x = np.random.default_rng(0).normal(size=200)
+        >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
+        >>> ax = plot.histogram(Figure().subplots(), x, one, column="minutes")
+        >>> ax.get_xlabel()
+        'minutes'
     """
     low, high = view(x, components.means, components.standard_deviations)
     height, edges = np.histogram(x, bins=num_bins(x), range=(np.min(x), np.max(x)), density=True)
@@ -49,6 +54,8 @@ def histogram(
         style = {"color": color(j), "linestyle": dash(j), "linewidth": 1.3, "zorder": 2}
         _curve(ax, grid, part, horizontal, **style)
         fill = ax.fill_betweenx if horizontal else ax.fill_between
+        if components.bounds is not None:
+            _bar(ax, components, j, float(part.max()), horizontal)
         fill(grid, 0, part, color=color(j), alpha=0.18, linewidth=0)
     bars = ax.barh if horizontal else ax.bar
     bars(edges[:-1], height, np.diff(edges), align="edge", color=FAINT, edgecolor="white", linewidth=0.4, zorder=0)
@@ -59,6 +66,18 @@ def histogram(
     else:
         ax.set(xlim=(low, high), ylim=(0, top), xlabel=label(column))
     return tidy(ax)
+
+
+def _bar(ax: Axes, components: Gaussians, j: int, height: float, horizontal: bool) -> None:
+    """The bounds of a component's mean, at half the height of its density."""
+    assert components.bounds is not None
+    mean = components.means[j, :1]
+    across = reach(mean, (components.bounds[0][j, :1], components.bounds[1][j, :1]))
+    style: Any = {"ecolor": color(j), "fmt": "none", "capsize": 2.5, "zorder": 4}
+    if horizontal:
+        ax.errorbar([height / 2], mean, yerr=across, **style)
+    else:
+        ax.errorbar(mean, [height / 2], xerr=across, **style)
 
 
 def component_density(components: Gaussians, grid: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from matplotlib.patches import Polygon
 
 from jaxem.plot._components import Gaussians
 from jaxem.plot._density import histogram
-from jaxem.plot._style import MUTED, color, dash, halo, label, point_size, thin, tidy, view
+from jaxem.plot._style import MUTED, color, dash, halo, label, point_size, reach, thin, tidy, view
 
 
 def scatter(
@@ -26,7 +26,7 @@ def scatter(
 
     - `ax`: axes to draw on.
     - `x`: data `[n, 2]`; of many rows an evenly spread part is drawn.
-    - `components`: two-dimensional `Gaussians`.
+    - `components`: two-dimensional `Gaussians`; their `bounds` are drawn as error bars of the means.
     - `labels`: component of every row, for its colour; grey without.
     - `columns`: labels of the axes.
     - `number`: write each component's number at its mean.
@@ -52,9 +52,15 @@ def scatter(
         ax.add_patch(Polygon(components.ellipse(j, 1), facecolor=(color(j), 0.16), linewidth=1.5, **line))
         ax.add_patch(Polygon(components.ellipse(j, 2), facecolor="none", linewidth=1.0, **line))
     if number:
+        aside = (0, 0) if components.bounds is None else (8, 8)  # points, clear of the error bars
+        style = {"ha": "center", "va": "center", "fontsize": 10, "weight": "bold", "path_effects": halo()}
         for j, mean in enumerate(components.means):
-            ax.annotate(
-                str(j), mean, ha="center", va="center", color=color(j), fontsize=10, weight="bold", path_effects=halo()
+            ax.annotate(str(j), mean, aside, textcoords="offset points", color=color(j), **style)
+    if components.bounds is not None:
+        for j, mean in enumerate(components.means):
+            across = reach(mean, (components.bounds[0][j], components.bounds[1][j]))
+            ax.errorbar(
+                *mean, xerr=across[:, :1], yerr=across[:, 1:], ecolor=color(j), fmt="none", capsize=2.5, zorder=3
             )
     sds = components.standard_deviations
     xlim, ylim = (view(x[:, i], components.means[:, i], sds[:, i]) for i in range(2))

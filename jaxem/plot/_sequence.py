@@ -20,6 +20,7 @@ def sequence(
     means: Float[np.ndarray, "k d"],
     *,
     columns: Sequence[str],
+    bounds: tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d"]] | None = None,
 ) -> list[Axes]:
     """Columns over time with the mean of the most probable path, above the probability of each state.
 
@@ -31,6 +32,7 @@ def sequence(
     - `probabilities`: of each state at every step, `[t, k]`.
     - `means`: of the columns in each state, `[k, d]`.
     - `columns`: their names.
+    - `bounds`: lower and upper ones of the means, `[k, d]` each, drawn as bands.
 
     **Returns:** the axes, the probabilities last.
 
@@ -56,6 +58,9 @@ def sequence(
         for start, end in zip([0, *edges], [*edges, len(x)], strict=True):
             state = labels[start]
             ax.plot([start - 0.5, end - 0.5], [means[state, i]] * 2, color=color(state), linewidth=1.6)
+            if bounds is not None:
+                low, high = (float(part[state, i]) for part in bounds)
+                ax.fill_between([start - 0.5, end - 0.5], low, high, color=color(state), alpha=0.25, linewidth=0)
         ax.set_ylabel(label(columns[i]))
         tidy(ax)
     last = axes[-1]

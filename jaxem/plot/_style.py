@@ -1,6 +1,7 @@
 """Colours and small helpers shared by the pictures."""
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
@@ -73,3 +74,11 @@ def view(values: np.ndarray, means: np.ndarray, sds: np.ndarray) -> tuple[float,
 def point_size(n: int) -> float:
     """Area of a point among `n`, in square points."""
     return float(np.clip(600 / np.sqrt(max(n, 1)), 3, 22))
+
+
+def reach(
+    values: Float[np.ndarray, " k"], bounds: tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]
+) -> Float[np.ndarray, "2 k"]:
+    """How far error bars reach to both sides of the values; 0 where a bound is not known."""
+    away = np.stack([values - bounds[0], bounds[1] - values])
+    return np.where(np.isfinite(away), np.maximum(away, 0), 0)

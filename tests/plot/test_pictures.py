@@ -216,3 +216,55 @@ def test_replicates_show_the_fit_and_the_interval():
     empty = plot.replicates(figure().subplots(), np.full(3, np.nan), 0.0)
     assert empty.get_title(loc="left") == "fit: 0, 3 replicates (3 not finite)"
     assert (rendered(fig) < 255).any()
+
+
+def bars(ax):
+    """Lower and upper ends of the error bars, by direction."""
+    from matplotlib.collections import LineCollection
+
+    lines = [
+        np.asarray(line)
+        for found in ax.collections
+        if isinstance(found, LineCollection)
+        for line in found.get_segments()
+    ]
+    return np.array(lines)
+
+
+def test_bounds_of_means_are_error_bars():
+    x, labels, components = mixture(2, 2)
+    lower, upper = components.means - np.array([[1.0, 2.0]]), components.means + np.array([[0.5, 0.25]])
+    fig = figure()
+    ax = plot.scatter(fig.subplots(), x, components._replace(bounds=(lower, upper)), labels=labels)
+    found = bars(ax)
+    for j, mean in enumerate(components.means):
+        np.testing.assert_allclose(found[2 * j], [[lower[j, 0], mean[1]], [upper[j, 0], mean[1]]])
+        np.testing.assert_allclose(found[2 * j + 1], [[mean[0], lower[j, 1]], [mean[0], upper[j, 1]]])
+    rendered(fig)
+    one = figure()
+    marginal = components._replace(bounds=(lower, upper)).select([1])
+    found = bars(plot.histogram(one.subplots(), x[:, 1], marginal))
+    np.testing.assert_allclose(found[:, :, 0], np.stack([lower[:, 1], upper[:, 1]], 1))
+    unknown = components._replace(bounds=(np.full((2, 2), np.nan), upper))
+    rendered(plot.scatter(figure().subplots(), x, unknown).figure)
+
+
+def test_bounds_of_rates_and_profiles():
+    x, shares, rates = np.array([0, 1, 1, 2, 5, 7]), np.array([0.5, 0.5]), np.array([1.0, 4.0])
+    fig = figure()
+    found = bars(plot.counts(fig.subplots(), x, shares, rates, bounds=(rates - 0.5, rates + 1)))
+    np.testing.assert_allclose(found[:, :, 0], [[0.5, 2.0], [3.5, 5.0]])
+    chance = np.array([[0.9, 0.1], [0.2, 0.7]])
+    ax = plot.profiles(
+        figure().subplots(), chance, shares, columns=["a", "b"], name="p", bounds=(chance - 0.1, chance + 0.1)
+    )
+    assert ax.texts[0].get_text() == "0.90\n0.80 to 1.00"
+
+
+def test_bounds_of_states_are_bands():
+    path, means = np.array([0, 0, 1]), np.array([[1.0], [5.0]])
+    chance = np.eye(2)[path]
+    axes = plot.sequence(figure(), means[path], path, chance, means, columns=["x"], bounds=(means - 1, means + 2))
+    heights = [band.get_paths()[0].vertices[:, 1] for band in axes[0].collections if len(band.get_paths()) == 1]
+    spans = sorted((min(height), max(height)) for height in heights if max(height) > min(height))
+    assert spans[-1] == (4.0, 7.0)

@@ -20,31 +20,34 @@ def gaussian(view: View) -> Panel:
 
 def poisson(view: View) -> Panel:
     """Rates `[k, d]` as shaded cells; of a single column the relative frequency of counts."""
-    return _counts(view, np.asarray(view.members.rate, float), None, "rate")
+    return _counts(view, np.asarray(view.members.rate, float), None, "rate", view.bounds_of("rate"))
 
 
 def negative_binomial(view: View) -> Panel:
     """Means `[k, d]` as shaded cells; of a single column the relative frequency of counts."""
     mean = np.asarray(view.members.mean, float)
-    return _counts(view, mean, np.broadcast_to(np.asarray(view.members.theta, float), mean.shape), "mean")
+    return _counts(
+        view, mean, np.broadcast_to(np.asarray(view.members.theta, float), mean.shape), "mean", view.bounds_of("mean")
+    )
 
 
-def _counts(view: View, mean: np.ndarray, theta: np.ndarray | None, name: str) -> Panel:
+def _counts(view: View, mean: np.ndarray, theta: np.ndarray | None, name: str, bounds: Any) -> Panel:
     from jaxem.plot import counts
 
     if view.x.shape[1] > 1:
-        return _profiles(view, mean, view.columns, name)
+        return _profiles(view, mean, view.columns, name, bounds)
 
     def draw(left: Any) -> None:
         seen, spread = view.x[~np.isnan(view.x)], None if theta is None else theta[:, 0]
-        counts(left.subplots(), seen, view.weights, mean[:, 0], spread, column=view.columns[0])
+        bars = None if bounds is None else (bounds[0][:, 0], bounds[1][:, 0])
+        counts(left.subplots(), seen, view.weights, mean[:, 0], spread, column=view.columns[0], bounds=bars)
 
     return draw, 5.0
 
 
 def bernoulli(view: View) -> Panel:
     """Probabilities `[k, d]` as shaded cells."""
-    return _profiles(view, view.members.probability, view.columns, "probability of 1")
+    return _profiles(view, view.members.probability, view.columns, "probability of 1", view.bounds_of("probability"))
 
 
 def categorical(view: View) -> Panel:
@@ -52,15 +55,20 @@ def categorical(view: View) -> Panel:
     probabilities, levels = np.asarray(view.members.probabilities), view.options["num_categories"]
     columns = zip(view.columns, levels, strict=True)
     names = [f"{plain(column, 24)}={level}" for column, own in columns for level in range(own)]
-    own = np.concatenate([probabilities[:, j, :own] for j, own in enumerate(levels)], 1)
-    return _profiles(view, own, names, "probability")
+
+    def side_by_side(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values[:, j, :own] for j, own in enumerate(levels)], 1)
+
+    bounds = view.bounds_of("probabilities")
+    bounds = None if bounds is None else tuple(map(side_by_side, bounds))
+    return _profiles(view, side_by_side(probabilities), names, "probability", bounds)
 
 
-def _profiles(view: View, values: Any, columns: Sequence[str], name: str) -> Panel:
+def _profiles(view: View, values: Any, columns: Sequence[str], name: str, bounds: Any = None) -> Panel:
     from jaxem.plot import profiles
 
     def draw(left: Any) -> None:
-        profiles(left.subplots(), np.asarray(values, float), view.weights, columns=columns, name=name)
+        profiles(left.subplots(), np.asarray(values, float), view.weights, columns=columns, name=name, bounds=bounds)
 
     return draw, 5.6
 
@@ -70,10 +78,12 @@ def sequence(view: View) -> Panel:
     from jaxem.plot import sequence as draw_sequence
 
     members = view.members
-    mean = np.asarray(members.rate if hasattr(members, "rate") else members.mean, float) * view.scale + view.shift
+    field = "rate" if hasattr(members, "rate") else "mean"
+    mean = np.asarray(getattr(members, field), float) * view.scale + view.shift
+    bounds = view.bounds_of(field, moved=True)
 
     def draw(left: Any) -> None:
-        draw_sequence(left, view.x, view.labels, view.table, mean, columns=view.columns)
+        draw_sequence(left, view.x, view.labels, view.table, mean, columns=view.columns, bounds=bounds)
 
     return draw, 5.6
 

@@ -67,6 +67,8 @@ def _head(summary: Any) -> Block:
         lines.append(f"standard errors {summary.why}; {100 * summary.level:.6g}% Wald intervals")
     else:
         lines.append(f"no standard errors: {summary.why}")
+    if any(row.get("bootstrap_error") is not None for row in summary.table):
+        lines.append(f"bootstrap errors, and {100 * summary.level:.6g}% percentile intervals after them")
     return Block(plain(facts["model"]), tuple(map(plain, lines)))
 
 
@@ -99,18 +101,21 @@ def _of_member(summary: Any, member: Any, rows: list[dict[str, Any]]) -> Block:
             _name(row["column"]),
             _number(row["estimate"]),
             "" if row["standard_error"] is None else f"{row['standard_error']:.3g}",
-            "" if row["lower"] is None else f"{_number(row['lower'])} to {_number(row['upper'])}",
+            "" if row["lower"] is None else _bounds(row["lower"], row["upper"]),
+            "" if row.get("bootstrap_error") is None else f"{row['bootstrap_error']:.3g}",
+            "" if row.get("bootstrap_lower") is None else _bounds(row["bootstrap_lower"], row["bootstrap_upper"]),
             row["note"],
         )
         for row in rows
     ]
-    header = ("parameter", "of", "estimate", "std. error", f"{100 * summary.level:.6g}% interval", "note")
+    interval = f"{100 * summary.level:.6g}% interval"
+    header = ("parameter", "of", "estimate", "std. error", interval, "bootstrap error", interval, "note")
     kept = [i for i in range(len(header)) if any(row[i] for row in shown) or i in (0, 2)]
     title = f"{summary.word} {_name(member)}" if member is not None else "Parameters"
     if member is None and len({row["member"] for row in summary.table}) > 1:
         title = f"All {summary.word}s"
     pick = [tuple(row[i] for i in kept) for row in shown]
-    return _table(_title(title), tuple(header[i] for i in kept), pick, tuple(i in (0, 1, 5) for i in kept))
+    return _table(_title(title), tuple(header[i] for i in kept), pick, tuple(i in (0, 1, 7) for i in kept))
 
 
 def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]], left: tuple[bool, ...]) -> Block:
@@ -126,6 +131,10 @@ def _is_square(own: Measured) -> bool:
 
 def _mark(error: float, note: str) -> str:
     return f" ({note})" if note else "" if np.isnan(error) else f" ({error:.3g})"
+
+
+def _bounds(lower: float, upper: float) -> str:
+    return f"{_number(lower)} to {_number(upper)}"
 
 
 def _number(value: float) -> str:

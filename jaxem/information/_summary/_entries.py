@@ -11,6 +11,7 @@ from jaxem.information._information import Information
 from jaxem.information._names import is_named, split_like
 from jaxem.information._summary._axes import Leaf, Parameters
 
+BOOTSTRAP = ("bootstrap_error", "bootstrap_lower", "bootstrap_upper")
 FIXED, UNIDENTIFIED, BOUND = "fixed", "not determined", "at a bound"
 
 
@@ -29,6 +30,13 @@ class Entry(NamedTuple):
     lower: float | None
     upper: float | None
     note: str
+    drawn: tuple[float | None, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, the numbers of a bootstrap among them if there are any."""
+        given = self._asdict()
+        drawn = given.pop("drawn")
+        return given | (dict(zip(BOOTSTRAP, drawn, strict=True)) if drawn else {})
 
 
 class Measured(NamedTuple):
@@ -40,12 +48,13 @@ class Measured(NamedTuple):
     upper: np.ndarray
     note: np.ndarray
     shown: np.ndarray
+    drawn: tuple[np.ndarray, ...] = ()  # standard errors and bounds from a bootstrap
 
 
 def measured(
-    model: Any, params: PyTree, parameters: Parameters, info: Information | None, level: float
+    model: Any, params: PyTree, parameters: Parameters, info: Information | None, level: float, drawn: Any = None
 ) -> tuple[Measured, ...]:
-    """Standard errors, bounds and notes of all leaves."""
+    """Standard errors, bounds and notes of all leaves; those of a bootstrap besides, where it was `drawn`."""
     total = sum(leaf.values.size for leaf in parameters.leaves)
     known = np.concatenate([np.ravel(leaf) for leaf in split_like(params, constants(model, params))] or [[]])
     if info is None:
@@ -53,11 +62,17 @@ def measured(
     else:
         interval = info.interval(level)
         errors, lower, upper = (_flat(tree) for tree in (info.standard_errors, interval.lower, interval.upper))
+    beside = ()
+    if drawn is not None:
+        percentile = drawn.interval(level)
+        beside = tuple(_flat(tree) for tree in (drawn.standard_errors, percentile.lower, percentile.upper))
     found, start = [], 0
     for leaf in parameters.leaves:
         end = start + leaf.values.size
         numbers = tuple(part[start:end].reshape(leaf.values.shape) for part in (errors, lower, upper))
-        found.append(_of_leaf(leaf, info, numbers, known[start:end].reshape(leaf.values.shape)))
+        own = _of_leaf(leaf, info, numbers, known[start:end].reshape(leaf.values.shape))
+        parts = tuple(part[start:end].reshape(leaf.values.shape) for part in beside)
+        found.append(own._replace(drawn=tuple(np.where(own.note == FIXED, np.nan, part) for part in parts)))
         start = end
     return tuple(found)
 
@@ -103,6 +118,7 @@ def entries_of(found: tuple[Measured, ...], members: list[Any]) -> list[Entry]:
                         lower,
                         upper,
                         str(own.note[index]),
+                        tuple(None if np.isnan(part[index]) else float(part[index]) for part in own.drawn),
                     )
                 )
     order = [*members, None]

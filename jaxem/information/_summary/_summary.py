@@ -14,6 +14,7 @@ from jaxem._model import AbstractModel
 from jaxem._titles import title_of
 from jaxem._traced import require_concrete
 from jaxem.engine.convert import as_data
+from jaxem.engine.shapes import require_structure
 from jaxem.information._information import Information
 from jaxem.information._summary._axes import Parameters, described, require_one_fit
 from jaxem.information._summary._blocks import Block, blocks_of
@@ -42,7 +43,7 @@ class Summary:
         bound), `objective`, `num_parameters`, `aic`, `bic`, `icl` (`None` without discrete latents).
     - `table`: a tuple of dictionaries, one for each parameter: `member` (`None` for what all have in common),
         `parameter`, `column`, `estimate`, `standard_error`, `lower`, `upper` (`None` where there are none) and `note`:
-        `"fixed"`, `"not determined"` by the data, or `"at a bound"`.
+        `"fixed"`, `"not determined"` by the data, or `"at a bound"`. With a bootstrap its numbers besides.
     - `sizes`: the expected number of observations of each member, the largest first: a dictionary, empty for models
         without members.
     - `level`: the probability of the intervals.
@@ -99,6 +100,7 @@ def summary(
     standard_errors: bool | Information = True,
     weights: Any = None,
     level: float = 0.95,
+    bootstrap: Any = None,
 ) -> Summary:
     """A fit as a table to read: how it ended, criteria, and for each member estimates with errors and intervals.
 
@@ -114,7 +116,9 @@ def summary(
         data frames, else `x0`, `x1` and so on.
     - `standard_errors`: whether there are any: those of `jaxem.information.observed`. Or what that returned, for
         another method. Where they cannot be had the table does without, and says why.
-    - `level`: the probability with which Wald's intervals hold.
+    - `level`: the probability with which intervals hold.
+    - `bootstrap`: what `jaxem.bootstrap` returned: its standard errors and percentile intervals stand beside the
+        others, as `bootstrap_error`, `bootstrap_lower` and `bootstrap_upper` of the table.
 
     **Returns:** a `jaxem.information.Summary`: `str`, HTML in notebooks, `.table`, `.to_dataframe()`, `.to_datatree()`.
 
@@ -138,12 +142,12 @@ def summary(
     converted = as_data(data)
     parameters = described(model, fit.params, data, _width(model, converted), columns)
     info, why = _information(model, fit, data, weights, standard_errors)
-    found = measured(model, fit.params, parameters, info, level)
+    found = measured(model, fit.params, parameters, info, level, _of_this_fit(bootstrap, fit))
     sizes = _sizes(model, fit.params, converted, weights, parameters)
     facts: Facts = facts_of(model, fit, converted, weights)
     return Summary(
         {"model": title_of(model), **facts.values},
-        tuple(entry._asdict() for entry in entries_of(found, [*sizes] or [*parameters.members])),
+        tuple(entry.as_dict() for entry in entries_of(found, [*sizes] or [*parameters.members])),
         sizes,
         float(level),
         why,
@@ -151,6 +155,19 @@ def summary(
         found,
         facts.unit,
     )
+
+
+def _of_this_fit(bootstrap: Any, fit: Any) -> Any:
+    """A bootstrap, if it is one of these parameters."""
+    if bootstrap is None:
+        return None
+    if not all(hasattr(bootstrap, name) for name in ("estimate", "standard_errors", "interval")):
+        raise DataError(f"bootstrap must be what jaxem.bootstrap returned, got a {type(bootstrap).__name__}")
+    require_structure(bootstrap.estimate, fit.params, "bootstrap")
+    pairs = zip(jax.tree.leaves(bootstrap.estimate), jax.tree.leaves(fit.params), strict=True)
+    if not all(np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=1e-3) for one, other in pairs):
+        raise DataError("bootstrap is of another fit: pass the parameters of this one to jaxem.bootstrap")
+    return bootstrap
 
 
 def _information(model: Any, fit: Any, data: Any, weights: Any, wanted: Any) -> tuple[Information | None, str]:

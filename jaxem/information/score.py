@@ -44,9 +44,9 @@ def score_test(
 ) -> ScoreTest:
     """Rao's test of a hypothesis, from the score and the information of the larger model at the fit of the smaller one.
 
-    The statistic is `g' I^-1 g` (Rao 1948), on the part of it that the hypothesis holds down (Neyman 1959), so that what
-    is left of the slope in other parameters does not count. The alternative is not fitted: for many alternatives to
-    one fit, or one that is hard to fit.
+    The statistic is `g' I^-1 g` (Rao 1948), on the part of it that the hypothesis holds down (Neyman 1959), so that
+    what is left of the slope in other parameters does not count. The alternative is not fitted: for many alternatives
+    to one fit, or one that is hard to fit.
 
     **Arguments:**
 
@@ -54,8 +54,8 @@ def score_test(
     - `params`: its parameters where the hypothesis was fitted: those of the same model with something `frozen`, of a
         smaller model with zeros for what it lacks, or of `jaxem.profile(..., values=[...])`.
     - `data`, `weights`: what it was fitted to.
-    - `constraint`: a function of the parameters to a tree of arrays that are all 0 under the hypothesis; or names of the
-        parameters, or entries, that it fixes: `"coefficients[1]"`, `("noise_variance", "weights[0]")`.
+    - `constraint`: a function of the parameters to a tree of arrays that are all 0 under the hypothesis; or names of
+        the parameters, or entries, that it fixes: `"coefficients[1]"`, `("noise_variance", "weights[0]")`.
     - `method`: the information: `"oakes"` or `"hessian"` (observed), or `"scores"`, the sum of outer products of the
         rows' scores, which is never negative. They are those of the unconstrained coordinates.
 
@@ -113,8 +113,8 @@ def _judged(slope: np.ndarray, jacobian: np.ndarray, eps: float) -> ScoreTest:
     left = float(np.linalg.norm(slope - rows[:rank].T @ held))
     if left > FARTHEST:
         raise FitError(
-            f"params are no fit of the hypothesis: its maximum is {left:.2g} standard errors away; fit the smaller model "
-            "with a smaller tol and more steps"
+            f"params are no fit of the hypothesis: its maximum is {left:.2g} standard errors away; fit the smaller "
+            "model with a smaller tol and more steps"
         )
     statistic = float(held @ held)
     return ScoreTest(statistic, rank, float(special.chdtrc(rank, statistic)))
@@ -125,8 +125,8 @@ def _require_zero(value: PyTree, eps: Any) -> None:
     wrong = np.flatnonzero(~(np.abs(flat) <= float(eps) ** 0.25))
     if len(wrong):
         raise DataError(
-            f"constraint does not hold at params: it is {flat[wrong[0]]:.3g} there, and must be 0; pass the parameters of "
-            "a fit of the hypothesis"
+            f"constraint does not hold at params: it is {flat[wrong[0]]:.3g} there, and must be 0; pass the parameters "
+            "of a fit of the hypothesis"
         )
 
 
