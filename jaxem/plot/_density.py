@@ -20,29 +20,27 @@ def histogram(
 ) -> Axes:
     """Histogram of `x` on the density scale, the mixture density and each component times its weight.
 
-        **Arguments:**
+    **Arguments:**
 
-        - `ax`: axes to draw on.
-        - `x`: data `[n]`.
-        - `components`: one-dimensional `Gaussians` (`means [k, 1]`), such as `components.select([column])`; their `bounds`
-            are drawn as error bars of the means.
-        - `column`: label of the axis.
-        - `horizontal`: let the density grow to the right, for a margin beside a scatter.
+    - `ax`: axes to draw on.
+    - `x`: data `[n]`.
+    - `components`: one-dimensional `Gaussians` (`means [k, 1]`), such as `components.select([column])`; their
+        `bounds` are drawn as error bars of the means.
+    - `column`: label of the axis.
+    - `horizontal`: let the density grow to the right, for a margin beside a scatter.
 
-        **Returns:** `ax`.
+    **Returns:** `ax`.
 
-        **Example**
+    **Example**
 
-        >>> from typing import Any
-
-    import numpy as np
-        >>> from matplotlib.figure import Figure
-        >>> from jaxem import plot
-        >>> x = np.random.default_rng(0).normal(size=200)
-        >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
-        >>> ax = plot.histogram(Figure().subplots(), x, one, column="minutes")
-        >>> ax.get_xlabel()
-        'minutes'
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from jaxem import plot
+    >>> x = np.random.default_rng(0).normal(size=200)
+    >>> one = plot.Gaussians(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
+    >>> ax = plot.histogram(Figure().subplots(), x, one, column="minutes")
+    >>> ax.get_xlabel()
+    'minutes'
     """
     low, high = view(x, components.means, components.standard_deviations)
     height, edges = np.histogram(x, bins=num_bins(x), range=(np.min(x), np.max(x)), density=True)
