@@ -314,3 +314,26 @@ def test_columns_of_blocks_go_by_their_names():
     assert names["size_cm.mean", "c"] == 1.0
     assert names["size_cm.mean", "a"] == 2.0
     assert names["visits.rate", "b"] == 3.0
+
+
+def test_a_bootstrap_stands_beside_the_information():
+    model = jaxem.Single(jaxem.Poisson())
+    x = jnp.array([0.0, 1, 1, 2, 3, 3, 5, 9])[:, None]
+    fit = jaxem.fit(model, x, key=jax.random.key(0), tol=1e-12)
+    drawn = jaxem.bootstrap(model, fit.params, x, key=jax.random.key(1), replicates=50)
+    table = jaxem.summary(model, fit, x, bootstrap=drawn, level=0.9)
+    (row,) = table.table
+    interval = drawn.interval(0.9)
+    assert row["bootstrap_error"] == float(drawn.standard_errors.rate[0])
+    assert (row["bootstrap_lower"], row["bootstrap_upper"]) == (interval.lower.rate[0], interval.upper.rate[0])
+    np.testing.assert_allclose(row["standard_error"], np.sqrt(3 / 8), rtol=1e-6)
+    assert "90% percentile intervals" in str(table)
+    assert "bootstrap error" in str(table)
+    frame = table.to_dataframe()
+    assert frame["bootstrap_error"][0] == row["bootstrap_error"]
+    assert list(jaxem.summary(model, fit, x).to_dataframe())[-1] == "note"
+    with pytest.raises(jaxem.DataError, match=r"must be what jaxem\.bootstrap returned"):
+        jaxem.summary(model, fit, x, bootstrap=3)
+    other = jax.tree.map(lambda leaf: leaf + 1, fit.params)
+    with pytest.raises(jaxem.DataError, match="of another fit"):
+        jaxem.summary(model, fit, x, bootstrap=jaxem.bootstrap(model, other, x, key=jax.random.key(1), replicates=3))

@@ -81,7 +81,7 @@ class Summary:
 
     def to_datatree(self) -> Any:
         """The numbers as arrays with named axes, in an `xarray.DataTree` of the groups `estimate`, `standard_error`,
-        `lower`, `upper` (data sets with a variable for each parameter) and `sizes`.
+        `lower`, `upper` (data sets with a variable for each parameter), those of a bootstrap, and `sizes`.
 
         The root has `facts` as attributes. Axes are those of members (`component`, `state`, `expert`, `topic`) and
         `column`, `covariate`, `factor`, `category` and so on, with their labels as coordinates; a second axis of a kind
