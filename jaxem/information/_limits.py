@@ -187,7 +187,9 @@ class Profiler:
                 return Limit(inner.value, "better", point.root, None, point.value)
             if _jumps(inner, point):
                 self._points = [p for p in self._points if p is not point]
-                return [] if last else list(np.linspace(inner.value, point.value, more + 1)[1:])
+                if last or abs(point.value - inner.value) < _ROOM:
+                    return Limit(inner.value, "lost", inner.root)
+                return list(np.linspace(inner.value, point.value, more + 1)[1:])
             if abs(point.root) >= self._level:
                 beyond = [p for p in ordered[i:] if self._good(p) and abs(p.root) < _AGAIN * self._level]
                 again = beyond[0].value if beyond else None
