@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jaxem import information as information
     from jaxem import init as init
     from jaxem import latent as latent
+    from jaxem import layers as layers
     from jaxem import m_step as m_step
     from jaxem import models as models
     from jaxem import plot as plot
@@ -46,6 +47,7 @@ else:
             "information",
             "init",
             "latent",
+            "layers",
             "m_step",
             "models",
             "priors",

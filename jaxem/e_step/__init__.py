@@ -7,3 +7,4 @@ from jaxem.e_step.expectation import Expectation as Expectation
 from jaxem.e_step.mode import Mode as Mode
 from jaxem.e_step.monte_carlo import MonteCarlo as MonteCarlo
 from jaxem.e_step.sample import Sample as Sample
+from jaxem.e_step.tempered import Tempered as Tempered

@@ -7,6 +7,7 @@ takes it. Its log density is minus infinity.
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -25,7 +26,7 @@ def square_reach(dtype: Any) -> float:
 
 def within_squares(x: Array) -> tuple[Array, Bool[Array, " n"]]:
     """Rows `[n, d]` whose squares are finite, and which have been brought near for that."""
-    size = jnp.max(jnp.where(jnp.isnan(x), 0, jnp.abs(x)), 1)  # a missing entry is nowhere
+    size = _largest(jnp.where(jnp.isnan(x), 0, jnp.abs(x)))  # a missing entry is nowhere
     most = 2 * square_reach(x.dtype)
     far = size > most
     return x * jnp.where(far, most / jnp.where(far, size, 1), 1)[:, None], far
@@ -36,6 +37,12 @@ def within_reach(y: Float[Array, "k d n"], reach: float) -> tuple[Float[Array, "
 
     They are brought so near that no member is farther away than that: any of them may be the one that has a weight.
     """
-    size = jnp.max(jnp.abs(y), 1) * math.sqrt(y.shape[1])
+    size = _largest(jnp.abs(y)) * math.sqrt(y.shape[1])
     far, most = jnp.min(size, 0) > reach, jnp.max(size, 0)
     return y * jnp.where(far, reach / jnp.where(far, most, 1), 1)[None, None], far
+
+
+def _largest(size: Array) -> Array:
+    """The largest along the second axis, constant to JAX: its own derivative is NaN where rounding, when the program
+    computes the sizes again, leaves none equal to it."""
+    return jnp.max(jax.lax.stop_gradient(size), 1)

@@ -50,7 +50,9 @@ class Implicit(AbstractAdjoint):
         cannot: a derivative that it does not find is NaN.
     - `unconverged`: what the derivatives are of a run that stopped too early. `"nan"` is NaN where Newton's step to the
         fixed point would still gain more than 1e-4 nats per unit of weight (of the objective, as `tol` is). `"as_is"`
-        is the formula at the last iterate.
+        is the formula at the last iterate. `"one_step"` is the derivative of one iteration from there, as by `OneStep`,
+        and so it is where the linear equation has no finite solution: no derivative is NaN, as training a network
+        needs. In a batch each run has its own.
 
     An error `e` in the fixed point, in standard deviations of one observation, leaves an error of about that size in
     a derivative, relative to it; the default `tol` leaves 0.1 to 1 percent. Pass `tol=1e-12` where that is too much.
@@ -70,9 +72,9 @@ class Implicit(AbstractAdjoint):
     unconverged: str = eqx.field(static=True, default="nan")
 
     def __check_init__(self):
-        for name, known in (("unidentified", ("minimum_norm", "nan")), ("unconverged", ("nan", "as_is"))):
+        for name, known in (("unidentified", ("minimum_norm", "nan")), ("unconverged", ("nan", "as_is", "one_step"))):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be {known[0]!r} or {known[1]!r}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be {' or '.join(map(repr, known))}, got {getattr(self, name)!r}")
 
     def run(self, problem, state):
         return _run_constant(problem, state)

@@ -52,6 +52,8 @@ def _(primals, tangents):
         return params, jax.tree.map(jnp.zeros_like, params)
 
     way = _way(constant, state, jax.lax.stop_gradient(here), settings)
+    if settings.unconverged == "one_step":
+        way = _or_else(way, _way(constant, state, jax.lax.stop_gradient(here), Settings(*settings[:2], one_step=True)))
     here = here + way.shift
 
     def equation(problem, new, old):
@@ -88,6 +90,27 @@ class _Place(NamedTuple):
     found: Any  # the inverse of the matrix, where there is one
 
 
+def _or_else(way: _Way, other: _Way) -> _Way:
+    """One way where it can be trusted and what it finds is finite, and the other where not."""
+    trusted = jnp.isfinite(way.trust)
+    size = jnp.where(trusted, way.size, other.size)
+
+    def either(solve: Callable, instead: Callable) -> Callable:
+        def solution(product: Callable, b: Array) -> Array:
+            found = solve(product, b)
+            return jnp.where(trusted & jnp.all(jnp.isfinite(found)), found, instead(product, b * size / other.size))
+
+        return solution
+
+    return _Way(
+        jnp.where(trusted, way.shift, other.shift),
+        size,
+        either(way.forward, other.forward),
+        either(way.backward, other.backward),
+        jnp.ones_like(way.trust),
+    )
+
+
 def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Way:
     at = unknowns(problem, jax.lax.stop_gradient(state.iterate.params))[1]
     direct, ones = closed(problem), jnp.ones_like(here)
@@ -112,14 +135,19 @@ def _way(problem: Problem, state: State, here: Array, settings: Settings) -> _Wa
         # A step within rounding error is none, however steep it is beside the bound of a parameter.
         seen = jnp.abs(step) > jnp.finfo(here.dtype).eps * jnp.max(jnp.abs(there))
         gain = jnp.abs(jnp.sum(jnp.where(seen, uphill * step, 0))) / 2 / problem.total_weight
+        gain = jnp.where(jnp.all(jnp.isfinite(step)), gain, jnp.inf)
         return _Place(shift, step, gain, size, found)
 
-    strict = settings.unconverged == "nan"
+    strict = not settings.one_step and settings.unconverged != "as_is"
     place, gain = _polished(look, here, _POLISH if strict else 1)
     if by_matrix:
         forward, backward = dense(place.found, settings.unidentified == "nan")
     else:
         forward, backward = iterative(settings.linear_solver, here)
+    if settings.one_step and not by_matrix:
+        # Its matrix is symmetric, and not that of the equation where this is what is done instead.
+        solve, alone = forward, lambda v: _product(fixed, here, here, v)
+        forward = backward = lambda _, b: solve(alone, b)
     trust = jnp.where(gain <= _GAIN, 1, jnp.nan).astype(here.dtype) if strict else ones[0]
     return _Way(place.shift, place.size, forward, backward, trust)
 
