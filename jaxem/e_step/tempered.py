@@ -42,4 +42,10 @@ class Tempered(AbstractEStep):
 
 def tempered(potentials: PyTree, temperature: Array) -> PyTree:
     """Potentials divided by a temperature `[]`; what is excluded stays so."""
-    return jax.tree.map(lambda leaf: jnp.where(possible(leaf), leaf / temperature, leaf), potentials)
+
+    def one(leaf: Array) -> Array:
+        usual = possible(leaf)
+        # Minus infinity, though not chosen, would make the derivative by the temperature NaN.
+        return jnp.where(usual, jnp.where(usual, leaf, 0) / temperature, leaf)
+
+    return jax.tree.map(one, potentials)

@@ -2,6 +2,7 @@
 
 from typing import Any, final
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -41,6 +42,7 @@ def responsibilities(
     return moments.T, value
 
 
+@eqx.filter_jit
 def log_density(model: Any, params: Any, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     """The log density of each row."""
     bound = about_constant(model, params)

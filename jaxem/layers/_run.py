@@ -14,6 +14,8 @@ from jaxem._errors import DataError
 from jaxem._solve import solve
 from jaxem._status import Status, status_code
 from jaxem.e_step import Tempered
+from jaxem.engine.convert import is_concrete
+from jaxem.engine.door import check_params
 from jaxem.engine.trees import all_finite, choose
 from jaxem.families import GaussianParams
 from jaxem.families.priors import require_positive
@@ -34,12 +36,12 @@ class Look(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A fit, and the rows and the temperature that it is one of."""
+    """A fit, the rows that it is one of, and what is seen of them."""
 
     params: PyTree
-    trusted: Bool[Array, ""]
+    look: Look
     data: PyTree
-    temperature: Float[Array, ""]
+    trusted: Bool[Array, ""]
 
 
 class AbstractTask(eqx.Module):
@@ -70,6 +72,7 @@ def fit(
     trusted: in a batch it would make the derivatives of all others NaN.
     """
     dtype = jax.tree.leaves(task.start)[0].dtype
+    data = jax.tree.map(jnp.asarray, data)
     for leaf in jax.tree.leaves((data, warm)):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and jnp.result_type(leaf) != dtype:
             raise DataError(
@@ -77,10 +80,18 @@ def fit(
                 "convert one of them"
             )
     require_positive(temperature, "temperature")
-    temperature = jnp.maximum(jnp.asarray(temperature, dtype), float(jnp.finfo(dtype).tiny) ** 0.25)
+    if is_concrete(task.start):
+        check_params(task.model, task.start, "start")
+    weights = None if weights is None else jnp.asarray(weights, dtype)
+    return _fit(task, warm, data, weights, jnp.asarray(temperature, dtype), fitting)
+
+
+@eqx.filter_jit
+def _fit(task: AbstractTask, warm: Any, data: PyTree, weights: Any, temperature: Array, fitting: Fitting) -> Fitted:
+    temperature = jnp.maximum(temperature, float(jnp.finfo(temperature.dtype).tiny) ** 0.25)
     usable = _usable(data, weights)
     data = jax.tree.map(lambda leaf: _where(usable, leaf, 0), data)
-    weights = None if weights is None else _where(usable, jnp.asarray(weights, dtype), 1)
+    weights = None if weights is None else _where(usable, weights, 1)
     params = task.start if warm is None else choose(all_finite(warm), warm, task.start)
 
     algorithm = Algorithm(e_step=Tempered(temperature))
@@ -104,10 +115,13 @@ def fit(
     for _ in range(fitting.revivals):
         look = task.look(found.params, data, weights, temperature)
         found = once(_revived(task, found.params, look, data))
-    params = found.params
+    look = task.look(found.params, data, weights, temperature)
     code = status_code(found.status)
     ended = (code == status_code(Status.converged)) | (code == status_code(Status.completed))
-    return Fitted(params, usable & ended & all_finite(params), data, temperature)
+    trusted = usable & ended & all_finite(found.params)
+    if fitting.pseudo_count is None:
+        trusted = trusted & ~jnp.any(without_weight(_counts(look)))
+    return Fitted(found.params, look, data, trusted)
 
 
 def about_constant(model: Any, params: PyTree) -> Any:
@@ -116,13 +130,6 @@ def about_constant(model: Any, params: PyTree) -> Any:
     Where statistics are taken about does not change the potentials, so that it has no part in their derivative.
     """
     return scoring(model, jax.lax.stop_gradient(params))
-
-
-def determined(fitted: Fitted, look: Look, fitting: Fitting) -> Bool[Array, ""]:
-    """Whether the fit can be trusted: without a prior, no member may be empty."""
-    if fitting.pseudo_count is not None:
-        return fitted.trusted
-    return fitted.trusted & ~jnp.any(without_weight(_counts(look)))
 
 
 def state_after(start: PyTree, params: PyTree, trusted: Array) -> PyTree:
@@ -175,5 +182,4 @@ def _usable(data: PyTree, weights: Array | None) -> Bool[Array, ""]:
 
 
 def _where(usable: Array, leaf: Any, instead: float) -> Array:
-    leaf = jnp.asarray(leaf)
     return jnp.where(usable, leaf, instead) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -18,7 +18,6 @@ from jaxem.layers._run import (
     AbstractTask,
     Look,
     about_constant,
-    determined,
     fit,
     placed,
     state_after,
@@ -137,9 +136,9 @@ def hmm_smoothing(
     )
     task = ChainTask(model, start)
     found = fit(task, None if warm is None else as_hmm("warm", warm), x, weights, temperature, fitting)
-    states = task.smoothed(found.params, found.data, found.temperature)[0]
-    look = task.look(found.params, found.data, weights, found.temperature)
-    return Smoothed(states, found.params, determined(found, look, fitting))
+    values = found.data.values if isinstance(found.data, Sequences) else found.data
+    states = found.look.shares.reshape(*values.shape[:2], -1)
+    return Smoothed(states, found.params, found.trusted)
 
 
 @final

@@ -11,7 +11,7 @@ from jaxem._arguments import as_count
 from jaxem.families import Gaussian, GaussianParams
 from jaxem.layers._fitting import Fitting
 from jaxem.layers._mixture import MixtureTask, log_density
-from jaxem.layers._run import determined, fit, state_after
+from jaxem.layers._run import fit, state_after
 from jaxem.layers._start import as_mixture, dirichlet, gaussian, log_positive
 from jaxem.models import Mixture, MixtureParams
 
@@ -79,13 +79,12 @@ def mixture_density(
     prior = dirichlet(start.weights, fitting.pseudo_count)
     task = MixtureTask(Mixture(family, start.weights.shape[0], prior), start)
     found = fit(task, None if warm is None else as_mixture("warm", warm), x, weights, temperature, fitting)
-    look = task.look(found.params, found.data, weights, found.temperature)
-    trusted, rows = determined(found, look, fitting), found.data
+    trusted, rows = found.trusted, found.data
     if at is not None:
         rows = jnp.asarray(at)
         finite = jnp.all(jnp.isfinite(rows))
         trusted, rows = trusted & finite, jnp.where(finite, rows, 0)
-    return Density(log_density(task.model, found.params, rows), look.shares, found.params, trusted)
+    return Density(log_density(task.model, found.params, rows), found.look.shares, found.params, trusted)
 
 
 @final

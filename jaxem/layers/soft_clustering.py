@@ -11,7 +11,7 @@ from jaxem._arguments import as_count
 from jaxem.families import GaussianParams
 from jaxem.layers._fitting import Fitting
 from jaxem.layers._mixture import MixtureTask
-from jaxem.layers._run import determined, fit, state_after
+from jaxem.layers._run import fit, state_after
 from jaxem.layers._start import as_start, gaussian, log_positive
 from jaxem.models import Mixture, MixtureParams
 
@@ -70,8 +70,7 @@ def soft_clustering(
     task = _task(codes, fitting)
     begin = None if warm is None else _params(as_start("warm", warm, 2))
     found = fit(task, begin, x, weights, temperature, fitting)
-    look = task.look(found.params, found.data, weights, found.temperature)
-    return Clusters(look.shares, found.params.components.mean, determined(found, look, fitting))
+    return Clusters(found.look.shares, found.params.components.mean, found.trusted)
 
 
 def _params(codes: Array) -> MixtureParams:

@@ -63,11 +63,15 @@ class Rows(NamedTuple):
         return jnp.where(free, left * share, jnp.asarray(np.where(free, 0, table), p.dtype))
 
     def estimate(self, counts: Float[Array, "r k"], current: Float[Array, "r k"]) -> Float[Array, "r k"]:
-        """The rows that maximise `sum(counts * log(p))`; a row without counts stays."""
+        """The rows that maximise `sum(counts * log(p))`; a row without counts stays, and so does one whose counts are
+        as nothing beside the others': the derivative of a quotient has the square of the divisor, which would vanish.
+        """
         counts = jnp.where(self.free(), counts, 0)
         total = jnp.sum(counts, 1, keepdims=True)
-        share = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), current)
-        return jnp.where(total > 0, self.fit(share), current)
+        some = total > jnp.sqrt(jnp.finfo(counts.dtype).tiny) * jnp.sum(total)
+        counts = counts / jax.lax.stop_gradient(jnp.where(some, total, 1))
+        share = jnp.where(some, counts / jnp.where(some, jnp.sum(counts, 1, keepdims=True), 1), current)
+        return jnp.where(some, self.fit(share), current)
 
     def unconstrain(self, p: Float[Array, "r k"]) -> Float[Array, " m"]:
         """Log-ratios of the free entries of each row to its last one."""

@@ -63,5 +63,7 @@ def test_what_is_excluded_stays_so():
     low = log_zero(jnp.float64)
     found = tempered(jnp.asarray([[low], [3.0]]), jnp.asarray(1e6))
     assert float(found[0, 0]) == low
+    slope = jax.grad(lambda t: jnp.exp(tempered(jnp.asarray([-jnp.inf, 1.0]), t)).sum())(1.0)
+    np.testing.assert_allclose(slope, -np.e)
     with pytest.raises(ValueError, match="temperature must be positive"):
         Tempered(-1.0)

@@ -52,7 +52,7 @@ MODULES = {
     "clusters": partial(layers.SoftClustering, 4, 2),
     "density": partial(layers.MixtureDensity, 4, 2, learn_temperature=True),
     "smoothed": partial(layers.HMMSmoothing, 3, 2, learn_temperature=True),
-    "slots": partial(layers.SlotCompetition, 4, 2, num_keys=2),
+    "slots": partial(layers.SlotCompetition, 4, 3, num_keys=2),
 }
 
 

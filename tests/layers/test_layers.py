@@ -156,6 +156,7 @@ def test_a_module_carries_its_state(name):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((2, 15, 2)) + 2 * (np.arange(15) % 3)[:, None])
     x = x[:, None] if name == "smoothed" else x
+    x = jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1) if name == "slots" else x
     x = x.at[1, 0, 0].set(jnp.nan)
     cold, state = jax.jit(jax.vmap(layer))(x)
     again = (lambda x, s: layer(x, state=s)) if name == "density" else layer

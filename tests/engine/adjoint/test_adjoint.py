@@ -175,3 +175,27 @@ def test_full_covariances_and_the_log_likelihood():
     total, direct, status = both(x)
     assert jaxem.status_name(status) == "converged"
     np.testing.assert_allclose(total, direct, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dense_limit", [1000, 0])
+@pytest.mark.parametrize("rule", [jaxem.em, jaxem.em_gradient])
+def test_where_there_is_no_implicit_derivative_it_is_that_of_one_step(inputs, direction, rule, dense_limit):
+    """In each lane of a batch by itself, forward and in reverse."""
+    steps = jnp.asarray([400, 2])
+
+    def both(adjoint):
+        def one(at, by, steps):
+            run = estimate(adjoint=adjoint, algorithm=rule(), max_steps=steps)
+            slope = jax.grad(lambda at: jnp.sum(run(at)))(at)
+            return jax.jvp(run, (at,), (by,))[1], ravel_pytree(slope)[0]
+
+        return [np.asarray(a) for a in jax.jit(jax.vmap(one))(inputs, direction, steps)]
+
+    found = both(Implicit(unconverged="one_step", dense_limit=dense_limit))
+    exact, short = both(Implicit(dense_limit=dense_limit)), both(OneStep())
+    for a, b, c in zip(found, exact, short, strict=True):
+        assert np.isfinite(a).all()
+        assert np.isnan(b[1]).any()
+        np.testing.assert_allclose(a[0], b[0], rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(a[1], c[1], rtol=1e-4, atol=1e-6)
