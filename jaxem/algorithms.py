@@ -224,11 +224,13 @@ def em_gradient() -> Algorithm:
     return Algorithm(m_step=Newton())
 
 
-def gem(transformation: Any = None, steps: int = 20) -> Algorithm:
+def gem(transformation: Any = None, steps: int = 20, restart: bool = True) -> Algorithm:
     """Generalised EM: `steps` of an Optax optimiser raise Q instead of maximising it.
 
     `transformation` is any `optax.GradientTransformation` (Adam at rate 0.05 by default). Accepted only if Q rises, so
-    that the log-likelihood never falls. For models without a closed-form M-step. Dempster, Laird and Rubin (1977).
+    that the log-likelihood never falls. The optimiser starts afresh in every M-step unless `restart` is false: then its
+    state, and a schedule of its learning rate, goes on over the whole fit. For models without a closed-form M-step.
+    Dempster, Laird and Rubin (1977).
 
     **Example**
 
@@ -236,7 +238,7 @@ def gem(transformation: Any = None, steps: int = 20) -> Algorithm:
     >>> jaxem.gem(optax.sgd(0.1), steps=10).monotone
     True
     """
-    return Algorithm(m_step=Optax(transformation or _adam(), steps))
+    return Algorithm(m_step=Optax(transformation or _adam(), steps, restart=restart))
 
 
 def conjugate_gradient_em() -> Algorithm:

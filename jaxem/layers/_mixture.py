@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.e_step.tempered import tempered
+from jaxem.layers._finite import finite_derivative
 from jaxem.layers._run import AbstractTask, Look, about_constant, placed, with_equal_share
 from jaxem.models import Mixture, MixtureParams
 
@@ -45,5 +46,6 @@ def responsibilities(
 @eqx.filter_jit
 def log_density(model: Any, params: Any, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     """The log density of each row."""
+    params, x = finite_derivative((params, x))
     bound = about_constant(model, params)
     return bound.latent.log_normalizer(bound.potentials(bound.natural(params), x)) + bound.log_base(x)

@@ -21,6 +21,7 @@ from jaxem.families import GaussianParams
 from jaxem.families.priors import require_positive
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import without_weight
+from jaxem.layers._finite import finite_derivative
 from jaxem.layers._fitting import Fitting
 from jaxem.termination import FixedSteps
 
@@ -89,10 +90,11 @@ def fit(
 @eqx.filter_jit
 def _fit(task: AbstractTask, warm: Any, data: PyTree, weights: Any, temperature: Array, fitting: Fitting) -> Fitted:
     temperature = jnp.maximum(temperature, float(jnp.finfo(temperature.dtype).tiny) ** 0.25)
-    usable = _usable(data, weights)
+    usable = _usable(data, weights) & all_finite((task.start, temperature))
     data = jax.tree.map(lambda leaf: _where(usable, leaf, 0), data)
     weights = None if weights is None else _where(usable, weights, 1)
     params = task.start if warm is None else choose(all_finite(warm), warm, task.start)
+    task, params, data, weights, temperature = finite_derivative((task, params, data, weights, temperature))
 
     algorithm = Algorithm(e_step=Tempered(temperature))
 

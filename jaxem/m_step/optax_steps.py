@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
 import jax
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 class Optax(AbstractMStep):
     """Some steps of any Optax optimiser on Q: generalised EM.
 
-    Minimises `-Q / total weight` in unconstrained coordinates. The optimiser starts afresh each iteration, since its
-    moments belong to the Q it saw. Where Q did not rise the updates are scaled by half and tried again; the scale is
-    remembered, and doubles back to 1 as steps succeed. So Q never falls, and neither does the likelihood. For models
-    without a closed-form M-step and too many parameters for the Hessians of `Newton`. Take enough steps to come near
-    the maximum of Q (5 to 50): a single gradient step is gradient ascent on the likelihood, slower than EM. Dempster,
-    Laird and Rubin (1977) for GEM.
+    Minimises `-Q / total weight` in unconstrained coordinates. By default the optimiser starts afresh each iteration,
+    since its moments belong to the Q it saw. With `restart=False` its state is carried on, so that a schedule of the
+    learning rate counts the steps of the whole fit. Where Q did not rise the updates are scaled by half and tried
+    again; the scale is remembered, and doubles back to 1 as steps succeed. So Q never falls, and neither does the
+    likelihood. For models without a closed-form M-step and too many parameters for the Hessians of `Newton`. Take
+    enough steps to come near the maximum of Q (5 to 50): a single gradient step is gradient ascent on the likelihood,
+    slower than EM. Dempster, Laird and Rubin (1977) for GEM.
 
     A fit is differentiated through it in forward mode only.
 
@@ -32,6 +33,8 @@ class Optax(AbstractMStep):
         value and the function.
     - `steps`: its steps in one iteration.
     - `halvings`: how often the scale is halved within an iteration before the step is given up.
+    - `restart`: false to carry the state of the optimiser from one iteration to the next. A schedule then ends after
+        `steps` times the iterations of the fit; what is given up counts as well.
 
     **Example**
 
@@ -43,17 +46,24 @@ class Optax(AbstractMStep):
     transformation: "optax.GradientTransformation" = eqx.field(static=True)
     steps: int = eqx.field(static=True, default=20)
     halvings: int = eqx.field(static=True, default=30)
+    restart: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
 
     def init(self, model, params):
-        return jnp.ones((), jax.tree.leaves(params)[0].dtype)
+        one = jnp.ones((), jax.tree.leaves(params)[0].dtype)
+        return one if self.restart else (one, self._begun(Optimiser(self.transformation), model, params))
+
+    def _begun(self, optimiser: Optimiser, model: Any, params: Any) -> Any:
+        """The optimiser's state before its first step."""
+        return jax.tree.map(jnp.asarray, optimiser.init(coordinates(model, params)[0]))
 
     def __call__(self, surrogate, params, state, key):
         optimiser = Optimiser(self.transformation)
         start, at = coordinates(surrogate.model, params)
+        carried, begun = (state, optimiser.init(start)) if self.restart else state
         total = surrogate.total_weight
 
         def loss(free):
@@ -66,20 +76,21 @@ class Optax(AbstractMStep):
                 updates, opt = optimiser.step(loss, value, gradient, free, opt)
                 return (jax.tree.map(lambda a, b: a + scale * b, free, updates), opt), None
 
-            (moved, _), _ = jax.lax.scan(one, (start, optimiser.init(start)), length=self.steps)
-            return moved, not_below(-loss(moved), before, before)
+            (moved, opt), _ = jax.lax.scan(one, (start, begun), length=self.steps)
+            return moved, opt, not_below(-loss(moved), before, before)
 
         def again(carry):
             count, scale, *_ = carry
             return count + 1, scale / 2, *attempt(scale)
 
         def going(carry):
-            count, _, _, rose = carry
+            count, *_, rose = carry
             return ~rose & (count <= self.halvings)
 
         before = -loss(start)
-        nothing = (jnp.zeros((), jnp.int32), state, start, jnp.zeros((), bool))
-        count, _, moved, rose = jax.lax.while_loop(going, again, nothing)
-        scale = state * 0.5 ** (count - 1).astype(state.dtype)
+        nothing = (jnp.zeros((), jnp.int32), carried, start, begun, jnp.zeros((), bool))
+        count, _, moved, opt, rose = jax.lax.while_loop(going, again, nothing)
+        scale = carried * 0.5 ** (count - 1).astype(carried.dtype)
         moved = jax.tree.map(lambda new, old: jnp.where(rose, new, old), at(moved), params)
-        return moved, jnp.where(rose, jnp.minimum(2 * scale, 1), scale)
+        scale = jnp.where(rose, jnp.minimum(2 * scale, 1), scale)
+        return moved, scale if self.restart else (scale, opt)

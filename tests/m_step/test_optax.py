@@ -87,3 +87,27 @@ def test_lanes_in_single_precision():
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="steps must be at least 1"):
         Optax(optax.sgd(0.1), 0)
+
+
+def test_a_schedule_runs_over_the_whole_fit_where_the_optimiser_is_carried_on():
+    """A rate that is 0 from the sixth step on: two steps an iteration, so that nothing moves after the third."""
+    case = cases.london()
+
+    def rate(count):
+        return jnp.where(count < 6, 0.1, 0.0)
+
+    def after(steps, restart):
+        return cases.run(Optax(optax.sgd(rate), 2, restart=restart), case, steps).params
+
+    engine.assert_same(after(6, False), after(3, False), rtol=1e-12)
+    engine.assert_same(after(3, False), after(3, True), rtol=1e-10)
+    moved = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), after(6, True), after(3, True))
+    assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_the_likelihood_never_falls_where_the_optimiser_is_carried_on():
+    case = cases.london()
+    rule = Optax(optax.adam(optax.exponential_decay(0.05, 100, 0.99)), 20, restart=False)
+    values = engine.history(cases.run(rule, case, 400))
+    assert np.diff(values).min() > -1e-8
+    assert values[-1] > case.model.log_likelihood(case.best, case.x, case.weights) - 0.01
