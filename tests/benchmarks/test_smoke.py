@@ -78,3 +78,11 @@ def test_claims_say_whether_they_hold():
     lines = section.markdown().splitlines()
     assert "| up | 3 | >= 4 | **no** |" in lines
     assert "| low | 1 | <= 2 | yes |" in lines
+
+
+@pytest.mark.slow
+def test_layers_run_at_small_sizes():
+    command = [sys.executable, "-m", "benchmarks.layers", "--steps", "3", "--shape", "2", "12", "2", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len([line for line in done.stdout.splitlines() if line.startswith(("by hand", "layer"))]) == 5
