@@ -9,11 +9,13 @@ from jaxem._accelerated import squarem as squarem
 from jaxem._algorithm import Algorithm as Algorithm
 from jaxem.e_step import Alpha, Annealed, Mode, MonteCarlo, Sample
 from jaxem.m_step import (
+    AbstractMStep,
     Conditional,
     ConjugateGradient,
     Draw,
     Expanded,
     GradientAscent,
+    Maximize,
     Newton,
     NewtonAscent,
     OnLikelihood,
@@ -117,8 +119,14 @@ def annealed_em(
     return Algorithm(e_step=Annealed(start, factor, steps, peak, noise))
 
 
-def alpha_em(alpha: float | None = None, form: str = "past", inner: int = 3) -> Algorithm:
+def alpha_em(
+    alpha: float | None = None, form: str = "past", inner: int = 3, m_step: AbstractMStep | None = None
+) -> Algorithm:
     """Alpha-EM: the posterior under potentials extrapolated from the last two iterates.
+
+    `m_step` is by default the closed-form maximum. Models without one, whose potentials are not linear, such as
+    mixtures of experts and neural emissions, take `jaxem.m_step.Newton()` or `jaxem.m_step.Optax(...)`: it is the
+    potentials that are extrapolated, whatever they are functions of.
 
     Where EM converges at rate `gamma` it converges at `1 - sqrt(1 - gamma)` for the best alpha, which is chosen by
     measuring `gamma` unless given. Safeguarded: the log-likelihood never falls. An iteration evaluates the potentials
@@ -128,8 +136,9 @@ def alpha_em(alpha: float | None = None, form: str = "past", inner: int = 3) -> 
 
     >>> import jaxem
     >>> algorithm = jaxem.alpha_em(alpha=0.2)
+    >>> for_experts = jaxem.alpha_em(m_step=jaxem.m_step.Newton())
     """
-    return Algorithm(e_step=Alpha(alpha, form, inner))
+    return Algorithm(e_step=Alpha(alpha, form, inner), m_step=m_step or Maximize())
 
 
 def incremental_em(blocks: int = 8) -> Algorithm:

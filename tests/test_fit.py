@@ -11,7 +11,7 @@ import pytest
 
 import jaxem
 from jaxem import _fit
-from jaxem.engine import pool
+from jaxem.engine import pool, spread
 from jaxem.engine.door import for_fit
 from tests.helpers.problems import old_faithful, overlapping_gaussians
 
@@ -76,7 +76,7 @@ def test_aligned_data_are_not_copied(reference, x, tmp_path):
     np.save(tmp_path / "x.npy", np.asarray(x))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     if jax.default_backend() == "cpu":
-        assert _fit._on_device(np.asarray(mapped)).unsafe_buffer_pointer() == mapped.ctypes.data
+        assert spread.placed(np.asarray(mapped)).unsafe_buffer_pointer() == mapped.ctypes.data
     fit = jaxem.fit(MODEL, mapped, key=KEY, restarts=20, tol=1e-8)
     np.testing.assert_array_equal(fit.restarts.objective, reference.restarts.objective)
 

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxem
 from docs.examples.linkage import COUNTS, Linkage, LinkageParams
 from jaxem._bound import collect
 from jaxem.e_step import Alpha
+from tests.helpers import engine, product
 
 RATE = 0.1327787337455989  # of EM on the linkage multinomial, Dempster, Laird and Rubin (1977)
 TARGET = (15 + np.sqrt(53809)) / 394
@@ -60,3 +62,23 @@ def test_it_is_stable_up_to_its_bound_and_no_further(bound):
     inside, outside = (np.abs(np.asarray(errors(jnp.asarray(s * bound), 1e-7))) for s in (0.9, 1.1))
     assert inside[-5:].max() < 0.1 * inside[:5].max()
     assert outside[-5:].max() > 2 * outside[3:8].max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["experts", "zero-inflated", "censored Weibull", "chain, driven"])
+def test_potentials_that_are_not_linear(name):
+    """The same end as without extrapolation, never falling, in fewer steps."""
+    cell, fits = product.models()[name], {}
+    assert not cell.model.linear
+    for label, algorithm in {
+        "plain": jaxem.em_gradient(),
+        "alpha": jaxem.alpha_em(m_step=jaxem.m_step.Newton()),
+    }.items():
+        fits[label] = fit = engine.solve(
+            cell.model, cell.start, cell.x, cell.weights, algorithm=algorithm, tol=1e-10, max_steps=1000
+        )
+        assert engine.name(fit) == "converged"
+    values = engine.history(fits["alpha"])
+    assert (np.diff(values) > -1e-9).all()
+    np.testing.assert_allclose(fits["alpha"].objective, fits["plain"].objective, atol=1e-6)
+    assert 4 * fits["alpha"].num_steps < 3 * fits["plain"].num_steps

@@ -45,6 +45,7 @@ ALGORITHMS = {
     "incremental vbem": jaxem.Algorithm(update=jaxem.update.Incremental(4), m_step=jaxem.m_step.Posterior()),
     "accelerated vbem": jaxem.squarem(jaxem.vbem()),
     "accelerated em_gradient": jaxem.anderson(jaxem.em_gradient()),
+    "alpha em_gradient": jaxem.alpha_em(m_step=jaxem.m_step.Newton()),
     "hard em_gradient": jaxem.Algorithm(e_step=jaxem.e_step.Mode(), m_step=jaxem.m_step.Newton()),
     "monte carlo em_gradient": jaxem.Algorithm(e_step=jaxem.e_step.MonteCarlo(5, 20), m_step=jaxem.m_step.Newton()),
     "incremental hard_em": jaxem.Algorithm(e_step=jaxem.e_step.Mode(), update=jaxem.update.Incremental(4)),
@@ -65,6 +66,7 @@ LIKE_EM = {
     "parabolic_em",
     "newton",
     "accelerated em_gradient",
+    "alpha em_gradient",
 }
 # Those that stay near there, within the noise of their draws.
 STOCHASTIC = {"stochastic_em", "monte_carlo_em", "saem", "monte carlo em_gradient"}
