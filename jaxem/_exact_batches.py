@@ -81,15 +81,15 @@ class ExactBatches:
         """Look back on the first pass: at what batches are checked beside, and what is wrong with them as a whole."""
         if number:
             return
-        x, extremes, self.all_rows = self.sampled.rows()[0], self._extremes.rows(), self.rows
+        extremes, self.all_rows = self._extremes.rows(), self.rows
         if self.together:
             require_alike("rows", str(jax.tree.map(lambda a: (a.shape[1:], a.dtype), self.reader.first)))
             self.sampled.join()
             extremes = [joined_rows(jax.tree.map(lambda *parts: np.concatenate(parts), *extremes))]
-            x = self.sampled.rows()[0]
             rows, summed = zip(*gathered_trees((np.asarray(self.rows), self._summed)), strict=True)
             self.all_rows = int(sum(rows))
             self.digest = None if self.digest is None else str(np.sum(summed, 0, dtype=np.uint64).tolist())
+        x = self.sampled.rows()[0]
         few = jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, jax.tree.map(lambda a: a[:_FEW], x))
         self._beside = few, jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, x)
         self._fault = self._found(self._beside[1])

@@ -134,7 +134,8 @@ def fit(
     require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
     data = data if labels is None else with_labels(data, labels)
     if mesh is not None:
-        data, weights = on_mesh(require_mesh(mesh), data, weights)
+        mesh = require_mesh(mesh)
+        data, weights = on_mesh(mesh, data, weights)
     admitted = for_fit(model, data, weights)
     algorithm, dtype = algorithm or default_algorithm(model), float_dtype(admitted.data)
     asked = {"model": model, "data": admitted.data, "weights": admitted.weights, "init": init, "key": key}

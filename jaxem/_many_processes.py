@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from jaxem._errors import DataError
 from jaxem._solve import Fit
-from jaxem.engine.processes import agreed, gathered, is_shared, own_numbers, own_rows
+from jaxem.engine.processes import agreed, gathered, is_shared, joined_rows, own_numbers, own_rows
 
 
 def of_all_processes(run: Callable[..., Fit], over: tuple[str, ...], given: dict[str, PyTree]) -> Fit:
@@ -34,7 +34,7 @@ def of_all_processes(run: Callable[..., Fit], over: tuple[str, ...], given: dict
     history = np.full((fit.history.shape[0], longest), np.nan, fit.history.dtype)
     history[:, : fit.history.shape[1]] = fit.history
     own = dataclasses.replace(fit, history=history)  # pyright: ignore[reportArgumentType]
-    return jax.tree.map(lambda leaf: jax.device_put(np.concatenate(gathered(np.asarray(leaf)))), own)
+    return jax.tree.map(jax.device_put, joined_rows(jax.tree.map(np.asarray, own)))
 
 
 def _own(tree: PyTree, numbers: np.ndarray) -> PyTree:

@@ -65,6 +65,7 @@ def fit_stepwise(
     stream = _Stream(reader, options.passes, part_of(checkpoint, "fit_stream", asked))
     start_key, run_key = jax.random.split(key)
     run: Any = None
+    ending = False
     with stop.interruptible():
         for number, x, w in stream:
             if run is None:
@@ -81,12 +82,13 @@ def fit_stepwise(
             run.feed(x, w)
             if report and report(stream.told(number, float(run.state.iterate.objective))) is True:
                 stop.asked = True
-            stream.write(run, stop.now)
-            if stop.now:
+            ending = stop.now
+            stream.write(run, ending)
+            if ending:
                 break
     if run is None:
         raise DataError("batches holds no rows")
-    stopped = stop.now and run.going()
+    stopped = ending and run.going()
     if not stopped:
         stream.write(run, True)
     found = run.result(reader.read(options.passes) if options.score and not stopped else None)
@@ -94,7 +96,10 @@ def fit_stepwise(
 
 
 class _Stream:
-    """The batches of all passes on the device, how many have come, and where the run over them is written down."""
+    """The batches of all passes on the device, how many have come, and where the run over them is written down.
+
+    Of those that a run which goes on has seen, the first and the last.
+    """
 
     def __init__(self, reader: Reader, passes: int, place: Part | None):
         self.reader, self.passes, self.place = reader, passes, place
@@ -111,7 +116,6 @@ class _Stream:
     def __iter__(self) -> Any:
         for number in range(self.passes):
             for *batch, count in self.reader.read(number):
-                x, w = jax.tree.map(jnp.array, batch)  # copies: a reader may fill one buffer again and again
                 self.seen, self.rows = self.seen + 1, self.rows + count
                 if self.place is not None:
                     self.digest = contents(self.digest, batch[0], batch[1])
@@ -120,6 +124,9 @@ class _Stream:
                         f"checkpoint: the first {self.seen} batches are not those that the file was written for: "
                         "remove it, or give another path"
                     )
+                if 1 < self.seen < self.ahead:
+                    continue  # neither what the run began with nor what it looked at last
+                x, w = jax.tree.map(jnp.array, batch)  # copies: a reader may fill one buffer again and again
                 yield number, x, w
         if self.seen < self.ahead:
             raise DataError(f"checkpoint: the file was written after {self.ahead} batches, and there are {self.seen}")

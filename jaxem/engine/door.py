@@ -28,7 +28,7 @@ from jaxem.engine.programs import Program
 from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
 from jaxem.engine.shared import check_fit, check_question, look_at
 from jaxem.engine.spread import beside, explicit_mesh, is_spread, ones_beside, with_auto_axes
-from jaxem.engine.weights import Held, held
+from jaxem.engine.weights import Held, held, with_copies
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import row_at
 
@@ -210,11 +210,9 @@ def without_absent(data: PyTree, weights: Any) -> PyTree:
     present = np.asarray(weights) > 0
     if present.all():
         return data
-    first = int(np.argmax(present))
     if is_spread(data):
-        return _without_absent(data, beside(data, present), first)
-    index = np.where(present, np.arange(len(present)), first)
-    return jax.tree.map(lambda leaf: leaf[index], data)
+        return _without_absent(data, beside(data, present), int(np.argmax(present)))
+    return with_copies(data, present)
 
 
 def _without_absent(data: PyTree, present: Any, first: int) -> PyTree:

@@ -4,13 +4,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError
 from jaxem.engine.convert import as_data, as_weights, float_dtype
 from jaxem.engine.processes import agreed, any_of, gathered
-from jaxem.engine.spread import is_spread
+from jaxem.engine.spread import auto_mesh, is_spread
 
 _AXES = ("rows", "lanes")
 
@@ -21,14 +21,14 @@ def require_mesh(mesh: Any) -> Mesh:
         raise DataError(f'mesh must be a jax.sharding.Mesh, such as jax.make_mesh((8,), ("rows",)), got {mesh!r}')
     if not mesh.axis_names or not set(mesh.axis_names) <= set(_AXES):
         raise DataError(f"mesh has axes {mesh.axis_names}: a fit knows the axes 'rows' and 'lanes'")
-    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    return auto_mesh(mesh)
 
 
 def of_lanes(mesh: Mesh | None) -> NamedSharding | None:
     """How runs side by side lie on the mesh; `None` where it has no axis for them."""
     if mesh is None or "lanes" not in mesh.axis_names:
         return None
-    return NamedSharding(require_mesh(mesh), PartitionSpec("lanes"))
+    return NamedSharding(mesh, PartitionSpec("lanes"))
 
 
 def on_mesh(mesh: Mesh, data: Any, weights: Any) -> tuple[PyTree, Any]:

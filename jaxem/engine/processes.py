@@ -31,7 +31,7 @@ def _is_shared(leaf: Any) -> bool:
 
 def own_rows(tree: PyTree) -> PyTree:
     """The rows that lie with this process, in their order, on the host."""
-    return jax.tree.map(lambda leaf: np.concatenate([values for _, values in _parts(leaf)]), tree)
+    return jax.tree.map(lambda leaf: np.concatenate([np.asarray(part) for _, part in _parts(leaf)]), tree)
 
 
 def whole(tree: PyTree) -> PyTree:
@@ -45,11 +45,11 @@ def whole(tree: PyTree) -> PyTree:
 
 def own_numbers(leaf: jax.Array) -> np.ndarray:
     """The numbers of those rows among all."""
-    return np.concatenate([np.arange(first, first + len(values)) for first, values in _parts(leaf)])
+    return np.concatenate([np.arange(first, first + part.shape[0]) for first, part in _parts(leaf)])
 
 
-def _parts(leaf: jax.Array) -> list[tuple[int, np.ndarray]]:
-    """The first row of each part on a device of this process, and its values."""
+def _parts(leaf: jax.Array) -> list[tuple[int, jax.Array]]:
+    """The first row of each part on a device of this process, and the part, where it lies."""
     found: dict[int, Any] = {}
     for shard in leaf.addressable_shards:
         if shard.data.shape[1:] != leaf.shape[1:]:
@@ -58,7 +58,7 @@ def _parts(leaf: jax.Array) -> list[tuple[int, np.ndarray]]:
                 "columns"
             )
         found.setdefault(shard.index[0].start or 0, shard.data)
-    return [(first, np.asarray(found[first])) for first in sorted(found)]
+    return sorted(found.items(), key=lambda part: part[0])
 
 
 def gathered(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from jaxem._errors import DataError
 from jaxem._sampled import Extremes
 from jaxem.engine.convert import as_weights
 from jaxem.engine.processes import agreed, gathered, joined_rows, own_numbers, own_rows
-from jaxem.engine.weights import Span
+from jaxem.engine.weights import Span, with_copies
 from jaxem.kernels.chunks import num_rows
 
 _FEW = 256  # rows that each process shows the others
@@ -65,32 +65,33 @@ def check_fit(model: Any, found: Shared) -> None:
     Each row is looked at where it lies. What a table as a whole must satisfy is asked of some rows of every process,
     those at which a column is least or largest among them.
     """
-    check_question(model, found)
-    table = _stand_ins(found)
-    count = min(found.present, _ENOUGH)
-    index = np.arange(max(num_rows(table), count)) % num_rows(table)
-    model.check(jax.tree.map(lambda leaf: leaf[index][: max(count, 1)], table), np.ones(max(count, 1)))
+    own = _present(found)
+    _check_rows(model, own)
+    table, count = _stand_ins(own), min(found.present, _ENOUGH)
+    index = np.arange(max(num_rows(table), count))
+    # As many count as there are; all of them are looked at.
+    model.check(jax.tree.map(lambda leaf: leaf[index % num_rows(table)], table), (index < count).astype(float))
 
 
 def check_question(model: Any, found: Shared) -> None:
     """Raise `DataError`, in all processes, for rows that have no density."""
-    own = _present(found)
+    _check_rows(model, _present(found))
+
+
+def _check_rows(model: Any, own: PyTree) -> None:
     agreed(lambda: model.check_rows(own) if num_rows(own) else None)
 
 
 def _present(found: Shared) -> PyTree:
-    """The rows of positive weight of this process; one of them for each of the others."""
-    if found.weights is None or not (found.weights > 0).any():
-        index = np.arange(num_rows(found.rows) if found.weights is None else 0)
-        return jax.tree.map(lambda leaf: leaf[index], found.rows)
+    """The rows of positive weight of this process; one of them for each of the others. None, if none has one."""
+    if found.weights is None:
+        return found.rows
     present = found.weights > 0
-    index = np.where(present, np.arange(len(present)), int(np.argmax(present)))
-    return jax.tree.map(lambda leaf: leaf[index], found.rows)
+    return with_copies(found.rows, present) if present.any() else jax.tree.map(lambda leaf: leaf[:0], found.rows)
 
 
-def _stand_ins(found: Shared) -> PyTree:
+def _stand_ins(own: PyTree) -> PyTree:
     """A few rows of every process, the same table in each of them."""
-    own = _present(found)
     extremes = Extremes()
     if num_rows(own):
         extremes.add(own)

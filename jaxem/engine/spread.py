@@ -21,8 +21,12 @@ def in_auto_mesh(x: jax.Array) -> jax.Array:
     mesh = sharding.mesh
     if not isinstance(mesh, Mesh) or all(kind is AxisType.Auto for kind in mesh.axis_types):
         return x
-    auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    return jax.device_put(x, NamedSharding(auto, sharding.spec, memory_kind=sharding.memory_kind))
+    return jax.device_put(x, NamedSharding(auto_mesh(mesh), sharding.spec, memory_kind=sharding.memory_kind))
+
+
+def auto_mesh(mesh: Mesh) -> Mesh:
+    """The mesh, with axes that XLA looks after."""
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
 def explicit_mesh(tree: PyTree) -> Any:
@@ -92,11 +96,7 @@ def ones_beside(data: PyTree, dtype: Any) -> Any:
     leaf = jax.tree.leaves(data)[0]
     if not is_spread(leaf):
         return np.ones(leaf.shape[0], dtype)
-
-    def part(index: Any) -> np.ndarray:
-        return np.ones(len(range(*index[0].indices(leaf.shape[0]))), dtype)
-
-    return jax.make_array_from_callback(leaf.shape[:1], _of_rows(leaf.sharding), part)
+    return beside(data, np.ones(len(own_numbers(leaf)), dtype))
 
 
 def _of_rows(sharding: NamedSharding) -> NamedSharding:

@@ -3,12 +3,20 @@
 import math
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Bool, PyTree
 
 from jaxem._errors import DataError
 
 # Weights of which the largest is between these, and none is lost, are taken as they are.
 _LEAST, _MOST = 2.0**-40, 2.0**80
+
+
+def with_copies(data: PyTree, present: Bool[np.ndarray, " n"]) -> PyTree:
+    """The same rows, but those that are not `present` as copies of the first that is; on the host."""
+    index = np.where(present, np.arange(len(present)), int(np.argmax(present)))
+    return jax.tree.map(lambda leaf: leaf[index], data)
 
 
 class Held(NamedTuple):

@@ -14,6 +14,7 @@ from jaxem.families import Gaussian, GaussianParams
 from jaxem.kernels.forward_backward import forward_backward
 from jaxem.kernels.forward_backward_log import filter_log
 from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer
 from jaxem.layers._run import (
     AbstractTask,
     Look,
@@ -142,7 +143,7 @@ def hmm_smoothing(
 
 
 @final
-class HMMSmoothing(eqx.Module):
+class HMMSmoothing(AbstractLayer):
     """`hmm_smoothing` as a layer: the initial model and the temperature are learned.
 
     `layer(x, state=None, weights=None)` is `(smoothed, state)`. The state, parameters of a hidden Markov model, is what
@@ -211,12 +212,6 @@ class HMMSmoothing(eqx.Module):
             jax.nn.softmax(self.transition_logits, -1),
             Gaussian(self.covariance).constrain(self.emission),
         )
-
-    @property
-    def temperature(self) -> Float[Array, ""]:
-        """The temperature, constant to JAX unless it is learned."""
-        value = jnp.exp(self.log_temperature)
-        return value if self.learn_temperature else jax.lax.stop_gradient(value)
 
     def __call__(
         self, x: Float[Array, "n T d"] | Sequences, state: HMMParams | None = None, weights: Array | None = None

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from jaxem._arguments import as_count
 from jaxem.families import Gaussian, GaussianParams
 from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer
 from jaxem.layers._mixture import MixtureTask, log_density
 from jaxem.layers._run import fit, state_after
 from jaxem.layers._start import as_mixture, dirichlet, gaussian, log_positive
@@ -88,7 +89,7 @@ def mixture_density(
 
 
 @final
-class MixtureDensity(eqx.Module):
+class MixtureDensity(AbstractLayer):
     """`mixture_density` as a layer: the initial mixture and the temperature are learned.
 
     `layer(x, at=None, state=None, weights=None)` is `(density, state)`. The state, parameters of a mixture, is what the
@@ -146,12 +147,6 @@ class MixtureDensity(eqx.Module):
     def start(self) -> MixtureParams:
         """The initial mixture."""
         return MixtureParams(jax.nn.softmax(self.logits), Gaussian(self.covariance).constrain(self.components))
-
-    @property
-    def temperature(self) -> Float[Array, ""]:
-        """The temperature, constant to JAX unless it is learned."""
-        value = jnp.exp(self.log_temperature)
-        return value if self.learn_temperature else jax.lax.stop_gradient(value)
 
     def __call__(
         self,

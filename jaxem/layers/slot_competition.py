@@ -11,6 +11,7 @@ from jaxem._arguments import as_count
 from jaxem._errors import DataError
 from jaxem.kernels.linalg import matmul
 from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer
 from jaxem.layers._run import state_after
 from jaxem.layers._start import log_positive
 from jaxem.layers.soft_clustering import soft_clustering
@@ -81,7 +82,7 @@ def slot_competition(
 
 
 @final
-class SlotCompetition(eqx.Module):
+class SlotCompetition(AbstractLayer):
     """`slot_competition` as a layer: rows are normalised and mapped to keys and values; slots are learned.
 
     `layer(x, state=None, weights=None)` is `(slots, state)`. The state, queries `[k, d]`, is what the next call may
@@ -137,12 +138,6 @@ class SlotCompetition(eqx.Module):
         self.log_temperature = log_positive("temperature", d**0.5 if temperature is None else temperature)
         self.learn_temperature = learn_temperature
         self.fitting = Fitting() if fitting is None else fitting
-
-    @property
-    def temperature(self) -> Float[Array, ""]:
-        """The temperature, constant to JAX unless it is learned."""
-        value = jnp.exp(self.log_temperature)
-        return value if self.learn_temperature else jax.lax.stop_gradient(value)
 
     def __call__(
         self, x: Float[Array, "n f"], state: Float[Array, "k d"] | None = None, weights: Array | None = None

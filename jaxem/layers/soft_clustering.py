@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxem._arguments import as_count
 from jaxem.families import GaussianParams
 from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer
 from jaxem.layers._mixture import MixtureTask
 from jaxem.layers._run import fit, state_after
 from jaxem.layers._start import as_start, gaussian, log_positive
@@ -86,7 +87,7 @@ def _task(codes: Array, fitting: Fitting) -> MixtureTask:
 
 
 @final
-class SoftClustering(eqx.Module):
+class SoftClustering(AbstractLayer):
     """`soft_clustering` as a layer: initial codes and temperature are learned.
 
     `layer(x, state=None, weights=None)` is `(clusters, state)`. The state, codes `[k, d]`, is what the next call may
@@ -131,12 +132,6 @@ class SoftClustering(eqx.Module):
         self.log_temperature = log_positive("temperature", temperature)
         self.learn_temperature = learn_temperature
         self.fitting = Fitting() if fitting is None else fitting
-
-    @property
-    def temperature(self) -> Float[Array, ""]:
-        """The temperature, constant to JAX unless it is learned."""
-        value = jnp.exp(self.log_temperature)
-        return value if self.learn_temperature else jax.lax.stop_gradient(value)
 
     def __call__(
         self, x: Float[Array, "n d"], state: Float[Array, "k d"] | None = None, weights: Array | None = None

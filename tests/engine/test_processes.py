@@ -87,6 +87,10 @@ def test_the_door_of_shared_rows():
     lost[7] = np.nan
     with pytest.raises(jaxem.DataError, match="process 0: data: row 7"):
         shared.check_question(MODEL, found._replace(rows=lost))
+    few = np.asarray([[0.0, 0.0, 5.0], [1.0, 1.0, 4.0]])  # fewer than rows at which a column is least or largest
+    shared.check_fit(MODEL, shared.Shared(few, None, Span.of(np.ones(2)), 0, 2, True))
+    with pytest.raises(jaxem.DataError, match="has 2 rows with positive weight, fewer than num_components=3"):
+        shared.check_fit(jaxem.GaussianMixture(3), shared.Shared(few, None, Span.of(np.ones(2)), 0, 2, True))
     none = found._replace(weights=np.zeros(40))
     shared.check_question(MODEL, none)
     with pytest.raises(jaxem.DataError, match="one table in data is spread"):

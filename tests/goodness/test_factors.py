@@ -8,20 +8,9 @@ from scipy import stats
 
 import jaxem
 from jaxem import families, goodness
+from tests.helpers.published import ABILITY
 
 KEY = jax.random.key(0)
-
-# Correlations of six tests of ability of 112 persons; Smith and Stanley (1983), `ability.cov` of R.
-COVARIANCE = np.array(
-    [
-        [24.641, 5.991, 33.52, 6.023, 20.755, 29.701],
-        [5.991, 6.7, 18.137, 1.782, 4.936, 7.204],
-        [33.52, 18.137, 149.831, 19.424, 31.43, 50.753],
-        [6.023, 1.782, 19.424, 12.711, 4.757, 9.075],
-        [20.755, 4.936, 31.43, 4.757, 52.604, 66.762],
-        [29.701, 7.204, 50.753, 9.075, 66.762, 135.292],
-    ]
-)
 
 
 def rows_of(covariance, n=112):
@@ -38,7 +27,7 @@ def rows_of(covariance, n=112):
     [pytest.param(1, 75.1796, 1.456e-12, 9, marks=pytest.mark.slow), (2, 6.1066, 0.1913, 4)],
 )
 def test_factors_of_ability_as_factanal_prints_them(q, chi2, p, freedom):
-    x = rows_of(COVARIANCE)
+    x = rows_of(ABILITY)
     model = jaxem.FactorAnalysis(q)
     fit = jaxem.fit(model, x, key=KEY, tol=1e-13, max_steps=20_000)
     found = goodness.factor_fit(model, fit.params, x)
@@ -46,7 +35,7 @@ def test_factors_of_ability_as_factanal_prints_them(q, chi2, p, freedom):
     assert found.bartlett_p_value == pytest.approx(p, rel=2e-3)
     assert found.degrees_of_freedom == freedom
     # The plain statistic is twice the log-likelihood ratio to a covariance that is free.
-    free = stats.multivariate_normal(x.mean(0), COVARIANCE).logpdf(x).sum()
+    free = stats.multivariate_normal(x.mean(0), ABILITY).logpdf(x).sum()
     assert found.chi2 == pytest.approx(2 * (free - float(fit.log_likelihood)), rel=1e-7)
     assert found.rmsea == pytest.approx(np.sqrt(max(found.chi2 / freedom - 1, 0) / 112))
     low, high = found.rmsea_interval
@@ -56,8 +45,8 @@ def test_factors_of_ability_as_factanal_prints_them(q, chi2, p, freedom):
 
 @pytest.mark.slow
 def test_weights_of_rows_are_frequencies():
-    x = rows_of(COVARIANCE, 24)
-    params = families.FactorParams(jnp.zeros(6), jnp.ones((6, 1)), jnp.diagonal(jnp.asarray(COVARIANCE)))
+    x = rows_of(ABILITY, 24)
+    params = families.FactorParams(jnp.zeros(6), jnp.ones((6, 1)), jnp.diagonal(jnp.asarray(ABILITY)))
     count = np.random.default_rng(0).integers(0, 3, 24).astype(float)
     model = jaxem.FactorAnalysis(1)
     found = goodness.factor_fit(model, params, x, count)
@@ -67,7 +56,7 @@ def test_weights_of_rows_are_frequencies():
 
 
 def test_isotropic_noise_and_factors_without_a_test():
-    x = rows_of(COVARIANCE)
+    x = rows_of(ABILITY)
     found = goodness.factor_fit(
         jaxem.PPCA(2), families.FactorParams(jnp.zeros(6), jnp.ones((6, 2)), jnp.array(20.0)), x
     )
@@ -81,7 +70,7 @@ def test_isotropic_noise_and_factors_without_a_test():
 
 
 def test_what_has_no_test_of_factors():
-    x, params = rows_of(COVARIANCE), families.FactorParams(jnp.zeros(6), jnp.ones((6, 1)), jnp.ones(6))
+    x, params = rows_of(ABILITY), families.FactorParams(jnp.zeros(6), jnp.ones((6, 1)), jnp.ones(6))
     model = jaxem.FactorAnalysis(1)
     with pytest.raises(jaxem.DataError, match="row 2 has a missing entry"):
         goodness.factor_fit(model, params, np.where(np.arange(112)[:, None] == 2, np.nan, x))

@@ -8,6 +8,8 @@ the waiting times and McLachlan and Peel (1997) for the corrected galaxies. Lond
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from tests.helpers import problems
 
 
@@ -84,3 +86,16 @@ OLD_FAITHFUL = {
     "eruptions-full-2": (0.34840463, [[2.01860782], [4.27334342]], [0.23562177, 0.43706315]),
     "faithful-full-2": (0.35587286, [[2.03639, 54.47852], [4.28966, 79.96812]], None),
 }
+
+# Covariances of six ability tests of 112 children: general, picture, blocks, maze, reading, vocabulary; Bartholomew
+# and Knott (1999), p. 62, after Smith and Stanley (1983).
+ABILITY = np.array(
+    [
+        [24.641, 5.991, 33.52, 6.023, 20.755, 29.701],
+        [5.991, 6.7, 18.137, 1.782, 4.936, 7.204],
+        [33.52, 18.137, 149.831, 19.424, 31.43, 50.753],
+        [6.023, 1.782, 19.424, 12.711, 4.757, 9.075],
+        [20.755, 4.936, 31.43, 4.757, 52.604, 66.762],
+        [29.701, 7.204, 50.753, 9.075, 66.762, 135.292],
+    ]
+)

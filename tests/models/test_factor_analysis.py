@@ -16,21 +16,9 @@ import jaxem
 from jaxem.models import factor_analysis
 from tests.families.test_factor import log_density
 from tests.helpers import engine, product
+from tests.helpers.published import ABILITY
 
 SQUAREM = jaxem.squarem()
-
-# Covariances of six ability tests of 112 children: general, picture, blocks, maze, reading, vocabulary; Bartholomew
-# and Knott (1999), p. 62, after Smith and Stanley (1983).
-ABILITY = np.array(
-    [
-        [24.641, 5.991, 33.52, 6.023, 20.755, 29.701],
-        [5.991, 6.7, 18.137, 1.782, 4.936, 7.204],
-        [33.52, 18.137, 149.831, 19.424, 31.43, 50.753],
-        [6.023, 1.782, 19.424, 12.711, 4.757, 9.075],
-        [20.755, 4.936, 31.43, 4.757, 52.604, 66.762],
-        [29.701, 7.204, 50.753, 9.075, 66.762, 135.292],
-    ]
-)
 
 
 def rows_with(covariance, total):
