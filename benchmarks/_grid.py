@@ -90,7 +90,7 @@ def groups(quick: bool) -> dict[str, list[Cell]]:
         gaussian(c, n, d, k)
         for c, d, k in itertools.product(COVARIANCES, (2, 8, 16, 32, 64, 128, 256), (2, 8, 32, 128))
         for n in (272, _rows(c, d, k))
-        if n >= 32 * k
+        if n >= 32 * k and gaussian(c, n, d, k).flops <= 1e11
     ]
     many = [gaussian("full", min(_rows("full", d, k), 50_000), d, k, starts=16) for d in (2, 16, 64) for k in (2, 16)]
     return {
@@ -103,8 +103,11 @@ def groups(quick: bool) -> dict[str, list[Cell]]:
 
 
 def _rows(covariance: str, d: int, k: int) -> int:
-    """As many rows as an iteration of ten GFLOP or a table of 2^24 numbers has, a million at most."""
+    """As many rows as an iteration of two GFLOP or a table of 2^23 numbers has, a million at most.
+
+    No fewer than a member's covariance needs: a run that ends at a singular one is over before it is timed.
+    """
     each = gaussian(covariance, 1000, d, k).flops / 1000
-    rows = min(1e10 / each, 2**24 / d, 1e6)
+    rows = min(2e9 / each, 2**23 / d, 1e6)
     size = 10 ** (len(str(int(rows))) - 1)
-    return int(rows) // size * size
+    return max(int(rows) // size * size, k * max(40, 2 * d if covariance == "full" else 0))

@@ -72,7 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
         rows, absent = [], set()
         for cell in cells:
             for dtype in DTYPES:
-                row, missing = measured(cell, dtype, found[dtype], repetitions)
+                try:
+                    row, missing = measured(cell, dtype, found[dtype], repetitions)
+                except RuntimeError as error:  # the table names the cell, and goes on
+                    row, missing = [cell.label, dtype, *["-"] * 4, f"failed: {error}"], []
                 rows.append(row)
                 absent.update(missing)
                 print(*row, sep=" | ", file=sys.stderr, flush=True)
