@@ -20,9 +20,9 @@ class Cell:
     notes: list[str] = field(default_factory=list)
 
 
-def _steps(flops: float) -> dict[str, int]:
-    """Iterations that take about a second at 20 GFLOP/s."""
-    return {"few": 2, "added": int(min(max(2e10 / max(flops, 1.0), 2), 200))}
+def _steps(flops: float, exponentials: float = 0.0) -> dict[str, int]:
+    """Iterations that take about a quarter of a second at 20 GFLOP/s; an exponential is as much as 200 operations."""
+    return {"few": 2, "added": int(min(max(5e9 / (flops + 200 * exponentials), 2), 200))}
 
 
 def gaussian(covariance: str, n: int, d: int, k: int, starts: int = 1) -> Cell:
@@ -33,12 +33,12 @@ def gaussian(covariance: str, n: int, d: int, k: int, starts: int = 1) -> Cell:
         "diagonal": 16 * n * k * d,
         "spherical": 8 * n * k * d + 4 * n * d,
     }[covariance]
-    spec = {"n": n, "d": d, "k": k, "covariance": covariance, **_steps(flops * starts)}
+    spec = {"n": n, "d": d, "k": k, "covariance": covariance, **_steps(flops * starts, n * k * starts)}
     entries = {"jaxem": ("jaxem", "shapes", {**spec, "starts": starts})}
     if starts == 1:
         entries["scikit-learn"] = ("scikit_learn", "iterations", spec)
     else:
-        entries["scikit-learn, one start"] = ("scikit_learn", "iterations", {**spec, **_steps(flops)})
+        entries["scikit-learn, one start"] = ("scikit_learn", "iterations", {**spec, **_steps(flops, n * k)})
     label = f"{covariance}, n={n:,}, d={d}, k={k}" + (f", {starts} starts" if starts > 1 else "")
     return Cell(label, entries, flops, n * d, starts)
 
@@ -62,7 +62,7 @@ def chain(n: int, length: int, k: int, d: int = 2) -> Cell:
     """A Gaussian hidden Markov model: the products of the emission, and two passes over the steps."""
     rows = n * length
     flops = 2 * rows * k * (d + 1) * (d + 2) + 6 * rows * k * k
-    spec = {"n": n, "length": length, "d": d, "k": k, "check": 2, **_steps(10 * flops)}
+    spec = {"n": n, "length": length, "d": d, "k": k, "check": 2, **_steps(3 * flops, rows * k)}
     entries = {label: (label, "chains", spec) for label in ("jaxem", "hmmlearn", "dynamax")}
     return Cell(f"HMM, {n:,} x {length:,}, k={k}", entries, flops, rows * (d + k))
 
@@ -70,7 +70,7 @@ def chain(n: int, length: int, k: int, d: int = 2) -> Cell:
 def missing(n: int, d: int, k: int, share: float, patterns: int | None) -> Cell:
     """Rows with gaps beside complete ones; `patterns` is how many different ones there are, if few."""
     flops = 2 * n * k * (d + 1) * (d + 2)
-    spec = {"n": n, "d": d, "k": k, "family": "gaussian", **_steps(20 * flops)}
+    spec = {"n": n, "d": d, "k": k, "family": "gaussian", **_steps(5 * flops, n * k)}
     gaps = {"missing": share, **({"patterns": patterns} if patterns else {})}
     entries = {"jaxem": ("jaxem", "mixture", {**spec, **gaps}), "jaxem, complete": ("jaxem", "mixture", spec)}
     what = f"{patterns} patterns" if patterns else "all rows different"
@@ -92,6 +92,7 @@ def groups(quick: bool) -> dict[str, list[Cell]]:
         for n in (272, _rows(c, d, k))
         if n >= 32 * k and gaussian(c, n, d, k).flops <= 1e11
     ]
+    mixtures.insert(0, gaussian("full", 1_000_000, 2, 2))
     many = [gaussian("full", min(_rows("full", d, k), 50_000), d, k, starts=16) for d in (2, 16, 64) for k in (2, 16)]
     return {
         "gaussian": mixtures + many,
@@ -103,11 +104,13 @@ def groups(quick: bool) -> dict[str, list[Cell]]:
 
 
 def _rows(covariance: str, d: int, k: int) -> int:
-    """As many rows as an iteration of two GFLOP or a table of 2^23 numbers has, a million at most.
+    """As many rows as an iteration of two GFLOP or a table of 2^23 numbers has, 200,000 at most.
+
+    An exponential counts as much as a thousand operations, which it takes where it is not vectorised.
 
     No fewer than a member's covariance needs: a run that ends at a singular one is over before it is timed.
     """
     each = gaussian(covariance, 1000, d, k).flops / 1000
-    rows = min(2e9 / each, 2**23 / d, 1e6)
+    rows = min(2e9 / (each + 1000 * k), 2**23 / d, 2e5)
     size = 10 ** (len(str(int(rows))) - 1)
     return max(int(rows) // size * size, k * max(40, 2 * d if covariance == "full" else 0))

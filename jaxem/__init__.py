@@ -1,9 +1,9 @@
 """Expectation-maximization on JAX.
 
-The names are those that `jaxem._public` imports: what most users type. It is imported, and JAX with it, when the first
-of them is asked for, so that `jaxem --help` need not wait. All else is in the modules below, each of which is imported
-when it is asked for: parameters and the other families in `jaxem.families`, priors in `jaxem.priors`, the other models
-and the contracts of models in `jaxem.models`, the other algorithms in `jaxem.algorithms`.
+The names are those of `jaxem._public`: what most users type. Each is imported, and JAX with it, when it is asked for,
+so that `jaxem --help` need not wait. All else is in the modules below, each of which is imported when it is asked for:
+parameters and the other families in `jaxem.families`, priors in `jaxem.priors`, the other models and the contracts of
+models in `jaxem.models`, the other algorithms in `jaxem.algorithms`.
 
 `jaxem.plot` and `jaxem.sklearn` need packages that are extras; `from jaxem import *` leaves these two out.
 """
@@ -62,24 +62,28 @@ else:
         *_WITH_EXTRAS,
     )
 
-    def _names():
-        from importlib import import_module
-
-        return {name: value for name, value in vars(import_module("jaxem._public")).items() if name[0] != "_"}
-
     def __getattr__(name):
         from importlib import import_module
 
         from jaxem._moved import moved
+        from jaxem._public import PLACES, public
 
         if name == "__all__":
-            return sorted({*_names(), *_MODULES} - {*_WITH_EXTRAS})
+            return sorted({*PLACES, *_MODULES} - {*_WITH_EXTRAS})
         if name in _MODULES:
-            return import_module(f"jaxem.{name}")
-        # Submodules with a leading underscore are imported by their importers, some while the names are on their way.
-        names = {} if name.startswith("_") else _names()
-        globals().update(names)
-        return names[name] if name in names else moved(name, "jaxem")
+            try:
+                return import_module(f"jaxem.{name}")
+            except ImportError as error:
+                if name not in _WITH_EXTRAS:
+                    raise
+                # `hasattr` is false where the package that it needs is not installed.
+                raise AttributeError(str(error)) from error
+        if name not in PLACES:
+            return moved(name, "jaxem")
+        globals()[name] = found = public(name)
+        return found
 
     def __dir__():
-        return sorted({*_names(), *_MODULES})
+        from jaxem._public import PLACES
+
+        return sorted({*PLACES, *_MODULES})

@@ -161,6 +161,11 @@ class Racing(eqx.Module):
 
     Jamieson and Talwalkar (2016). A start that is dropped has status `eliminated` and the objective it had then.
 
+    It can lose the best start, and no rule that looks at objectives alone cannot: on a plateau a start gains next to
+    nothing before it goes on. Of 128 to 256 starts each of 33 Gaussian mixtures (Old Faithful, iris, wine, drawn ones
+    that overlap; 2 to 6 components) most winners once lacked a hundred to a few thousand times the largest gain of
+    their last eight iterations, and one of them 1.5 million times. So no start is dropped by default.
+
     **Example**
 
     >>> import jaxem

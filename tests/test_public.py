@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import jaxem
-from jaxem import _public
 from jaxem._moved import MOVED
+from jaxem._public import PLACES
 
 ROOT = Path(__file__).parents[1]
-TOP = {name for name in vars(_public) if not name.startswith("_")}
+TOP = set(PLACES)
 EXTRAS = {"plot", "sklearn"}
 MODULES = set(dir(jaxem)) - TOP
 PAIRS = [(old, name) for old, names in MOVED.items() for name in names]
@@ -48,6 +48,11 @@ def own(module):
 def test_the_top_has_few_names():
     assert len(TOP) <= 70  # about sixty
     assert {"fit", "solve", "GaussianMixture", "Gaussian", "em", "vbem", "DataError", "Fit", "Status", "bic"} < TOP
+
+
+def test_type_checkers_see_them_where_they_are():
+    text = (ROOT / "jaxem" / "_public.py").read_text()
+    assert {name: place for place, name in re.findall(r"from (\S+) import (\w+) as \2\n", text)} == PLACES
 
 
 def test_dir_and_all_show_them_and_the_modules():
@@ -130,13 +135,26 @@ assert {"matplotlib", "sklearn"} <= set(sys.modules)
 def test_a_module_whose_package_is_missing_says_so():
     code = "import sys, jaxem; sys.modules.update(matplotlib=None, sklearn=None)"
     for name, words in (("plot", "pip install 'jaxem[cli]'"), ("sklearn", "pip install 'jaxem[sklearn]'")):
-        code += f"""
+        for statement, kind in (f"jaxem.{name}", "AttributeError"), (f"import jaxem.{name}", "ImportError"):
+            code += f"""
+assert not hasattr(jaxem, "{name}")
 try:
-    jaxem.{name}
-except ImportError as error:
+    {statement}
+except {kind} as error:
     assert str(error).startswith("jaxem.{name} needs ") and "{words}" in str(error), error
 else:
     raise AssertionError
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_fit_imports_no_scipy_and_nothing_of_what_comes_after_it():
+    code = """
+import sys, jaxem
+assert jaxem.fit and jaxem.GaussianMixture and jaxem.squarem and jaxem.select
+late = ("scipy.stats", "scipy.optimize", "jaxem.information", "jaxem.resampling", "jaxem.goodness")
+assert not [name for name in late if name in sys.modules]
 """
     done = run(code)
     assert done.returncode == 0, done.stderr

@@ -18,11 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _main(arguments)
+    import gc
     import io
     import sys
 
     from jaxem.cli._signals import ended
 
+    # Imports and tracing make many objects that stay: looking through them again and again is half a second lost.
+    gc.set_threshold(100_000, 50, 100)
     # What a terminal cannot show is spelled out rather than an error.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractModel
 from jaxem._traced import require_concrete
 from jaxem.engine.door import for_question
 from jaxem.families import Factor
+from jaxem.goodness._weighted_chi2 import p_value
 from jaxem.models import Single
 
 
@@ -91,7 +92,7 @@ def factor_fit(model: AbstractModel, params: PyTree, data: Any, weights: Any = N
     chi2 = n * discrepancy
     diagonal = model.family.noise == "diagonal"
     bartlett = max(n - 1 - (2 * d + 5) / 6 - 2 * q / 3, 0.0) * discrepancy if diagonal else float("nan")
-    first, second = (float(stats.chi2.sf(value, df)) if df > 0 else float("nan") for value in (chi2, bartlett))
+    first, second = (p_value(value, df) for value in (chi2, bartlett))
     rmsea, interval = _rmsea(chi2, df, n)
     return FactorFit(discrepancy, chi2, bartlett, df, first, second, rmsea, interval, n)
 
@@ -116,10 +117,10 @@ def _rmsea(chi2: float, df: int, n: float) -> tuple[float, tuple[float, float]]:
 
 def _noncentrality(chi2: float, df: int, level: float) -> float:
     """The noncentrality under which a smaller statistic has this probability; 0 where there is none."""
-    if stats.chi2.cdf(chi2, df) <= level:
+    if special.chdtr(df, chi2) <= level:
         return 0.0
     high = chi2 + df + 10
-    while stats.ncx2.cdf(chi2, df, high) > level:
+    while special.chndtr(chi2, df, high) > level:
         high *= 2
-    found: Any = optimize.brentq(lambda at: stats.ncx2.cdf(chi2, df, at) - level, 1e-12, high)
+    found: Any = optimize.brentq(lambda at: special.chndtr(chi2, df, at) - level, 1e-12, high)
     return float(found)

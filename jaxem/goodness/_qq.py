@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special, stats
+from scipy import special
 
 from jaxem._errors import DataError
 from jaxem._traced import require_concrete
@@ -64,6 +64,6 @@ def qq(values: Any, quantile: Callable[[Any], Any] | None = None, *, level: floa
         raise DataError("values has none that is a number")
     rank, a = np.arange(1, m + 1), 3 / 8 if m <= 10 else 1 / 2
     of = special.ndtri if quantile is None else quantile
-    ends = [stats.beta.ppf(p, rank, m + 1 - rank) for p in ((1 - level) / 2, (1 + level) / 2)]
+    ends = [special.betaincinv(rank, m + 1 - rank, p) for p in ((1 - level) / 2, (1 + level) / 2)]
     theoretical, lower, upper = (np.asarray(of(p), float) for p in ((rank - a) / (m + 1 - 2 * a), *ends))
     return QQ(theoretical, sample, lower, upper, level)

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, PyTree
-from scipy import stats
 
 from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem._traced import require_concrete
 from jaxem.engine.door import for_question
 from jaxem.goodness._levels import Codes, codes_of, require_codes
+from jaxem.goodness._weighted_chi2 import p_value
 
 _CELLS = 2**16  # so many are worked out, to count those that expect few
 _FEW = 5.0
@@ -120,7 +120,7 @@ def table_fit(model: AbstractModel, params: PyTree, data: Any, weights: Any = No
     if df < 1:
         notes.append(f"the model has {parameters} parameters and the table {cells} cells: there is no test")
     g2, x2, cressie_read = _statistics(observed, expected)
-    p_values = [float(stats.chi2.sf(value, df)) if df > 0 else float("nan") for value in (g2, x2, cressie_read)]
+    p_values = [p_value(value, df) for value in (g2, x2, cressie_read)]
     apart = float(np.abs(observed - expected).sum() + max(total - expected.sum(), 0)) / (2 * total)
     return TableFit(
         g2=g2,

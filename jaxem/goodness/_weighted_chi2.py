@@ -1,7 +1,12 @@
-"""The distribution of a weighted sum of chi-square variables."""
+"""The distributions of chi-square variables and of weighted sums of them."""
 
 import numpy as np
-from scipy import integrate, stats
+from scipy import integrate, special
+
+
+def p_value(x: float, df: int) -> float:
+    """The probability that a chi-square variable exceeds `x`; NaN where it has no degrees of freedom."""
+    return float(special.chdtrc(df, max(x, 0.0))) if df > 0 else float("nan")
 
 
 def upper_tail(x: float, weights: np.ndarray) -> float:
@@ -20,8 +25,8 @@ def upper_tail(x: float, weights: np.ndarray) -> float:
     if (weights < 0).all() and x >= 0:
         return 0.0
     if np.ptp(weights) <= 1e-10 * largest:
-        law = stats.chi2(len(weights))
-        return float(law.sf(x / weights[0]) if weights[0] > 0 else law.cdf(x / weights[0]))
+        tail = special.chdtrc if weights[0] > 0 else special.chdtr
+        return float(tail(len(weights), x / weights[0]))
     x, weights = x / largest, weights / largest
 
     def magnitude(u: float) -> float:

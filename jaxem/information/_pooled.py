@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, PyTree
-from scipy import special, stats
+from scipy import special
 
 from jaxem._arguments import require_level
 from jaxem._errors import DataError
@@ -91,7 +91,7 @@ class Pooled:
         level = self.level if level is None else level
         require_level(level)
         with np.errstate(invalid="ignore"):
-            wide = stats.t.ppf((1 + level) / 2, self._freedom)
+            wide = special.stdtrit(self._freedom, (1 + level) / 2)
         errors = np.sqrt(np.diagonal(self.covariance))
         errors = np.where(errors == 0, 0, errors * np.where(np.isnan(wide), special.ndtri((1 + level) / 2), wide))
         if self.model is None:
@@ -120,8 +120,8 @@ class Pooled:
             freedom = 4 + (t - 4) * (1 + (1 - 2 / t) / r) ** 2
         else:
             freedom = t * (1 + 1 / k) * (1 + 1 / r) ** 2 / 2
-        p_value = float(special.chdtrc(k, k * ratio) if np.isinf(freedom) else stats.f.sf(ratio, k, freedom))
-        return Wald(float(stats.chi2.isf(p_value, k)), k, p_value)
+        p_value = float(special.chdtrc(k, k * ratio) if np.isinf(freedom) else special.fdtrc(k, freedom, ratio))
+        return Wald(float(special.chdtri(k, p_value)), k, p_value)
 
     def __repr__(self) -> str:
         return f"Pooled({self.num_imputations} imputations, {len(self.within)} numbers)"

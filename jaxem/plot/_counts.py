@@ -1,14 +1,16 @@
 """Data that are no real numbers: counts, and profiles of discrete columns."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from scipy.special import gammaln
 
 from jaxem.plot._style import FAINT, INK, color, dash, label, reach, tidy, title
+
+_log_gamma = np.vectorize(math.lgamma, otypes=[float])
 
 
 def counts(
@@ -71,9 +73,9 @@ def counts(
 def _log_probability(grid: np.ndarray, rate: np.ndarray, theta: np.ndarray | None) -> np.ndarray:
     """Of the counts in `grid` `[m]` under means `rate` `[k, 1]`: `[k, m]`."""
     if theta is None:
-        return grid * np.log(rate) - rate - gammaln(grid + 1.0)
+        return grid * np.log(rate) - rate - _log_gamma(grid + 1.0)
     shape = np.asarray(theta, float)[:, None]
-    ways = gammaln(grid + shape) - gammaln(shape) - gammaln(grid + 1.0)
+    ways = _log_gamma(grid + shape) - _log_gamma(shape) - _log_gamma(grid + 1.0)
     return ways - shape * np.log1p(rate / shape) - grid * np.log1p(shape / rate)
 
 

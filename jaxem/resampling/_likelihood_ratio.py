@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
-from scipy import stats
+from scipy import special
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, require_key, require_kind
@@ -167,7 +167,7 @@ def likelihood_ratio_test(
     if method == "wilks":
         if more < 1:
             raise DataError(f"alternative has {more} parameters more than null: it must have at least one")
-        return dataclasses.replace(test, p_value=float(stats.chi2.sf(statistic, more)))
+        return dataclasses.replace(test, p_value=float(special.chdtrc(more, max(statistic, 0.0))))
 
     data, weights, params, _ = for_question(null, fits[0].params, data, weights)
     most = at_a_time(replicates) if stop_after is None else _BLOCK

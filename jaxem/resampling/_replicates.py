@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, PyTree
-from scipy import stats
+from scipy import special
 
 from jaxem._arguments import require_level
 from jaxem._errors import DataError
@@ -99,9 +99,9 @@ class Replicates:
         value, values = self._flat
         below = np.mean(values < value, 0) + np.mean(values == value, 0) / 2
         b = len(values)
-        centre = stats.norm.ppf(np.clip(below, 0.5 / b, 1 - 0.5 / b))
-        moved = centre + stats.norm.ppf(tails)
-        return stats.norm.cdf(centre + moved / (1 - self.acceleration() * moved))
+        centre = special.ndtri(np.clip(below, 0.5 / b, 1 - 0.5 / b))
+        moved = centre + special.ndtri(tails)
+        return special.ndtr(centre + moved / (1 - self.acceleration() * moved))
 
 
 def replicates_of(fn: Callable[[PyTree], PyTree], params: PyTree, stack: PyTree, acceleration: Any) -> Replicates:

@@ -232,7 +232,8 @@ def test_written_as_often_as_asked(tmp_path, monkeypatch):
 
 _SCRIPT = """
 import os, signal, sys, time
-import jax, numpy as np, jaxem, jaxem._public
+import jax, numpy as np, jaxem
+jaxem.fit, jaxem.Checkpoint
 jax.config.update("jax_enable_x64", True)
 x = np.random.default_rng(5).normal(size=(300, 2))
 x[100:] += 2
