@@ -29,6 +29,17 @@ def sequences(n: int, length: int, d: int, k: int, dtype: str, seed: int = 0) ->
     return (means[states] + np.einsum("ntij,ntj->nti", factors[states], noise)).astype(dtype)
 
 
+def states(n: int, length: int, d: int, dtype: str, seed: int = 0) -> np.ndarray:
+    """`[n, length, d]`: as many linear Gaussian states as columns, which forget half in a step, seen with noise."""
+    rng = np.random.default_rng(seed)
+    z, seen = rng.standard_normal((n, d)), np.empty((n, length, d))
+    mixing = 0.5 * np.linalg.qr(rng.standard_normal((d, d)))[0]
+    for t in range(length):
+        seen[:, t] = z + 0.7 * rng.standard_normal((n, d))
+        z = z @ mixing + rng.standard_normal((n, d))
+    return seen.astype(dtype)
+
+
 def start(x: np.ndarray, k: int) -> Start:
     """Means of a few random rows each, the covariance of all rows, and states that are sooner kept than left."""
     _, means, covariances = (leaf[0] for leaf in _data.starts(x.reshape(-1, x.shape[2]), k, 1))

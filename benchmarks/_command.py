@@ -9,6 +9,29 @@ from benchmarks import _harness, _report
 from benchmarks._report import Section
 
 
+def add_interpreters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--python",
+        nargs="+",
+        default=[],
+        metavar="CONTENDER=PATH",
+        help="the interpreter of a contender that has an environment of its own",
+    )
+
+
+def use_interpreters(parser: argparse.ArgumentParser, interpreters: list[str]) -> None:
+    for given in interpreters:
+        contender, _, path = given.partition("=")
+        if not shutil.which(path):
+            parser.error(f"--python takes CONTENDER=PATH of an interpreter, got {given}")
+        _harness.INTERPRETERS[contender] = path
+
+
+def shown(words: list[str], interpreters: list[str]) -> list[str]:
+    """Arguments without the paths: where an interpreter lies on this machine is nobody else's business."""
+    return [f"{word.partition('=')[0]}=PYTHON" if word in interpreters else word for word in words]
+
+
 def main(
     module: str,
     description: str,
@@ -21,29 +44,16 @@ def main(
     parser.add_argument("--only", nargs="+", choices=scenarios, metavar="NAME", help=f"of {', '.join(scenarios)}")
     parser.add_argument("--repetitions", type=int, help="of every contender (default 7; 2 with --quick)")
     parser.add_argument("--write", action="store_true", help="update benchmarks/README.md")
-    parser.add_argument(
-        "--python",
-        nargs="+",
-        default=[],
-        metavar="CONTENDER=PATH",
-        help="the interpreter of a contender that has an environment of its own",
-    )
+    add_interpreters(parser)
     options = parser.parse_args(arguments)
     if options.write and options.quick:
         parser.error("--quick measures nothing worth writing down")
     repetitions = options.repetitions or (2 if options.quick else 7)
     if repetitions < 1:
         parser.error(f"--repetitions must be at least 1, got {repetitions}")
-    for given in options.python:
-        contender, _, path = given.partition("=")
-        if not shutil.which(path):
-            parser.error(f"--python takes CONTENDER=PATH of an interpreter, got {given}")
-        _harness.INTERPRETERS[contender] = path
-
+    use_interpreters(parser, options.python)
     given = sys.argv[1:] if arguments is None else arguments
-    # Where an interpreter lies on this machine is nobody else's business.
-    shown = [f"{word.partition('=')[0]}=PYTHON" if word in options.python else word for word in given]
-    command = " ".join([f"python -m {module}", *shown])
+    command = " ".join([f"python -m {module}", *shown(given, options.python)])
     backend, kinds = _report.devices()
     origin = _report.provenance(command, backend, kinds)
     print(f"## {title} on {backend}\n\n{origin}\n", flush=True)

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 COVARIANCES = ("full", "tied", "diagonal", "spherical")
 DOUBLE_ONLY = ("hmmlearn",)  # what computes in double precision whatever it is given
@@ -18,6 +19,13 @@ class Cell:
     numbers: float  # that have to be read or written once
     starts: int = 1
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What tells it from the others of its kind."""
+        spec = self.entries["jaxem"][2]
+        names = ("family", "covariance", "n", "length", "d", "k", "factors", "levels", "missing", "patterns", "starts")
+        return {name: spec[name] for name in names if name in spec}
 
 
 def _steps(flops: float, exponentials: float = 0.0) -> dict[str, int]:
@@ -37,6 +45,8 @@ def gaussian(covariance: str, n: int, d: int, k: int, starts: int = 1) -> Cell:
     entries = {"jaxem": ("jaxem", "shapes", {**spec, "starts": starts})}
     if starts == 1:
         entries["scikit-learn"] = ("scikit_learn", "iterations", spec)
+        if covariance == "full" and n * k * d <= 5e7:  # it holds as many numbers several times
+            entries["gmmx"] = ("gmmx", "iterations", spec)
     else:
         entries["scikit-learn, one start"] = ("scikit_learn", "iterations", {**spec, **_steps(flops, n * k)})
     label = f"{covariance}, n={n:,}, d={d}, k={k}" + (f", {starts} starts" if starts > 1 else "")
@@ -77,6 +87,40 @@ def missing(n: int, d: int, k: int, share: float, patterns: int | None) -> Cell:
     return Cell(f"{share:.0%} missing, {what}, n={n:,}, d={d}, k={k}", entries, flops, n * d)
 
 
+def family(name: str, n: int, d: int, k: int, levels: int = 0) -> Cell:
+    """A mixture of another family: products of its statistics with the members' parameters and responsibilities.
+
+    Of categories a row has one of `levels` statistics in each column. Mixed columns are normal and counts, half each.
+    """
+    flops = {
+        "student_t": 2 * n * k * (d + 1) * (d + 2),
+        "mixed": n * k * (d / 2 + 1) * (d / 2 + 2) + 2 * n * k * d,
+    }.get(name, 4 * n * k * d)
+    spec = {"n": n, "d": d, "k": k, "family": name, **_steps(3 * flops, n * k)}
+    spec |= {"tails": 5} if name == "student_t" else {"levels": levels} if levels else {}
+    what = f"{name.replace('_', ' ')}, n={n:,}, d={d}, k={k}" + (f", {levels} levels" if levels else "")
+    return Cell(what, {"jaxem": ("jaxem", "mixture", spec)}, flops, n * d)
+
+
+def factors(n: int, d: int, q: int, k: int = 1) -> Cell:
+    """Factor analysis, or a mixture of it: the factors of every row, and what is added up of them."""
+    flops = 8 * n * k * d * q + 4 * n * k * d
+    spec = {"n": n, "d": d, "factors": q, "missing": 0.0, "k": k, **_steps(3 * flops)}
+    entries = {"jaxem": ("jaxem", "factors", spec)}
+    if k == 1:
+        entries["scikit-learn"] = ("scikit_learn", "factors", {**spec, "added": min(spec["added"], 5)})
+    what = f"{q} factors, n={n:,}, d={d}" + (f", k={k}" if k > 1 else "")
+    return Cell(what, entries, flops, n * d)
+
+
+def states(n: int, length: int, q: int, d: int) -> Cell:
+    """A linear Gaussian state space: the filter's and the smoother's products of small matrices at every step."""
+    flops = n * length * (12 * q**3 + 4 * q**2 * d + 4 * q * d**2 + d**3)
+    spec = {"n": n, "length": length, "d": d, "k": q, **_steps(10 * flops)}
+    entries = {"jaxem": ("jaxem", "states", spec), "dynamax": ("dynamax", "states", spec)}
+    return Cell(f"state space, {n} x {length:,}, {q} states, d={d}", entries, flops, n * length * (d + q * q))
+
+
 def groups(quick: bool) -> dict[str, list[Cell]]:
     """The cells by kind of model."""
     if quick:
@@ -85,12 +129,15 @@ def groups(quick: bool) -> dict[str, list[Cell]]:
             "kmeans": [kmeans(300, 2, 8)],
             "chains": [chain(2, 50, 2)],
             "missing": [missing(200, 3, 2, 0.1, 4)],
+            "families": [family("poisson", 200, 3, 2), family("categorical", 200, 3, 2, levels=3)],
+            "factors": [factors(200, 5, 2), factors(200, 5, 2, k=2)],
+            "states": [states(2, 30, 2, 2)],
         }
     mixtures = [
         gaussian(c, n, d, k)
         for c, d, k in itertools.product(COVARIANCES, (2, 8, 16, 32, 64, 128, 256), (2, 8, 32, 128))
         for n in (272, _rows(c, d, k))
-        if n >= 32 * k and gaussian(c, n, d, k).flops <= 1e11
+        if n >= k * max(32, 2 * d if c == "full" else 0) and gaussian(c, n, d, k).flops <= 1e11
     ]
     mixtures.insert(0, gaussian("full", 1_000_000, 2, 2))
     many = [gaussian("full", min(_rows("full", d, k), 50_000), d, k, starts=16) for d in (2, 16, 64) for k in (2, 16)]
@@ -100,6 +147,13 @@ def groups(quick: bool) -> dict[str, list[Cell]]:
         + [kmeans(20_000, 16, 64, starts=16)],
         "chains": [chain(n, t, k) for n, t in ((1, 100_000), (100, 500), (10_000, 20)) for k in (2, 5, 20, 50)],
         "missing": [missing(20_000, d, 4, s, p) for d in (8, 16) for s in (0.1, 0.4) for p in (50, None)],
+        "families": [family("student_t", n, d, 8) for n, d in ((200_000, 8), (50_000, 32))]
+        + [family("poisson", 100_000, d, 8) for d in (2, 20)]
+        + [family("categorical", 50_000, 20, 8, levels=5), family("categorical", 5_000, 1_000, 8, levels=2)]
+        + [family("bernoulli", 5_000, 1_000, 8), family("mixed", 100_000, 8, 8)],
+        "factors": [factors(n, d, 5) for n, d in ((100_000, 20), (20_000, 100), (5_000, 500))]
+        + [factors(20_000, 50, 3, k=8)],
+        "states": [states(n, t, q, q) for n, t in ((1, 10_000), (100, 200)) for q in (4, 20)],
     }
 
 

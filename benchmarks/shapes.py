@@ -3,14 +3,18 @@
 For each cell: milliseconds an iteration and start; the share of the limit, which is the time that its operations take
 at the rate of a large matrix product, or its numbers at the rate of reading memory, if that is longer; and the ratio of
 each peer's time to jaxem's. Both limits are measured in the same run. `--only` takes kinds of models, `--cells` words
-that a cell's name has to contain (``--cells full d=64``). The rest is as in `benchmarks.mixtures`.
+that a cell's name has to contain (``--cells full d=64``). The rest is as in `benchmarks.models`.
+
+`--write` puts the tables into benchmarks/README.md, their numbers into benchmarks/shapes-cpu.json (or another device's
+name), and draws the pictures of docs/speed.md from that file; `--draw` does the last of these alone.
 """
 
 import argparse
 import math
 import sys
+from typing import Any
 
-from benchmarks import _grid, _harness, _report
+from benchmarks import _command, _grid, _harness, _heat_maps, _report
 from benchmarks.scenarios._iterations import DTYPES
 
 _SIZE = {"float64": 8, "float32": 4}
@@ -31,22 +35,41 @@ def limits(quick: bool) -> dict[str, tuple[float, float]]:
     return found
 
 
-def measured(cell: _grid.Cell, dtype: str, limit: tuple[float, float], repetitions: int) -> tuple[list[str], list[str]]:
-    """The row of a cell in one precision, and who is missing."""
+def measured(
+    cell: _grid.Cell, dtype: str, limit: tuple[float, float], repetitions: int
+) -> tuple[dict[str, Any], list[str]]:
+    """What a cell shows in one precision, and who is missing. A cell that fails says so, and the table goes on."""
     entries = {}
     for label, (contender, task, spec) in cell.entries.items():
         own = "float64" if contender in _grid.DOUBLE_ONLY else dtype
         entries[label if own == dtype else f"{label} in {own}"] = (contender, task, {**spec, "dtype": own})
-    # Runs of a small table take no longer than their own noise.
-    results, _, missing = _harness.interleaved(entries, repetitions * (4 if cell.flops < 1e7 else 1))
-    # A median that is not positive is lost in the noise.
-    seconds = {label: found if (found := _harness.median(given)) > 0 else math.nan for label, given in results.items()}
-    ours = seconds.pop("jaxem")
-    least = max(cell.flops / limit[0], cell.numbers * _SIZE[dtype] / limit[1])
-    peers = ", ".join(f"{label} {other / ours:.2f}" for label, other in seconds.items())
-    gflop, megabytes = cell.flops / 1e9, cell.numbers * _SIZE[dtype] / 1e6
-    row = [cell.label, dtype, f"{1e3 * ours:.3g}", f"{gflop:.3g}", f"{megabytes:.3g}", f"{100 * least / ours:.0f}%"]
-    return [*row, peers or "-"], missing
+    told = {"cell": cell.label, **cell.sizes, "dtype": dtype, "flops": cell.flops}
+    told["bytes"] = cell.numbers * _SIZE[dtype]
+    try:
+        # Runs of a small table take no longer than their own noise.
+        results, _, missing = _harness.interleaved(entries, repetitions * (4 if cell.flops < 1e7 else 1))
+    except RuntimeError as error:
+        return {**told, "failed": str(error)}, []
+    seconds = {label: _harness.median(given) for label, given in results.items()}
+    ours = _known(seconds.pop("jaxem"))
+    told["milliseconds"] = 1e3 * ours
+    told["share"] = max(cell.flops / limit[0], told["bytes"] / limit[1]) / ours
+    return {**told, "others": {label: _known(other) / ours for label, other in seconds.items()}}, missing
+
+
+def _known(seconds: float) -> float:
+    """A median that is not positive is lost in the noise."""
+    return seconds if seconds > 0 else math.nan
+
+
+def row(told: dict[str, Any]) -> list[str]:
+    """A line of the table."""
+    name = [told["cell"], told["dtype"]]
+    work = [f"{told['flops'] / 1e9:.3g}", f"{told['bytes'] / 1e6:.3g}"]
+    if "failed" in told:
+        return [*name, "-", *work, "-", f"failed: {told['failed']}"]
+    others = ", ".join(f"{label} {ratio:.2f}" for label, ratio in told["others"].items())
+    return [*name, f"{told['milliseconds']:.3g}", *work, f"{100 * told['share']:.0f}%", others or "-"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,16 +79,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=kinds, metavar="KIND", help=f"of {', '.join(kinds)}")
     parser.add_argument("--cells", nargs="+", default=[], metavar="WORD", help="words that the name of a cell contains")
     parser.add_argument("--repetitions", type=int, help="of every contender (default 5; 1 with --quick)")
-    parser.add_argument("--write", action="store_true", help="update benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="update benchmarks/README.md and the pictures")
+    parser.add_argument("--draw", action="store_true", help="draw the pictures from what was measured before")
+    _command.add_interpreters(parser)
     options = parser.parse_args(arguments)
     if options.write and (options.quick or options.cells):
         parser.error("--write is for all cells of a kind at their full sizes: leave --quick and --cells out")
     repetitions = options.repetitions or (1 if options.quick else 5)
     if repetitions < 1:
         parser.error(f"--repetitions must be at least 1, got {repetitions}")
+    _command.use_interpreters(parser, options.python)
 
     backend, devices = _report.devices()
-    given = sys.argv[1:] if arguments is None else arguments
+    if options.draw:
+        _heat_maps.draw(_heat_maps.read(backend))
+        return 0
+    given = _command.shown(sys.argv[1:] if arguments is None else arguments, options.python)
     origin = _report.provenance(" ".join(["python -m benchmarks.shapes", *given]), backend, devices)
     found = limits(options.quick)
     rates = "; ".join(f"{dtype} {a / 1e9:.0f} GFLOP/s, {b / 1e9:.1f} GB/s" for dtype, (a, b) in found.items())
@@ -75,13 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
         rows, absent = [], set()
         for cell in cells:
             for dtype in DTYPES:
-                try:
-                    row, missing = measured(cell, dtype, found[dtype], repetitions)
-                except RuntimeError as error:  # the table names the cell, and goes on
-                    row, missing = [cell.label, dtype, *["-"] * 4, f"failed: {error}"], []
-                rows.append(row)
+                told, missing = measured(cell, dtype, found[dtype], repetitions)
+                rows.append(told)
                 absent.update(missing)
-                print(*row, sep=" | ", file=sys.stderr, flush=True)
+                print(*row(told), sep=" | ", file=sys.stderr, flush=True)
+                if options.write:
+                    _heat_maps.write(backend, kind, rows)
         section = _report.Section(
             f"shapes-{kind}",
             f"The grid: {kind}",
@@ -89,12 +117,14 @@ def main(arguments: list[str] | None = None) -> int:
             f"bytes that it needs at least, and the share of the limit that it reaches ({rates}); the time of others "
             "as a multiple of jaxem's.",
             ["cell", "precision", "ms", "GFLOP", "MB", "of the limit", "others / jaxem"],
-            rows,
+            [row(told) for told in rows],
             notes=[f"- not installed: {name}." for name in sorted(absent)],
         )
         print(section.markdown() + "\n", flush=True)
         if options.write:
             _report.write(backend, section.name, f"{section.markdown()}\n\n{origin}")
+    if options.write:
+        _heat_maps.draw(_heat_maps.read(backend))
     return 0
 
 

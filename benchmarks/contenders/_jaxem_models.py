@@ -26,8 +26,11 @@ class HiddenMarkov(Solve):
 
 class Factors(Solve):
     def problem(self):
-        spec = self.spec
+        spec, k = self.spec, self.spec.get("k", 1)
         x = _factors.table(spec["n"], spec["d"], spec["factors"], spec["missing"], spec["dtype"])
+        if k > 1:
+            model = jaxem.MixtureOfFactorAnalyzers(k, spec["factors"])
+            return model, model.init(jax.random.key(0), x, np.ones(len(x), x.dtype)), jnp.asarray(x)
         start = jaxem.families.FactorParams(*map(jnp.asarray, _factors.start(x, spec["factors"])))
         return jaxem.FactorAnalysis(spec["factors"]), start, jnp.asarray(x)
 
@@ -36,12 +39,17 @@ class Factors(Solve):
 
 
 class MixtureOf(Solve):
-    """A mixture of Gaussians or t distributions, on rows with tails of `tails` degrees of freedom or gaps."""
+    """A mixture of Gaussians or t distributions, on rows with tails of `tails` degrees of freedom or gaps; or of
+    another family, on what becomes of such rows as counts, categories or bits."""
 
     def problem(self):
         spec, k = self.spec, self.spec["k"]
         x = _data.overlapping(spec["n"], spec["d"], k, spec["dtype"])
         rng = np.random.default_rng(4)
+        if spec["family"] in OTHERS:
+            family, x = OTHERS[spec["family"]](x, rng, spec)
+            model = jaxem.Mixture(family, k)
+            return model, model.init(jax.random.key(0), x, np.ones(len(x), x.dtype)), jnp.asarray(x)
         if "tails" in spec:
             scale = np.sqrt(spec["tails"] / rng.chisquare(spec["tails"], size=(len(x), 1)))
             x = (x * scale).astype(x.dtype)
@@ -55,6 +63,44 @@ class MixtureOf(Solve):
             model = jaxem.StudentTMixture(k)
             components = jaxem.families.StudentTParams(means, covariances, jnp.full(k, 10, x.dtype))
         return model, jaxem.models.MixtureParams(weights, components), jnp.asarray(x)
+
+
+def _counts(x, rng):
+    return rng.poisson(np.exp(0.5 * x + 1)).astype(x.dtype)
+
+
+def _mixed(x, rng, spec):
+    half = spec["d"] // 2
+    columns = {"a": range(half), "b": range(half, spec["d"])}
+    return jaxem.Product({"a": jaxem.Gaussian(), "b": jaxem.Poisson()}, columns), np.c_[
+        x[:, :half], _counts(x, rng)[:, half:]
+    ]
+
+
+def _categories(x, rng, spec):
+    edges = np.quantile(x[:1000], np.arange(1, spec["levels"]) / spec["levels"])
+    return jaxem.Categorical(spec["levels"]), np.digitize(x, edges).astype(x.dtype)
+
+
+OTHERS = {  # the family, and the rows made into its own
+    "poisson": lambda x, rng, spec: (jaxem.Poisson(), _counts(x, rng)),
+    "bernoulli": lambda x, rng, spec: (jaxem.Bernoulli(), (x > 0).astype(x.dtype)),
+    "categorical": _categories,
+    "mixed": _mixed,
+}
+
+
+class StateSpace(Solve):
+    """A linear Gaussian state space of as many states as columns, from the identity."""
+
+    def problem(self):
+        spec, q, d = self.spec, self.spec["k"], self.spec["d"]
+        y = jnp.asarray(_chains.states(spec["n"], spec["length"], d, spec["dtype"]))
+        one, seen = jnp.eye(q, dtype=y.dtype), jnp.eye(d, q, dtype=y.dtype)
+        start = jaxem.models.StateSpaceParams(
+            jnp.zeros(q, y.dtype), one, 0.5 * one, 0.5 * one, seen, 0.5 * jnp.eye(d, dtype=y.dtype)
+        )
+        return jaxem.LinearGaussianStateSpace(q), start, y
 
 
 class Shapes(Solve):
@@ -136,6 +182,7 @@ TASKS = {
     "chains": HiddenMarkov,
     "factors": Factors,
     "mixture": MixtureOf,
+    "states": StateSpace,
     "shapes": Shapes,
     "kmeans": KMeans,
     "documents": Documents,

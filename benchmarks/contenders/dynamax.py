@@ -6,6 +6,7 @@ import time
 import jax
 import jax.numpy as jnp
 from dynamax.hidden_markov_model import GaussianHMM
+from dynamax.linear_gaussian_ssm import LinearGaussianSSM
 
 from benchmarks import _chains
 from benchmarks.contenders._timed import Timed, lists
@@ -61,4 +62,37 @@ class HiddenMarkov(Timed):
         return elapsed
 
 
-TASKS = {"chains": HiddenMarkov}
+class StateSpace(Timed):
+    """`fit_em` of a linear Gaussian state space inside `jit`, compiled once for each number of iterations."""
+
+    def __init__(self, spec: dict):
+        self.spec, q, d = spec, spec["k"], spec["d"]
+        self.y = jnp.asarray(_chains.states(spec["n"], spec["length"], d, spec["dtype"]))
+        model = LinearGaussianSSM(q, d, has_dynamics_bias=False, has_emissions_bias=False)
+        one = jnp.eye(q, dtype=self.y.dtype)
+        self.start, properties = model.initialize(
+            initial_mean=jnp.zeros(q, self.y.dtype),
+            initial_covariance=one,
+            dynamics_weights=0.5 * one,
+            dynamics_covariance=0.5 * one,
+            emission_weights=jnp.eye(d, q, dtype=self.y.dtype),
+            emission_covariance=0.5 * jnp.eye(d, dtype=self.y.dtype),
+        )
+
+        def program(steps, params, y):
+            return model.fit_em(params, properties, y, num_iters=steps, verbose=False)
+
+        self.program = jax.jit(program, static_argnums=0)
+        for steps in (spec["few"], spec["few"] + spec["added"]):
+            self.run(steps)
+
+    def run(self, steps: int) -> float:
+        began = time.perf_counter()
+        found, values = jax.block_until_ready(self.program(steps, self.start, self.y))
+        elapsed = time.perf_counter() - began
+        if len(values) != steps or found.emissions.cov.dtype != self.spec["dtype"]:
+            raise RuntimeError(f"asked for {steps} iterations in {self.spec['dtype']}, got {len(values)}")
+        return elapsed
+
+
+TASKS = {"chains": HiddenMarkov, "states": StateSpace}

@@ -5,11 +5,11 @@ import warnings
 
 import numpy as np
 from sklearn.cluster import KMeans
-from sklearn.decomposition import LatentDirichletAllocation
+from sklearn.decomposition import FactorAnalysis, LatentDirichletAllocation
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from benchmarks import _data, _documents, _memory
+from benchmarks import _data, _documents, _factors, _memory
 from benchmarks.contenders._timed import Passes, Timed
 
 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -38,6 +38,24 @@ class Iterations(Timed):
             init_params="random",
             random_state=0,
         )
+        began = time.perf_counter()
+        model.fit(self.x)
+        elapsed = time.perf_counter() - began
+        if model.n_iter_ != steps:
+            raise RuntimeError(f"asked for {steps} iterations, got {model.n_iter_}")
+        return elapsed
+
+
+class Factors(Timed):
+    """FactorAnalysis, by its exact decomposition in every iteration."""
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        self.x = _factors.table(spec["n"], spec["d"], spec["factors"], 0.0, spec["dtype"])
+        self.run(1)
+
+    def run(self, steps: int) -> float:
+        model = FactorAnalysis(self.spec["factors"], tol=0.0, max_iter=steps, svd_method="lapack")
         began = time.perf_counter()
         model.fit(self.x)
         elapsed = time.perf_counter() - began
@@ -146,6 +164,7 @@ class Documents(Passes):
 TASKS = {
     "iterations": Iterations,
     "kmeans": KMeansIterations,
+    "factors": Factors,
     "restarts": Restarts,
     "memory": Memory,
     "documents": Documents,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _grid, _report
+from benchmarks import _grid, _heat_maps, _report
 from benchmarks.scenarios import MODELS, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +32,9 @@ def test_the_grid_runs_at_small_sizes():
     pytest.importorskip("sklearn")
     pytest.importorskip("hmmlearn")
     command = [sys.executable, "-m", "benchmarks.shapes", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "failed" not in done.stdout
     cells = [cell for kind in _grid.groups(quick=True).values() for cell in kind]
     rows = [line for line in done.stdout.splitlines() if "| float" in line]
     assert len(rows) == 2 * len(cells)
@@ -53,9 +54,28 @@ def test_the_grid_has_the_shapes_that_it_should():
     cells = _grid.groups(quick=False)
     labels = [cell.label for kind in cells.values() for cell in kind]
     assert len(labels) == len(set(labels))
-    for part in ("d=256", "k=128", "16 starts", "1 x 100,000", "50 patterns"):
+    for part in ("d=256", "k=128", "16 starts", "1 x 100,000", "50 patterns", "1,000,000", "5 factors", "20 states"):
         assert any(part in label for label in labels), part
     assert all(cell.flops > 0 and cell.numbers > 0 for kind in cells.values() for cell in kind)
+
+
+def test_what_the_grid_found_is_kept_and_drawn(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(_heat_maps, "_HERE", tmp_path)
+    monkeypatch.setattr(_heat_maps, "_IMAGES", tmp_path)
+    cells = [
+        {"covariance": "full", "n": 1000, "d": d, "k": 2, "starts": 1, "dtype": "float64", "milliseconds": 2.0 * d}
+        | {"share": 0.5, "others": {"scikit-learn": 3.0 if d > 2 else float("nan")}}
+        for d in (2, 16)
+    ]
+    cells.append({**cells[1], "milliseconds": None, "failed": "died", "d": 64})
+    _heat_maps.write("cpu", "kmeans", cells[:1])
+    _heat_maps.write("cpu", "gaussian", cells)
+    kept = _heat_maps.read("cpu")
+    assert kept["kmeans"] == [{**cells[0], "others": {"scikit-learn": None}}]
+    assert kept["gaussian"][1:] == cells[1:]
+    _heat_maps.draw(kept)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"speed-ratio.png", "speed-share.png", "speed-rows.png"}
 
 
 def test_tables_replace_their_predecessors(tmp_path):
