@@ -32,6 +32,8 @@ from jaxem.engine.weights import Held, held, with_copies
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import row_at
 
+_FEW_NUMBERS = 2**16  # in a table of which a question is answered in less time than a better program takes to compile
+
 
 class Admitted(NamedTuple):
     """Data as a model takes them, weights `[n]` or `None`, and parameters of the same precision, if there are any.
@@ -146,7 +148,8 @@ def question(method: Callable | None = None, *, fill: bool = True, by_step: bool
     """
     if method is None:
         return functools.partial(question, fill=fill, by_step=by_step)
-    compiled, signature = Program(_called(method)), inspect.signature(method)
+    called, signature = _called(method), inspect.signature(method)
+    for_few, for_many = Program(called, quickly=True), Program(called)
     asked = "self" if "self" in signature.parameters else "model"
     fill, totals = fill and "key" not in signature.parameters, "weights" in signature.parameters
 
@@ -167,7 +170,8 @@ def question(method: Callable | None = None, *, fill: bool = True, by_step: bool
             weights = table.weights
         if weights is not None:
             values["weights"] = weights
-        answer = compiled(given.args, given.kwargs)
+        few = sum(leaf.size for leaf in jax.tree.leaves(values["data"])) <= _FEW_NUMBERS
+        answer = (for_few if few else for_many)(given.args, given.kwargs)
         return answer if totals or table is None else without_fill(answer, table, by_step)
 
     return ask
