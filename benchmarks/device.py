@@ -19,6 +19,7 @@ import numpy as np
 
 import jaxem
 from benchmarks import _report
+from jaxem.kernels import linalg
 from tests.helpers import product
 from tests.helpers.published import MAXIMA
 
@@ -259,10 +260,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.device", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument("--write", action="store_true", help="update benchmarks/README.md")
+    parser.add_argument("--precision", choices=linalg.PRESETS, help="of products in single precision; full by default")
     parser.add_argument("--seconds", type=float, default=330.0, help="after which nothing new is begun (default 330)")
     options = parser.parse_args(arguments)
+    with jax.default_matmul_precision(options.precision):
+        return measure(options, sys.argv[1:] if arguments is None else arguments)
+
+
+def measure(options: argparse.Namespace, given: list[str]) -> int:
+    """Whether the answers are right, and how fast; 1 if they are not."""
     began, device = time.perf_counter(), jax.devices()[0]
-    given, kind = sys.argv[1:] if arguments is None else arguments, device.device_kind
+    kind = device.device_kind
     origin = _report.provenance(" ".join(["python -m benchmarks.device", *given]), device.platform, [kind])
     print(f"## {kind}\n\n{origin}\n", flush=True)
     report = Report(options.seconds, not options.quick and any(name in kind for name in ("H100", "H200")))
@@ -272,8 +280,9 @@ def main(arguments: list[str] | None = None) -> int:
     with jax.enable_x64(False):
         rate, reading = limits(256, 2**18) if options.quick else limits(8192, 2**28)
         time_all(report, options.quick, rate, reading)
+    preset = "" if options.precision is None else f", products of matrices by {options.precision}"
     text = (
-        f"Single precision, an iteration of jaxem.solve. Limits: {rate / 1e12:.3g} TFLOP/s of a large product, "
+        f"Single precision{preset}, an iteration of jaxem.solve. Limits: {rate / 1e12:.3g} TFLOP/s of a large product, "
         f"{reading / 1e9:.4g} GB/s of reading. {time.perf_counter() - began:.0f} s in all."
     )
     notes = [f"Left out for lack of time: {', '.join(report.skipped)}."] if report.skipped else []

@@ -1,10 +1,14 @@
 """Single precision agrees with double, or says why not."""
 
+import itertools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxem
+from jaxem.kernels import linalg
 from tests.helpers.problems import COVARIANCES, narrow_clusters, two_gaussians
 
 pytestmark = pytest.mark.optimized
@@ -19,6 +23,43 @@ def both(problem, k, **options):
     double = jaxem.fit(model, problem.x, key=key, restarts=4, **options)
     assert single.params.components.mean.dtype == np.float32
     return single, double
+
+
+def emulate(monkeypatch, preset):
+    """Products of float32 as the sum of those of parts that have few digits; sums are in float32."""
+    narrow, parts = (10, 2) if "TF32" in preset else (7, 3)
+
+    def split(a):
+        found = []
+        for _ in range(parts):
+            part = jax.lax.reduce_precision(a, exponent_bits=8, mantissa_bits=narrow)
+            found, a = [*found, part], a - part
+        return found
+
+    def by_parts(product):
+        def call(*operands, **options):
+            if any(jnp.result_type(a) != jnp.float32 for a in operands) or len(operands) != 2:
+                return product(*operands, **options)
+            pairs = itertools.product(enumerate(split(operands[0])), enumerate(split(operands[1])))
+            # The smallest first; products of two small parts are left out.
+            kept = sorted(((i + j, a, b) for (i, a), (j, b) in pairs if i + j < parts), key=lambda one: -one[0])
+            return sum(product(a, b, **options) for _, a, b in kept)
+
+        return call
+
+    class Narrow:
+        """`jax.numpy` with other products of matrices."""
+
+        matmul = staticmethod(by_parts(jnp.matmul))
+
+        @staticmethod
+        def einsum(spec, *operands, **options):
+            return by_parts(lambda *a, **o: jnp.einsum(spec, *a, **o))(*operands, **options)
+
+        def __getattr__(self, name):
+            return getattr(jnp, name)
+
+    monkeypatch.setattr(linalg, "jnp", Narrow())
 
 
 def covariances(fit, kind):
@@ -39,6 +80,24 @@ def test_a_common_offset_does_not_change_the_variances(kind):
         )
         np.testing.assert_allclose(single.log_likelihood, scored, rtol=1e-4)
         np.testing.assert_allclose(single.log_likelihood, double.log_likelihood, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["TF32_TF32_F32_X3", "BF16_BF16_F32_X6"])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+def test_products_of_several_narrow_ones_pass_the_table(preset, offset, monkeypatch):
+    """The arithmetic of accelerators, by hand: a CPU has none of its own for these."""
+    emulate(monkeypatch, preset)
+    problem = two_gaussians(offset, "full")
+    model, x = jaxem.GaussianMixture(2), problem.x.astype(np.float32)
+    start = model.init(jax.random.key(0), x, None)
+    # A function of its own for every case, so that JAX has no program of full products for it.
+    single = jax.jit(lambda x: jaxem.solve(model, start, x, tol=1e-6))(x)
+    monkeypatch.undo()
+    double = jaxem.fit(model, problem.x, key=jax.random.key(0), restarts=4)
+    assert jaxem.status_name(single.status) == "converged"
+    np.testing.assert_allclose(covariances(single, "full"), covariances(double, "full"), rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(single.log_likelihood, double.log_likelihood, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -11,17 +11,26 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
 HIGHEST = jax.lax.Precision.HIGHEST
+# Of single precision made of several products in a narrower one: three of TF32, six or nine of bfloat16.
+PRESETS = ("TF32_TF32_F32_X3", "BF16_BF16_F32_X6", "BF16_BF16_F32_X9")
 _LOOPED = 32  # up to this size triangular matrices are inverted row by row
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """Matrix product that never falls back to TF32 or bfloat16."""
-    return jnp.matmul(a, b, precision=HIGHEST)
+    """Matrix product that never falls back to plain TF32 or bfloat16."""
+    return jnp.matmul(a, b, precision=_precision(a, b))
 
 
 def einsum(spec: str, *operands: Array) -> Array:
-    """`jnp.einsum` that never falls back to TF32 or bfloat16."""
-    return jnp.einsum(spec, *operands, precision=HIGHEST)
+    """`jnp.einsum` that never falls back to plain TF32 or bfloat16."""
+    return jnp.einsum(spec, *operands, precision=_precision(*operands))
+
+
+def _precision(*operands: Array) -> Any:
+    """Full precision, or one of the `PRESETS` for single precision if JAX is told so for all products of matrices."""
+    asked = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009, it has no type
+    single = all(jnp.result_type(operand) == jnp.float32 for operand in operands)
+    return jax.lax.DotAlgorithmPreset[asked] if asked in PRESETS and single else HIGHEST
 
 
 def sum_features(a: Array) -> Array:

@@ -100,6 +100,20 @@ def test_products_keep_single_precision(rng):
         assert "HIGHEST" in str(jax.make_jaxpr(fn)(a, a))
 
 
+@pytest.mark.parametrize("preset", linalg.PRESETS)
+def test_products_of_several_narrow_ones_if_asked_for(preset):
+    single, double = jnp.ones((4, 4), jnp.float32), jnp.ones((4, 4), jnp.float64)
+    for fn in (linalg.matmul, lambda a, b: linalg.einsum("ij,jk->ik", a, b)):
+        with jax.default_matmul_precision(preset):
+            assert preset in str(jax.make_jaxpr(fn)(single, single))
+            assert "HIGHEST" in str(jax.make_jaxpr(fn)(double, double))
+            gradient = jax.make_jaxpr(jax.grad(lambda a: jnp.sum(fn(a, a))))(single)  # noqa: B023
+            assert str(gradient).count(preset) >= 2
+        for other in ("tensorfloat32", "bfloat16", "BF16_BF16_F32", None):
+            with jax.default_matmul_precision(other):
+                assert "HIGHEST" in str(jax.make_jaxpr(fn)(single, single))
+
+
 def test_symmetrize_and_outer(rng):
     a, b = rng.standard_normal((2, 3, 4))
     np.testing.assert_allclose(linalg.outer(jnp.asarray(a), jnp.asarray(b)), a[:, :, None] * b[:, None, :])
