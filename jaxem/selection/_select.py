@@ -50,10 +50,11 @@ def select(
 ) -> Selection:
     """Fits several models to the same data and chooses the one with the smallest criterion.
 
-    Mixtures that differ in their number of components alone share one search, so that a range of numbers compiles one
-    program; their fits are those that `jaxem.fit` finds with the same key, to rounding. That is so under EM,
-    accelerated or not, for mixtures without priors and frozen parameters that start by k-means++, where compilations
-    take longer than the members that runs do not have. Others are fitted one by one.
+    Mixtures that differ in their number of components alone share one search, and so do hidden Markov models that
+    differ in their number of states: a range of numbers compiles one program. Their fits are those that `jaxem.fit`
+    finds with the same key, to rounding. That is so under EM, accelerated or not, for models without priors, patterns
+    and frozen parameters that start by k-means++, where compilations take longer than the members that runs do not
+    have. Others are fitted one by one.
 
     **Arguments:**
 

@@ -1,4 +1,5 @@
-"""Several models on the same data; mixtures that differ in their number of components alone in one search.
+"""Several models on the same data; those that differ in their number of members alone in one search: mixtures, and
+hidden Markov models.
 
 One program serves them all: members that a run does not have are there, but have weight 0.
 """
@@ -31,7 +32,10 @@ from jaxem.engine.shapes import shapes_of
 from jaxem.engine.stop import Stop
 from jaxem.init import KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
-from jaxem.models import Joined, Mixture
+from jaxem.models import HMM, Joined, Mixture
+from jaxem.structures import FreeInitial, FreeTransitions, Markov
+from jaxem.structures.markov import HMMParams
+from jaxem.structures.markov_up_to import MarkovUpTo
 from jaxem.structures.up_to import UpTo
 from jaxem.structures.weights import MixtureParams
 from jaxem.termination import AbstractTermination
@@ -124,8 +128,10 @@ def _together(
     """Mixtures of different numbers of components, the largest first, in one search over mixtures of `size`."""
     key, restarts, _, tol, max_steps, termination, progress, lanes, stop, place = options
     counts = [_size(model) for model in models]
-    model = Joined(UpTo(size), models[0].family, start=models[0].start)
-    problem = problem_of(model, algorithm, admitted, tol, max_steps, termination)
+    kind = _sized(models[0])
+    assert kind is not None
+    model = kind.up_to(models[0], size)
+    problem = problem_of(model, algorithm, admitted, tol, max_steps, termination, models[0].lengthen)
     problem, layout = in_lanes(problem, key, restarts * len(counts), lanes, place)
     # Of one length, so that another range up to the same number is another call of the same program.
     padded = np.resize(np.array(counts, np.int32), max(len(counts), size))
@@ -133,11 +139,45 @@ def _together(
     search = Search(problem, layout, restarts * len(counts), progress, len(counts), stop, place)
     searched(search, draw, key)
     found = [_taken(lambda i=i: in_unit(search.result(True, i), admitted.unit), model) for i in range(len(counts))]
-    return [_of_size(each, models[0].family, k) for each, k in zip(found, counts, strict=True)]
+    return [_of_size(each, models[0], k) for each, k in zip(found, counts, strict=True)]
+
+
+class _Sized(NamedTuple):
+    """A kind of models that may differ in their number of members: its name, and one that has up to so many."""
+
+    field: str
+    up_to: Callable[[Any, int], Joined]
+    params: Any
+    plain: Callable[[Any], bool]
+
+
+def _plain_chain(model: HMM) -> bool:
+    return eqx.tree_equal(model.structure, Markov(model.num_states, FreeInitial(), FreeTransitions())) is True
+
+
+_SIZED = {
+    Mixture: _Sized(
+        "num_components",
+        lambda model, size: Joined(UpTo(size), model.family, start=model.start),
+        MixtureParams,
+        lambda model: model.weights_prior is None,
+    ),
+    HMM: _Sized(
+        "num_states",
+        lambda model, size: Joined(MarkovUpTo(size), model.emission, start=model.start),
+        HMMParams,
+        _plain_chain,
+    ),
+}
+
+
+def _sized(model: Any) -> _Sized | None:
+    return _SIZED.get(type(model))
 
 
 def _size(model: Any) -> int:
-    return model.num_components if isinstance(model, Mixture) else 0
+    kind = _sized(model)
+    return 0 if kind is None else getattr(model, kind.field)
 
 
 def _alike(models: Sequence[Any]) -> list[list[int]]:
@@ -153,15 +193,18 @@ def _alike(models: Sequence[Any]) -> list[list[int]]:
 
 
 def _differ_in_size(a: Any, b: Any) -> bool:
-    """Whether two mixtures are alike but for their number of components; models with arrays are not compared."""
-    if not (isinstance(a, Mixture) and isinstance(b, Mixture)):
+    """Whether two models are alike but for their number of members; those with arrays are not compared."""
+    kind = _sized(a)
+    if kind is None or type(b) is not type(a):
         return False
-    return eqx.tree_equal(a, dataclasses.replace(b, num_components=a.num_components)) is True
+    return eqx.tree_equal(a, dataclasses.replace(b, **{kind.field: _size(a)})) is True
 
 
 def _products(data: PyTree) -> int:
-    """How many products of two numbers of a row there are, over all rows."""
-    return sum(leaf.size for leaf in jax.tree.leaves(data)) ** 2 // num_rows(data)
+    """How many products of two numbers of a row there are, over all rows, those of sequences their steps."""
+    leaves = jax.tree.leaves(data)
+    steps = max(leaf.size // leaf.shape[-1] for leaf in leaves)
+    return sum(leaf.size for leaf in leaves) ** 2 // max(steps, num_rows(data))
 
 
 def _pays(counts: Sequence[int], data: PyTree, restarts: int) -> bool:
@@ -172,12 +215,12 @@ def _pays(counts: Sequence[int], data: PyTree, restarts: int) -> bool:
 
 def _admitted(model: Any, algorithm: Algorithm, data: Any, weights: Any, key: PRNGKeyArray) -> Admitted | None:
     """The data, if a search can be shared by smaller models like this one, and is short enough for that to pay."""
-    start = model.start
-    able = isinstance(start, KMeansPlusPlus) and not model.frozen and model.weights_prior is None
-    if not able or not _plain(algorithm) or model.family.num_members is not None:
+    start, kind = model.start, _sized(model)
+    able = isinstance(start, KMeansPlusPlus) and not model.frozen and kind is not None and kind.plain(model)
+    if not able or not _plain(algorithm) or model.distribution.num_members is not None:
         return None
     # Fewer members must be given the same rows to start from, and the same random numbers.
-    if 32 * model.num_components > start.rows or not _begins_alike(key):
+    if 32 * _size(model) > start.rows or not _begins_alike(key):
         return None
     admitted = for_fit(model, data, weights)
     n, numbers = num_rows(admitted.data), sum(leaf.size for leaf in jax.tree.leaves(admitted.data))
@@ -191,11 +234,13 @@ def _apart(model: Any, data: PyTree) -> bool:
 
     Where they are not, as those of equal shape, one without rows has a say where the others go.
     """
-    params = shapes_of(dataclasses.replace(model, num_components=2), data)
-    if model.family.shared or params is None:
-        return bool(model.family.shared)
-    kernel = model.family.kernel()
-    blocks = jax.eval_shape(lambda members: kernel.blocks(model.family.unconstrain(members))[0], params.components)
+    family, kind = model.distribution, _sized(model)
+    assert kind is not None
+    params = shapes_of(dataclasses.replace(model, **{kind.field: 2}), data)
+    if family.shared or params is None:
+        return bool(family.shared)
+    kernel = family.kernel()
+    blocks = jax.eval_shape(lambda members: kernel.blocks(family.unconstrain(members))[0], params[-1])
     return all(len(block) == 2 for block in blocks)
 
 
@@ -220,20 +265,27 @@ def _taken(run: Callable[[], Fit], model: Any) -> Found:
     return Found(fitted, "", (model, fitted.params))
 
 
-def _of_size(found: Found, family: Any, k: int) -> Found:
-    """The same with a fit of `k` components, the first of those that the run had, which `asked` still has."""
+def _of_size(found: Found, model: Any, k: int) -> Found:
+    """The same with a fit of `k` members, the first of those that the run had, which `asked` still has."""
     if found.fit is None:
         return found
-    params: Any = found.fit.params
+    params, kind, family = found.fit.params, _sized(model), model.distribution
+    assert kind is not None
+    size = len(params.alive)
 
     def first(path: Any, leaf: Array) -> Array:
         # On the host: JAX would compile this for every `k`.
         common = any(covers(prefix, leaf_name(path)) for prefix in family.shared)
         return leaf if common else jax.device_put(np.asarray(leaf)[:k])
 
-    members = jax.tree_util.tree_map_with_path(first, params.components)
-    own = MixtureParams(jax.device_put(np.asarray(params.weights)[:k]), members)
-    return found._replace(fit=dataclasses.replace(found.fit, params=own))
+    def of_first(own: Array) -> Array:
+        return jax.device_put(np.asarray(own)[(slice(k),) * own.ndim])
+
+    own = [getattr(params, name) for name in kind.params._fields[:-1]]
+    members = jax.tree_util.tree_map_with_path(first, params[-1])
+    asked = dataclasses.replace(model, **{kind.field: size}), kind.params(*own, params[-1])
+    few = kind.params(*map(of_first, own), members)
+    return found._replace(fit=dataclasses.replace(found.fit, params=few), asked=asked)
 
 
 @program(quickly=True)

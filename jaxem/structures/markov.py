@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
 from jaxem.families.priors import Dirichlet
@@ -191,10 +191,7 @@ class Markov(AbstractStructure):
     def start(self, key, weights, data):
         """Random transitions that stay put to a random extent; the first state has about the weights of the members."""
         k, dtype = self.size, weights.dtype
-        of_rows, of_stay = jax.random.split(key)
-        random = jax.random.exponential(of_rows, (k, k), dtype)
-        stay = jax.random.uniform(of_stay, (), dtype, 0, 0.9)
-        mixed = (1 - stay) * random / jnp.sum(random, 1, keepdims=True) + stay * jnp.eye(k, dtype=dtype)
+        mixed = random_transitions(key, k, dtype)
         each = transition_weights(data, jnp.ones(steps_of(data).shape[0], dtype))
         transition = self.transitions.of_probabilities(mixed, transition_covariates(data), each)
         return self._conformed(((weights + 1 / k) / 2, transition))
@@ -228,6 +225,21 @@ class Markov(AbstractStructure):
     def expanded_per_row(self, shared):
         # A step in time costs the same for few sequences as for many.
         return 0
+
+
+def random_transitions(
+    key: PRNGKeyArray, k: int, dtype: Any, alive: Float[Array, " k"] | None = None
+) -> Float[Array, "k k"]:
+    """Rows that stay put to a random extent, among the first states where these alone are `alive`: the same ones as of
+    so many states."""
+    of_rows, of_stay = jax.random.split(key)
+    states = jnp.arange(k, dtype=jnp.int32)
+    random = jax.vmap(lambda i: jax.random.exponential(jax.random.fold_in(of_rows, i), (k,), dtype))(states)
+    random = random if alive is None else random * alive[None]
+    random = random / jnp.sum(random, 1, keepdims=True)
+    stay = jax.random.uniform(of_stay, (), dtype, 0, 0.9)
+    mixed = (1 - stay) * random + stay * jnp.eye(k, dtype=dtype)
+    return mixed if alive is None else jnp.where(alive[:, None] > 0, mixed, random)
 
 
 @final

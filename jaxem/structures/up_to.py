@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxem import _bijections as bijections
 from jaxem.structures._structure import AbstractStructure
@@ -80,14 +80,10 @@ class UpTo(AbstractStructure):
 
     def unconstrain(self, own):
         weights, alive = own
-        log = bijections.log_to_free(weights)
-        last = jnp.arange(self.size, dtype=jnp.int32) == jnp.sum(alive > 0, dtype=jnp.int32) - 1
-        base = jnp.sum(jnp.where(last, log, 0), keepdims=True)
-        ratios = bijections.log_ratio_to_free(log, base, jnp.max(log, keepdims=True))
-        return (jnp.where(last, 0, ratios), alive)
+        return (free_beside_last(weights, last_of(alive)), alive)
 
     def constrain(self, free):
-        return (jax.nn.softmax(free[0]), free[1])
+        return (shares(free[0]), free[1])
 
     def degenerate(self, own):
         weights, alive = own
@@ -96,3 +92,20 @@ class UpTo(AbstractStructure):
     @property
     def domains(self):
         return {"weights": "simplex", "alive": "unit"}
+
+
+def last_of(alive: Float[Array, " k"]) -> Bool[Array, " k"]:
+    """Which member is the last that is there."""
+    return jnp.arange(len(alive), dtype=jnp.int32) == jnp.sum(alive > 0, dtype=jnp.int32) - 1
+
+
+def free_beside_last(p: Float[Array, "... k"], last: Bool[Array, " k"]) -> Float[Array, "... k"]:
+    """Log-ratios of probabilities to that of the `last` member, whose own is 0."""
+    log, last = bijections.log_to_free(p), last.reshape((1,) * (p.ndim - 1) + last.shape)
+    base = jnp.sum(jnp.where(last, log, 0), -1, keepdims=True)
+    return jnp.where(last, 0, bijections.log_ratio_to_free(log, base, jnp.max(log, -1, keepdims=True)))
+
+
+def shares(free: Float[Array, "... k"]) -> Float[Array, "... k"]:
+    """The inverse of `free_beside_last`."""
+    return jax.nn.softmax(free, -1)

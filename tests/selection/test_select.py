@@ -53,8 +53,46 @@ def test_each_start_goes_where_it_would_alone(family, x, algorithm, double):
     """Steps, objectives and parameters: the members that a run does not have change nothing."""
     weights = np.r_[0.0, np.tile([1.0, 2.0], 28)]
     options = {"key": KEY, "restarts": 3, "algorithm": algorithm, "weights": weights, "max_steps": 40, "tol": 1e-7}
-    models = mixtures(family, (2, 1, 4))
+    require_as_alone(mixtures(family, (2, 1, 4)), x, options)
+
+
+CHAIN = np.r_[RNG.poisson(2, size=(8, 30, 1)), RNG.poisson(6, size=(4, 30, 1))].astype(float)
+CHAIN[:, 10:20] += 5
+
+
+@pytest.mark.parametrize(
+    ("emission", "data"),
+    [
+        pytest.param(jaxem.Poisson(), CHAIN, id="poisson"),
+        pytest.param(jaxem.Gaussian(), CHAIN + RNG.normal(size=CHAIN.shape), id="gaussian", marks=slow),
+        pytest.param(
+            jaxem.Poisson(), jaxem.Sequences.of([CHAIN[0], CHAIN[1, :7], *CHAIN[4:]]), id="ragged", marks=slow
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(jaxem.em(), marks=slow), jaxem.squarem(tail=True)], ids=["em", "squarem"]
+)
+def test_chains_of_several_numbers_of_states(emission, data, algorithm, double, monkeypatch):
+    shared, together = [], _sweep._together
+    monkeypatch.setattr(_sweep, "_together", lambda *args: shared.append(len(args[0])) or together(*args))
+    models = [jaxem.HMM(emission, k) for k in (2, 1, 3)]
+    options = {"key": KEY, "restarts": 3, "algorithm": algorithm, "max_steps": 40, "tol": 1e-7}
+    require_as_alone(models, data, options)
+    assert shared == [3]
+
+
+@slow
+def test_chains_that_are_not_alike_in_all_else_go_by_themselves(double, monkeypatch):
+    monkeypatch.setattr(_sweep, "_together", None)
+    for options in ({"initial": "stationary"}, {"transition_prior": jaxem.priors.Dirichlet(2.0)}):
+        models = [jaxem.HMM(jaxem.Poisson(), k, **options) for k in (1, 2)]
+        assert len(jaxem.select(models, CHAIN, key=KEY, max_steps=5).fits) == 2
+
+
+def require_as_alone(models, x, options):
     selection = jaxem.select(models, x, **options)
+    weights = options.get("weights")
     for model, fit, row in zip(models, selection.fits, selection.table, strict=True):
         alone = jaxem.fit(model, x, **options)
         np.testing.assert_allclose(fit.restarts.objective, alone.restarts.objective, rtol=1e-8)
