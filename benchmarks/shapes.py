@@ -3,7 +3,7 @@
 For each cell: milliseconds an iteration and start; the share of the limit, which is the time that its operations take
 at the rate of a large matrix product, or its numbers at the rate of reading memory, if that is longer; and the ratio of
 each peer's time to jaxem's. Both limits are measured in the same run. `--only` takes kinds of models, `--cells` words
-that a cell's name has to contain (``--cells full d=64``). The rest is as in `benchmarks.models`.
+that a cell's name has to contain (``--cells full d=64``); with `--seconds`, what is left out is named. The rest is as in `benchmarks.models`.
 
 `--write` puts the tables into benchmarks/README.md, their numbers into benchmarks/shapes-cpu.json (or another device's
 name), and draws the pictures of docs/speed.md from that file; `--draw` does the last of these alone.
@@ -12,6 +12,7 @@ name), and draws the pictures of docs/speed.md from that file; `--draw` does the
 import argparse
 import math
 import sys
+import time
 from typing import Any
 
 from benchmarks import _command, _grid, _harness, _heat_maps, _report
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=kinds, metavar="KIND", help=f"of {', '.join(kinds)}")
     parser.add_argument("--cells", nargs="+", default=[], metavar="WORD", help="words that the name of a cell contains")
     parser.add_argument("--repetitions", type=int, help="of every contender (default 5; 1 with --quick)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="after which no new cell is begun")
     parser.add_argument("--write", action="store_true", help="update benchmarks/README.md and the pictures")
     parser.add_argument("--draw", action="store_true", help="draw the pictures from what was measured before")
     _command.add_interpreters(parser)
@@ -90,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--repetitions must be at least 1, got {repetitions}")
     _command.use_interpreters(parser, options.python)
 
-    backend, devices = _report.devices()
+    began, (backend, devices) = time.monotonic(), _report.devices()
     if options.draw:
         _heat_maps.draw(_heat_maps.read(backend))
         return 0
@@ -101,8 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"## Shapes on {backend}\n\n{origin}\n\nLimits: {rates}\n", flush=True)
     for kind in options.only or kinds:
         cells = [c for c in _grid.groups(options.quick)[kind] if all(word in c.label for word in options.cells)]
-        rows, absent = [], set()
+        rows, absent, left = [], set(), []
         for cell in cells:
+            if time.monotonic() - began > options.seconds:
+                left.append(cell.label)
+                continue
             for dtype in DTYPES:
                 told, missing = measured(cell, dtype, found[dtype], repetitions)
                 rows.append(told)
@@ -118,7 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
             "as a multiple of jaxem's.",
             ["cell", "precision", "ms", "GFLOP", "MB", "of the limit", "others / jaxem"],
             [row(told) for told in rows],
-            notes=[f"- not installed: {name}." for name in sorted(absent)],
+            notes=[f"- not installed: {name}." for name in sorted(absent)]
+            + [f"- left out for lack of time: {'; '.join(left)}."] * bool(left),
         )
         print(section.markdown() + "\n", flush=True)
         if options.write:
