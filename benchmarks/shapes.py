@@ -3,7 +3,8 @@
 For each cell: milliseconds an iteration and start; the share of the limit, which is the time that its operations take
 at the rate of a large matrix product, or its numbers at the rate of reading memory, if that is longer; and the ratio of
 each peer's time to jaxem's. Both limits are measured in the same run. `--only` takes kinds of models, `--cells` words
-that a cell's name has to contain (``--cells full d=64``); with `--seconds`, what is left out is named. The rest is as in `benchmarks.models`.
+that a cell's name has to contain (``--cells full d=64``); with `--seconds`, what is left out is named. The rest is as
+in `benchmarks.models`.
 
 `--write` puts the tables into benchmarks/README.md, their numbers into benchmarks/shapes-cpu.json (or another device's
 name), and draws the pictures of docs/speed.md from that file; `--draw` does the last of these alone.
