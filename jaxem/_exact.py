@@ -22,21 +22,24 @@ from jaxem.engine.buckets import FITTED, filled
 from jaxem.engine.checkpoint import part_of
 from jaxem.engine.lanes import Layout
 from jaxem.engine.loop import require_modes, step
-from jaxem.engine.over_passes import OverPasses, bound, lifted
+from jaxem.engine.over_passes import OverBatches, OverPasses, bound, lifted
 from jaxem.engine.passes import Passes
 from jaxem.engine.problem import Problem
 from jaxem.engine.search import Search
 from jaxem.engine.state import State, begin
 from jaxem.engine.stop import Stop
+from jaxem.m_step import Draw
 from jaxem.record import StreamProgress
 from jaxem.sources import seed_of
 from jaxem.termination import AbstractTermination, default_tolerance
+from jaxem.update import Incremental
+from jaxem.update.incremental import IncrementalOverBatches
 
 
 def require_exact(algorithm: Algorithm) -> None:
     """Raise `MissingCapabilityError` for an algorithm that draws random numbers for rows."""
-    if algorithm.draws:
-        which = algorithm.e_step if algorithm.e_step.needs == "sample" else algorithm.m_step
+    which = algorithm.e_step if algorithm.e_step.needs == "sample" else algorithm.m_step
+    if algorithm.e_step.needs == "sample" or isinstance(which, Draw):
         raise MissingCapabilityError(
             f"{type(which).__name__} draws random numbers, and exact passes are made of what is exact; use jaxem.em(), "
             "or jaxem.e_step.Sample() with jaxem.update.Stepwise()"
@@ -64,14 +67,18 @@ def fit_exactly(
     model, init = with_method(model, init)
     progress = _Reports(report, stop)
     seed = [*(seed_of(key) or ()), _SAMPLE]
-    rows = ExactBatches(reader, seed, progress.after_batch, checkpoint is not None, together)
+    in_turn = isinstance(algorithm.update, Incremental)
+    rows = ExactBatches(reader, seed, progress.after_batch, checkpoint is not None, together, in_turn)
     passes, raised = Passes(rows.read, rows.row, rows.after, together), algorithm.m_step.lift(model)
     problem = bound(passes, raised, algorithm, termination)
     tol = default_tolerance(rows.dtype) if tol is None else tol
     limits = {"tol": jnp.asarray(tol, rows.dtype), "max_steps": jnp.asarray(max_steps, jnp.int32)}
     problem = dataclasses.replace(problem, **limits)
+    if in_turn:
+        update = IncrementalOverBatches(rows.batches)
+        problem = dataclasses.replace(problem, algorithm=dataclasses.replace(algorithm, update=update))
 
-    data, weights = _on_device(*rows.sampled.rows())
+    data, weights = _on_device(*rows.sampled.rows(), fill=not algorithm.draws)
     sample = dataclasses.replace(problem, model=problem.model.plain or problem.model, data=data, weights=weights)
     if init is None:
         require_different_starts(model, algorithm, restarts)
@@ -92,7 +99,8 @@ def fit_exactly(
         params, keys = drawing(numbers)
         return (lifted(passes, problem, params) if raised is not model else params), keys
 
-    runner = OverPasses(passes, reader.rows, rows.all_rows, progress.after_step)
+    runner: Any = OverPasses(passes, reader.rows, rows.all_rows, progress.after_step)
+    runner = OverBatches(runner, rows.batches) if in_turn else runner
     place = part_of(checkpoint, "fit_stream", {**asked, "data": (rows.digest,)}, together)
     search = Search(problem, Layout(restarts), restarts, None, stop=stop, place=place, runner=runner)
     with stop.interruptible():
@@ -103,9 +111,9 @@ def fit_exactly(
 _SAMPLE = 1  # sets the sample apart from what else is drawn with the key
 
 
-def _on_device(data: PyTree, weights: np.ndarray) -> tuple[PyTree, Array]:
+def _on_device(data: PyTree, weights: np.ndarray, fill: bool) -> tuple[PyTree, Array]:
     """The sample, filled up as `jaxem.fit` fills up a table, so that starts of a small one are those that it draws."""
-    found = filled(data, weights, weights.dtype, FITTED)
+    found = filled(data, weights, weights.dtype, FITTED) if fill else None
     return jax.device_put((data, weights) if found is None else (found.data, found.weights))
 
 

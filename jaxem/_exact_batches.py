@@ -27,7 +27,8 @@ class ExactBatches:
 
     The first pass looks at each batch by itself, and keeps a sample of all rows. The second one checks each beside rows
     of all the others: what a table as a whole must satisfy, such as columns that vary, need not hold for a batch. With
-    `together` every process has batches of its own, and is told of the rows of all once the first pass is over.
+    `together` every process has batches of its own, and is told of the rows of all once the first pass is over. Those
+    that are wanted `in_turn` must come in the order of the first pass.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class ExactBatches:
         on_batch: Callable[[int, int], None],
         digest: bool = False,
         together: bool = False,
+        in_turn: bool = False,
     ):
         self.reader, self.on_batch, self.together = reader, on_batch, together
+        self._known: list[str] | None = [] if in_turn else None
         self.digest = "" if digest else None  # of all rows, once the first pass is over
         self._summed, self.all_rows = np.zeros(2, np.uint64), 0
         seed = [*seed, jax.process_index()] if together else seed
@@ -63,6 +66,8 @@ class ExactBatches:
                     seen, rows = seen + 1, rows + len(w)
                     if number == 1:
                         self._check(index, x, w)
+                    if self._known is not None:
+                        self._require_known(seen - 1, x, w, number)
                     yield jax.device_put(self.reader.padded(x, w), may_alias=True)
                     self.on_batch(number, len(w))
         if number == 0:
@@ -93,6 +98,19 @@ class ExactBatches:
         few = jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, jax.tree.map(lambda a: a[:_FEW], x))
         self._beside = few, jax.tree.map(lambda *parts: np.concatenate(parts), *extremes, x)
         self._fault = self._found(self._beside[1])
+
+    def _require_known(self, index: int, x: PyTree, w: np.ndarray, number: int) -> None:
+        """Raise `DataError` for another batch than in the first pass, as its length and three of its rows tell."""
+        assert self._known is not None
+        some = np.array([0, len(w) // 2, len(w) - 1])
+        own = contents(len(w), jax.tree.map(lambda a: a[some], (x, w)))
+        if number == 0:
+            self._known.append(own)
+        elif index >= len(self._known) or own != self._known[index]:
+            raise DataError(
+                f"batches: batch {index} of pass {number + 1} is not that of the first pass. Incremental EM keeps "
+                "statistics of each batch: give the same ones in the same order, jaxem.batches(...) without a key"
+            )
 
     def _source(self, number: int) -> Iterable[Any]:
         source, batches = self.reader.source(number), self.reader.batches

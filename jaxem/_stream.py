@@ -21,7 +21,7 @@ from jaxem.algorithms import stepwise_em
 from jaxem.engine.stop import Stop
 from jaxem.record import StreamProgress
 from jaxem.termination import AbstractTermination
-from jaxem.update import Full, Stepwise
+from jaxem.update import Full, Incremental, Stepwise
 
 _START_STEPS = 10  # EM iterations on the first batch before its starts are compared
 _UNKNOWN = 2**31 - 2
@@ -61,6 +61,11 @@ def fit_stream(
     and scale of all rows): five for normal members, twenty for those of a Student t. Where single precision loses too
     many digits, the starts concerned go on once the others have ended.
 
+    `jaxem.incremental_em()` takes a step after every batch, in which its statistics take the place of those that it
+    gave in the pass before (Neal and Hinton 1998). The batches are the blocks, the same ones in the same order in every
+    pass: where `jaxem.fit` has the same blocks, the two are the same run, to rounding. Memory holds the statistics of
+    every batch, for every start in its lane.
+
     Memory holds two batches and one that is being read, a sample of at most 32,768 rows, statistics and parameters.
 
     **Arguments:**
@@ -78,12 +83,13 @@ def fit_stream(
     - `restarts`: how many starts: 8 by default, 1 for an exact run.
     - `algorithm`: `jaxem.stepwise_em()` by default (its `rows` is not used), or another whose update is `Stepwise`. For
         an exact run one that works on sums over all rows: `em`, `squarem`, `anderson`, `hard_em`, `annealed_em`,
-        `alpha_em`, `ecm`, `px_em`, `vbem`, with priors too.
+        `alpha_em`, `ecm`, `px_em`, `vbem`, with priors too; or `incremental_em` (its `blocks` are not used).
     - `passes`: how many times a stepwise run goes through the batches.
     - `total_weight`: of a stepwise run: the weight of all rows together, which a prior is set against. Known to
         `jaxem.batches` of arrays; needed otherwise if the model has a prior.
     - `score`: one more pass of a stepwise run for `log_likelihood` and `objective`, which are NaN without it. An exact
-        run has both from its own passes (two more where it ascends something else, as `vbem` and `hard_em` do).
+        run has both from its own passes (one or two more where it ascends something else, as `vbem`, `hard_em` and
+        `incremental_em` do).
     - `tol`, `max_steps`, `termination`: of an exact run, as in `jaxem.fit`; 1000 steps by default.
     - `progress`: called with a `StreamProgress` after every batch; `True` prints a line to standard error. A run ends
         if it answers `True`: a stepwise one at once, an exact one after the pass.
@@ -117,13 +123,18 @@ def fit_stream(
     require_key(key)
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.stepwise_em()")
-    algorithm, exact = algorithm or stepwise_em(), algorithm is not None and isinstance(algorithm.update, Full)
+    algorithm, exact = algorithm or stepwise_em(), _is_exact(algorithm)
     _require(model, algorithm)
     passes = as_count("passes", passes)
     restarts = as_count("restarts", (1 if exact else 8) if restarts is None else restarts)
     ends = {"tol": tol, "max_steps": max_steps, "termination": termination}
     _require_used(exact, passes, total_weight, {**ends, "together": together or None})
     report = _print if progress is True else progress or None
+    if together and isinstance(algorithm.update, Incremental):
+        raise DataError(
+            "together: processes sum over all their batches, and incremental EM takes a step after each; use "
+            "algorithm=jaxem.em(), or leave together out"
+        )
     reader = Reader(model, batches, passes + score, restartable=exact)
     early = Stop.of(time_limit), checkpoint
     if exact:
@@ -141,10 +152,10 @@ def fit_stream(
 
 
 def _require(model: AbstractModel, algorithm: Algorithm) -> None:
-    if not isinstance(algorithm.update, Stepwise | Full):
+    if not isinstance(algorithm.update, Stepwise | Full | Incremental):
         raise MissingCapabilityError(
-            f"{type(algorithm.update).__name__} goes back to blocks of rows of its own, and a stream shows its batches "
-            "in turn; use jaxem.stepwise_em(), or jaxem.em() for exact passes"
+            f"{type(algorithm.update).__name__} chooses rows of its own, and a stream shows its batches in turn; use "
+            "jaxem.stepwise_em(), jaxem.incremental_em(), or jaxem.em() for exact passes"
         )
     if algorithm.e_step.stops:
         raise MissingCapabilityError(
@@ -155,8 +166,12 @@ def _require(model: AbstractModel, algorithm: Algorithm) -> None:
             f"a stream is fitted by adding up statistics, and {type(model).__name__} has none (rung 2: `natural` and "
             "linear `potentials`)"
         )
-    if isinstance(algorithm.update, Full):
+    if _is_exact(algorithm):
         require_exact(algorithm)
+
+
+def _is_exact(algorithm: Algorithm | None) -> bool:
+    return algorithm is not None and isinstance(algorithm.update, Full | Incremental)
 
 
 def _require_used(exact: bool, passes: int, total_weight: Any, of_exact: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Exact runs over batches against `jaxem.fit` on the same rows in memory."""
 
+import dataclasses
 import threading
 
 import chex
@@ -163,6 +164,67 @@ def test_where_the_run_ends():
     assert not readers()
 
 
+def _blocks(x, count, weights=None):
+    """The blocks that an incremental update cuts rows in memory into."""
+    return cut(x, -(-len(jax.tree.leaves(x)[0]) // count), weights)
+
+
+def test_incremental_steps_are_those_in_memory():
+    """From drawn starts, with weights and a short last block; each batch is read once a pass, and no other program."""
+    weights = np.random.default_rng(1).uniform(0.2, 3.0, 131)
+    stream, heard = Read(_blocks(COUNTS, 5, weights)), []
+    options = {"key": KEY, "algorithm": jaxem.incremental_em(5), "restarts": 3}
+    fit = jaxem.fit_stream(MODEL, stream, progress=heard.append, **options)
+    whole = jaxem.fit(MODEL, COUNTS, weights=weights, **options)
+    assert_equal(fit, whole)
+    assert name(fit) == "converged"
+    np.testing.assert_array_equal(fit.restarts.num_steps, whole.restarts.num_steps)
+    chex.assert_trees_all_close(fit.restarts.objective, whole.restarts.objective, rtol=1e-12)
+    steps = fit.restarts.num_steps
+    assert set(stream.counts) == {(int(steps.max()) + 1) // 5 + 2 + 1}  # the model is bound, and the best run scored
+    told = [report.objective for report in heard if report.pass_number == 3]
+    assert (np.diff(told) > 0).all()  # of the free energy, after each batch
+    assert not readers()
+
+
+def test_an_incremental_run_that_stops_and_goes_on(tmp_path):
+    batches, heard = _blocks(COUNTS, 4), []
+    options = {"key": KEY, "algorithm": jaxem.incremental_em(), "restarts": 2}
+    whole = jaxem.fit_stream(MODEL, batches, **options)
+    part = {**options, "checkpoint": tmp_path / "c"}
+    stopped = jaxem.fit_stream(MODEL, batches, **part, progress=lambda report: heard.append(report) or len(heard) > 17)
+    assert name(stopped) == "stopped"
+    assert heard[-1].batches == 20 + 4  # to the end of the pass, and one that scores
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(jaxem.fit_stream(MODEL, batches, **part)), strict=True):
+        assert np.array_equal(np.asarray(a), np.asarray(b), equal_nan=a.dtype.kind == "f")
+    with pytest.raises(jaxem.DataError, match=r"belongs to another call \(another data\)"):
+        jaxem.fit_stream(MODEL, _blocks(COUNTS, 5), **part)  # the same rows in other batches
+    limited = jaxem.fit_stream(MODEL, batches, max_steps=6, **options)  # in the midst of a pass
+    assert_equal(limited, jaxem.fit(MODEL, COUNTS, **{**options, "algorithm": jaxem.incremental_em(4)}, max_steps=6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["normal", "hard", "bayes", "chain", "lines"])
+def test_incremental_variants_are_those_in_memory(case):
+    _, model, data, weights, algorithm = next(run for run in _runs() if run[0] == case)
+    algorithm = dataclasses.replace(algorithm, update=jaxem.update.Incremental(3))
+    options = {"key": KEY, "algorithm": algorithm, "max_steps": 25}
+    options["init"] = jaxem.fit(model, data, key=KEY, weights=weights, max_steps=1).params
+    fit = jaxem.fit_stream(model, _blocks(data, 3, weights), **options)
+    assert_equal(fit, jaxem.fit(model, data, weights=weights, **options))
+
+
+@pytest.mark.slow
+def test_incremental_single_precision_moves_to_the_accurate_kernel():
+    rng = np.random.default_rng(3)
+    x = rng.permutation(np.concatenate([rng.normal(0, 1, (600, 2)), rng.normal(3e4, 1, (600, 2))])).astype(np.float32)
+    options = {"key": KEY, "algorithm": jaxem.incremental_em(4), "restarts": 2}
+    fit = jaxem.fit_stream(jaxem.GaussianMixture(2), jaxem.batches(x, 300), **options)
+    whole = jaxem.fit(jaxem.GaussianMixture(2), x, **options)
+    assert name(fit) == name(whole) == "converged"
+    chex.assert_trees_all_close(fit.params, whole.params, rtol=1e-3, atol=0.01)
+
+
 def _failing(at):
     reads = iter(range(1000))
 
@@ -193,13 +255,10 @@ def _refusals():
     yield "total", [COUNTS], {"total_weight": 3.0}, jaxem.DataError, "adds the weights up itself"
     yield "starts", [COUNTS], {"restarts": 3}, jaxem.DataError, "init holds 1 sets of parameters"
     yield "path", "rows.npy", {}, jaxem.DataError, r"pass jaxem.batches\('rows.npy', rows=...\)"
-    yield (
-        "blocks",
-        [COUNTS],
-        {"algorithm": jaxem.incremental_em()},
-        jaxem.MissingCapabilityError,
-        "Incremental goes back",
-    )
+    in_turn = {"algorithm": jaxem.incremental_em()}
+    drawn = jaxem.batches(COUNTS, 20, key=KEY)
+    yield "order", drawn, in_turn, jaxem.DataError, r"batch 0 of pass 2 is not that of the first.*without a key"
+    yield "together", [COUNTS], {**in_turn, "together": True}, jaxem.DataError, "together: processes sum over all"
     yield "draws", [COUNTS], {"algorithm": jaxem.gibbs()}, jaxem.MissingCapabilityError, "Sample draws random numbers"
     yield "rows", [COUNTS], {"algorithm": jaxem.algorithms.newton()}, jaxem.MissingCapabilityError, "looks at the rows"
     yield "stepwise", [COUNTS], {"algorithm": None, "tol": 1e-3}, jaxem.DataError, "tol is for an exact run"

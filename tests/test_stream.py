@@ -235,8 +235,12 @@ def test_what_is_refused(options, message):
 
 
 def test_algorithms_and_models_that_cannot_stream():
-    with pytest.raises(jaxem.MissingCapabilityError, match=r"Incremental goes back to blocks.*stepwise_em"):
-        jaxem.fit_stream(POISSON, [counts()], key=KEY, algorithm=jaxem.incremental_em())
+    class Other(jaxem.update.AbstractUpdate):
+        def __call__(self, expect, translate, natural, previous, fresh, data, weights, state, key, reduce):
+            return *expect(data, weights, key), state
+
+    with pytest.raises(jaxem.MissingCapabilityError, match=r"Other chooses rows of its own.*stepwise_em"):
+        jaxem.fit_stream(POISSON, [counts()], key=KEY, algorithm=jaxem.Algorithm(update=Other()))
     nonlinear = jaxem.FunctionModel(lambda params, x, z: -((x - params) ** 2).sum(), 2)
     with pytest.raises(jaxem.MissingCapabilityError, match="FunctionModel has none"):
         jaxem.fit_stream(nonlinear, [counts()], key=KEY)

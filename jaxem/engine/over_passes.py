@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -18,7 +19,7 @@ from jaxem.engine.loop import Found, look, settle
 from jaxem.engine.move import Move, coordinates, next_move
 from jaxem.engine.passes import Known, Passes, Rows, Staged
 from jaxem.engine.problem import Problem, on_accurate_kernel
-from jaxem.engine.programs import program
+from jaxem.engine.programs import Program, program
 from jaxem.engine.runner import AbstractRunner
 from jaxem.engine.state import State
 from jaxem.engine.trees import choose
@@ -43,7 +44,7 @@ def lifted(passes: Passes, problem: Problem, params: PyTree) -> PyTree:
 class OverPasses(AbstractRunner):
     """A round is an iteration: a pass, which serves all lanes. A batch has `batch_rows`, all of them `rows`."""
 
-    round_steps: ClassVar[int] = 1
+    round_steps = 1
 
     def __init__(self, passes: Passes, batch_rows: int, rows: int, on_step: Callable[[State], None]):
         self.passes, self.batch_rows, self.rows, self.on_step = passes, batch_rows, rows, on_step
@@ -73,6 +74,34 @@ class OverPasses(AbstractRunner):
 
     def num_rows(self, problem):
         return self.rows
+
+
+@final
+class OverBatches(AbstractRunner):
+    """A round is a pass over so many batches, with a step of all lanes after each: incremental EM.
+
+    Batches are the same ones in every pass, in the same order. `over` is the runner of what looks at all rows.
+    """
+
+    def __init__(self, over: OverPasses, batches: int):
+        self.over, self.round_steps = over, batches
+
+    def advance(self, problem, lanes):
+        stepped = _STEPPED_FEW if few_products(self.over.batch_rows, lanes) else _STEPPED_MANY
+        for rows in self.over.passes.each():
+            before, lanes = lanes, stepped(problem, rows, lanes)
+            jax.block_until_ready(before)  # no more than two batches are held
+            self.over.on_step(lanes)
+        return lambda: lanes
+
+    def accurate(self, problem):
+        return self.over.accurate(problem)
+
+    def finish(self, problem, state):
+        return self.over.passes.run(_FINISHED, problem, state)
+
+    def num_rows(self, problem):
+        return self.over.num_rows(problem)
 
 
 def _with(problem: Problem, rows: Rows | None, reduce: Reduce) -> Problem:
@@ -118,8 +147,26 @@ _EVALUATED_MANY = Staged(_evaluate, lanes=True, quickly=False)
 @program(quickly=True)
 def _moved(problem: Problem, lanes: State) -> Move:
     """Where every lane goes next."""
+    return eqx.filter_vmap(partial(_next, problem))(lanes)
+
+
+def _next(problem: Problem, state: State) -> Move:
     reduce = partial(_refuse, type(problem.algorithm.m_step).__name__)
-    return eqx.filter_vmap(lambda state: next_move(_with(problem, None, reduce), state)._replace(back=None))(lanes)
+    return next_move(_with(problem, None, reduce), state)._replace(back=None)
+
+
+def _stepped(problem: Problem, rows: Rows, lanes: State) -> State:
+    """The lanes after a step that looks at these rows alone; those that have ended stay."""
+
+    def one(state: State) -> State:
+        move = _next(problem, state)
+        found = look(_with(problem, rows, unreduced), state, move)
+        return choose(state.status == Status.running, settle(problem, state, move, found), state)
+
+    return eqx.filter_vmap(one)(lanes)
+
+
+_STEPPED_FEW, _STEPPED_MANY = Program(_stepped, quickly=True), Program(_stepped)
 
 
 @program(quickly=True)

@@ -69,6 +69,13 @@ class Passes:
         self.number += 1
         return _rounded(found)
 
+    def each(self) -> Generator[Rows]:
+        """A pass: its batches in turn, for what looks at each by itself."""
+        with closing(self._read(self.number)) as batches:
+            yield from batches
+        self._after(self.number)
+        self.number += 1
+
     def _of_batches(self, staged: Staged, known: tuple[PyTree, ...], shared: PyTree, each: PyTree) -> "_Sums":
         found: Any = None
         with closing(self._read(self.number)) as batches:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ def _placing(spread: NamedSharding) -> Callable[[State], State]:
 class AbstractRunner(ABC):
     """Runs of a problem. `lanes` are the states of several, stacked."""
 
-    round_steps: ClassVar[int]  # iterations of a round, after which the host looks at the lanes
+    round_steps: int  # iterations of a round, after which the host looks at the lanes
     together: bool = False  # true where processes share the rows, whatever the problem holds
 
     @abstractmethod
@@ -53,7 +53,7 @@ class AbstractRunner(ABC):
 class AtHand(AbstractRunner):
     """A round is one call of one program, which holds all rows; lanes lie as `spread` says, if anything does."""
 
-    round_steps: ClassVar[int] = 8
+    round_steps = 8
 
     def __init__(self, spread: NamedSharding | None = None):
         self.spread = spread
