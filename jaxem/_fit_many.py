@@ -32,7 +32,7 @@ from jaxem._model import AbstractModel
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
 from jaxem.engine.buckets import FITTED, bucket
-from jaxem.engine.checkpoint import part_of
+from jaxem.engine.checkpoint import Part, part_of
 from jaxem.engine.convert import as_data
 from jaxem.engine.lanes import Layout, layout_of
 from jaxem.engine.loop import enter, require_modes, step
@@ -100,7 +100,8 @@ def fit_many(
     With common data, the coordinates that a fit works in are those of the rows under the sum of all weights.
 
     Arrays over fits that are spread over processes along that axis share the fits out: each process runs its own, and
-    all have the results of all. What is common to fits every process gives whole.
+    all have the results of all. What is common to fits every process gives whole. Each keeps a `checkpoint` of its own
+    fits: the first in the file of that name, process `i` in one whose name ends in `.i`.
 
     **Raises:** `DataError` (a `ValueError`) for data and arguments that cannot be used.
 
@@ -128,13 +129,14 @@ def fit_many(
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
     data, algorithm = as_data(data, warn=True), algorithm or default_algorithm(model)
     over = arguments_over(over, data, weights)
-    run = partial(_fit_these, over=over, key=key, algorithm=algorithm, termination=termination, stop=stop)
-    run = partial(run, restarts=restarts, tol=tol, max_steps=max_steps, progress=progress, lanes=lanes)
-    if not is_shared((model, data, weights, init)):
-        return run(model, data, weights, init, checkpoint=checkpoint)
-    if checkpoint is not None:
-        raise DataError("checkpoint: fits that are spread over processes keep none; leave it out")
-    return of_all_processes(run, over, {"model": model, "data": data, "weights": weights, "init": init})
+    asked = {"over": over, "key": key, "algorithm": algorithm, "termination": termination, "restarts": restarts}
+    asked |= {"tol": tol, "max_steps": max_steps, "lanes": lanes}
+    run = partial(_fit_these, **asked, stop=stop, progress=progress)
+    given = {"model": model, "data": data, "weights": weights, "init": init}
+    if is_shared(given):
+        return of_all_processes(run, over, given, checkpoint, asked)
+    given["weights"] = None if weights is None else np.asarray(weights)
+    return run(**given, place=part_of(checkpoint, "fit_many", {"processes": 1, **given, **asked}))
 
 
 def _fit_these(
@@ -153,15 +155,11 @@ def _fit_these(
     max_steps: int,
     progress: Any,
     lanes: int | None,
-    checkpoint: Any = None,
+    place: Part | None,
     first: int = 0,
 ) -> Fit:
     """The fits whose data are at hand. They have numbers from `first` on."""
-    weights = None if weights is None else np.asarray(weights)
     count = count_fits(over, {"data": data, "weights": weights, "model": model, "init": init})
-    asked = {"model": model, "data": data, "weights": weights, "init": init, "key": key, "over": over}
-    asked |= {"algorithm": algorithm, "termination": termination, "tol": tol, "max_steps": max_steps}
-    place = part_of(checkpoint, "fit_many", {**asked, "restarts": restarts, "lanes": lanes})
     model, init = with_method(model, init)
     one = first_of(model) if "model" in over else model
     found = admitted_rows(one, algorithm, data, weights, over, count)

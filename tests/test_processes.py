@@ -97,6 +97,19 @@ start = jaxem.fit(model, x, key=key).params
 whole = jaxem.fit_many(model, x, weights=weights, key=key, init=start, tol=1e-12)
 given = jaxem.fit_many(model, x, weights=spread(weights), key=key, init=start, tol=1e-12)
 same(given.params, whole.params, 1e-4)
+path, options = FOLDER + "/many", dict(key=key, restarts=2, lanes=3)
+never = jaxem.fit_many(model, spread(tables), **options)
+ended = jaxem.fit_many(model, spread(tables), checkpoint=jaxem.Checkpoint(path, rounds=1),
+                       progress=lambda told: told.rounds >= 2 and number == 1, **options)
+stopped = np.array([name == "stopped" for name in jaxem.status_name(ended.status)])
+assert stopped[4:].any() and not stopped[:4].any()  # of the process that was asked to
+assert os.path.exists(path) and os.path.exists(path + ".1")
+again = jaxem.fit_many(model, spread(tables), checkpoint=path, **options)
+for one, two in zip(jax.tree.leaves(again), jax.tree.leaves(never), strict=True):
+    np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(2 * tables), checkpoint=path, **options), "process 0",
+        "another data")
+refused(jaxem.DataError, lambda: jaxem.fit_many(model, tables, checkpoint=path, **options), "processes was 2 and is 1")
 tables[5, 3] = np.nan
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(tables), key=key), "process 1", "not finite")
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(x), weights=weights, key=key), "jaxem.fit takes rows")
@@ -246,8 +259,8 @@ def test_models(case):
     right(together(MODELS, devices=2, CASE=case))
 
 
-def test_many_fits():
-    right(together(MANY, devices=2))
+def test_many_fits(tmp_path):
+    right(together(MANY, devices=2, FOLDER=str(tmp_path)))
 
 
 def test_exact_passes(tmp_path):
