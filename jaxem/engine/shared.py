@@ -9,7 +9,15 @@ from jaxtyping import PyTree
 from jaxem._errors import DataError
 from jaxem._sampled import Extremes
 from jaxem.engine.convert import as_weights
-from jaxem.engine.processes import agreed, gathered, joined_rows, own_numbers, own_rows
+from jaxem.engine.processes import (
+    agreed,
+    gathered,
+    is_shared,
+    joined_rows,
+    own_numbers,
+    own_rows,
+    require_alike,
+)
 from jaxem.engine.weights import Span, with_copies
 from jaxem.kernels.chunks import num_rows
 
@@ -57,6 +65,31 @@ def look_at(data: PyTree, weights: Any) -> Shared:
         raise DataError("weights sum to zero; at least one row needs a positive weight")
     counts = (int(spans[:, 3].min()), int(spans[:, 4].sum()), bool(spans[:, 5].all()))
     return Shared(rows, w, Span.around(spans[:, :3]), *counts)
+
+
+def of_all_rows(name: str, values: Any, data: PyTree) -> np.ndarray:
+    """A number or label `[n]` for each of all rows, in every process: they are spread like the rows of `data`, or are
+    those of its own rows."""
+    leaf = jax.tree.leaves(data)[0]
+    numbers = own_numbers(leaf)
+
+    def own() -> np.ndarray:
+        found = own_rows(values) if is_shared(values) else np.asarray(values)
+        if found.shape != numbers.shape:
+            raise DataError(
+                f"{name} must be {len(numbers)} values, one for each row of this process, or be spread like the rows, "
+                f"got shape {found.shape}"
+            )
+        return found if found.dtype.kind in "biuf" else found.astype(str)
+
+    found = agreed(own)
+    require_alike(name, found.dtype.kind)
+    size = int(gathered(np.asarray([found.dtype.itemsize])).max())
+    found = found.astype(f"{found.dtype.kind}{size // 4 if found.dtype.kind == 'U' else size}")
+    numbers, found = joined_rows((numbers, found))
+    out = np.empty(leaf.shape[0], found.dtype)
+    out[numbers] = found
+    return out
 
 
 def check_fit(model: Any, found: Shared) -> None:

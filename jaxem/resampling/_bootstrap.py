@@ -13,9 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from jaxem._algorithm import Algorithm
 from jaxem._arguments import as_count, require_key, require_kind
 from jaxem._errors import DataError
-from jaxem._fit_many import fit_many
 from jaxem._model import AbstractModel
-from jaxem._solve import Fit
 from jaxem._status import failed, status_code, status_from_code
 from jaxem._traced import require_concrete
 from jaxem.engine.door import count_rows, for_question
@@ -27,7 +25,7 @@ from jaxem.record import Progress
 from jaxem.resampling._acceleration import acceleration
 from jaxem.resampling._draws import blocks, require_several, require_whole, units_of, weights_of
 from jaxem.resampling._replicates import Replicates, replicates_of
-from jaxem.resampling._rounds import WORDS, at_a_time, overall
+from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, share_of
 from jaxem.resampling._simulated import simulated
 
 KINDS = ("nonparametric", "weighted", "parametric")
@@ -136,6 +134,7 @@ def bootstrap(
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
     time_limit: float | None = None,
+    together: bool = False,
 ) -> Bootstrap:
     """The sampling distribution of fitted parameters: the model is fitted again to many samples like the data.
 
@@ -164,6 +163,8 @@ def bootstrap(
     - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit_many`.
     - `time_limit`: seconds after which no more samples are begun. Samples are fitted some at a time (an eighth of them,
         or 64), and those that were done are returned, at least one such part; after an interrupt (Ctrl-C) as well.
+    - `together`: true where several processes (`jax.distributed`) share the samples out: all pass the same arguments,
+        the whole of the data among them, each fits its part, and all have the result. `progress` hears of that part.
 
     **Returns:** a `Bootstrap`. Refits that fail are counted (`num_failed`), not left out. The bootstrap does not see
     what the data do not determine, such as the rotation of loadings: `jaxem.information.observed` names it.
@@ -194,17 +195,17 @@ def bootstrap(
     replicates, restarts = as_count("replicates", replicates, least=2), as_count("restarts", restarts, least=0)
     if kind not in KINDS:
         raise DataError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+    require_same(together, model, params, data, weights, strata, groups, key, replicates, kind, algorithm, restarts)
     data, weights, params, _ = for_question(model, params, data, weights)
     weights = None if weights is None else np.asarray(weights)
     of_samples, of_starts = jax.random.split(key)
+    most, share = at_a_time(replicates), share_of if together else _all_of
     skew: Callable[..., Any] = partial(_no_acceleration, kind)
     if kind == "parametric":
         for name, given in (("strata", strata), ("groups", groups)):
             if given is not None:
                 raise DataError(f"{name} are for samples of rows; leave {name} out with kind='parametric'")
-        samples = simulated(
-            model, params, data, weights, of_samples, replicates, "kind='parametric'", at_a_time(replicates)
-        )
+        samples = simulated(model, params, data, weights, of_samples, replicates, "kind='parametric'", most, share)
     else:
         units = units_of(count_rows(data), weights, strata, groups)
         require_several(units)
@@ -212,17 +213,18 @@ def bootstrap(
             require_whole(units)
             skew = partial(acceleration, model, params, data, weights, units)
         draw = partial(weights_of, units, of_samples, exact=kind == "nonparametric")
-        own_blocks = blocks(replicates, count_rows(data), at_a_time(replicates))
-        samples = ({"data": data, "weights": draw(own)} for own in own_blocks)
+        own_blocks = blocks(replicates, count_rows(data), most)
+        samples = ((block, {"data": data, "weights": draw(share(block))}) for block in own_blocks)
 
     found: list[tuple[PyTree, Array, Array]] = []
     stop, done = Stop.of(time_limit), 0
     with stop.interruptible(WORDS):
-        for number, sample in enumerate(samples):
-            fits: Fit = fit_many(
+        for number, (block, sample) in enumerate(samples):
+            fits = refits(
                 model,
-                **sample,
-                over="weights" if "weights" in sample else "data",
+                sample,
+                len(block),
+                together,
                 key=jax.random.fold_in(of_starts, number),
                 init=params,
                 restarts=1 + restarts,
@@ -235,7 +237,7 @@ def bootstrap(
             )
             found.append((fits.params, status_code(fits.status), fits.log_likelihood))
             done += len(fits.log_likelihood)
-            if stop.now and done > 1:
+            if ended(stop, together) and done > 1:
                 break
     stack, code, log_likelihood = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
     stack = jax.tree.map(jnp.asarray, aligned(model, params, jax.tree.map(jnp.asarray, stack), data, weights)[0])
@@ -244,6 +246,10 @@ def bootstrap(
 
 def _no_acceleration(kind: str, fn: Any) -> Any:
     raise DataError(f"method='bca' is for samples of rows, kind='nonparametric'; these are {kind!r}: use 'percentile'")
+
+
+def _all_of(numbers: range) -> range:
+    return numbers
 
 
 def _same(params: PyTree) -> PyTree:

@@ -15,7 +15,6 @@ from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, require_key, require_kind
 from jaxem._errors import DataError
 from jaxem._fit import fit
-from jaxem._fit_many import fit_many
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit
 from jaxem._status import failed, status_name
@@ -24,7 +23,7 @@ from jaxem.engine.convert import as_data
 from jaxem.engine.door import count_rows, for_question
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
-from jaxem.resampling._rounds import WORDS, at_a_time, overall
+from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, share_of
 from jaxem.resampling._simulated import simulated
 from jaxem.termination import default_tolerance
 
@@ -86,6 +85,7 @@ def likelihood_ratio_test(
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
     time_limit: float | None = None,
+    together: bool = False,
 ) -> LikelihoodRatioTest:
     """Tests a model against one that contains it, such as `k` components against `k + 1`.
 
@@ -110,6 +110,7 @@ def likelihood_ratio_test(
     - `time_limit`: seconds after which no more samples are begun. Samples are fitted some at a time (an eighth of them,
         or 64), and the p value is that of those that were done, at least one such part; after an interrupt (Ctrl-C)
         as well.
+    - `together`: true where several processes share the samples out, as in `jaxem.bootstrap`.
 
     **Returns:** a `LikelihoodRatioTest`. Of `B` samples of which `b` exceed the statistic the p value is
     `(1 + b) / (1 + B)`; where `stop_after=h` ended it at sample `l` it is `h / l`. Refits that fail are counted, not
@@ -140,6 +141,7 @@ def likelihood_ratio_test(
     if method == "wilks":
         _require_members(null, alternative)
     of_fits, of_samples, of_starts = jax.random.split(key, 3)
+    require_same(together, null, alternative, data, weights, key, replicates, restarts, stop_after, algorithm)
     common: dict[str, Any] = {
         "algorithm": algorithm,
         "tol": tol,
@@ -171,18 +173,20 @@ def likelihood_ratio_test(
 
     data, weights, params, _ = for_question(null, fits[0].params, data, weights)
     most = at_a_time(replicates) if stop_after is None else _BLOCK
-    samples = simulated(null, params, data, weights, of_samples, replicates, "the null hypothesis", most)
+    share: dict[str, Any] = {"share": share_of} if together else {}
+    samples = simulated(null, params, data, weights, of_samples, replicates, "the null hypothesis", most, **share)
     starts, stop = [1 + _starts_of(model, algorithm, restarts) for model in pair], Stop.of(time_limit)
 
-    def refits() -> Iterator[_Refits]:
+    def refitted() -> Iterator[_Refits]:
         done = 0
-        for number, sample in enumerate(samples):
-            size, own = jax.tree.leaves(sample["data"])[0].shape[0], []
+        for number, (block, sample) in enumerate(samples):
+            size, own = len(block), []
             for i, model in enumerate(pair):
-                fitted = fit_many(
+                fitted = refits(
                     model,
-                    **sample,
-                    over="data",
+                    sample,
+                    size,
+                    together,
                     key=jax.random.fold_in(of_starts, 2 * number + i),
                     init=fits[i].params,
                     restarts=starts[i],
@@ -193,11 +197,11 @@ def likelihood_ratio_test(
                 done += size * starts[i]
             values, slack = _statistic(own, total, tol)
             yield _Refits(values, failed(own[0].status) | failed(own[1].status), values < -slack)
-            if stop.now:
+            if ended(stop, together):
                 return
 
     with stop.interruptible(WORDS):
-        return _counted(test, refits(), stop_after)
+        return _counted(test, refitted(), stop_after)
 
 
 class _Refits(NamedTuple):

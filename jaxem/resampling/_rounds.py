@@ -3,6 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from jaxem._errors import DataError
+from jaxem._fit_many import fit_many
+from jaxem._solve import Fit
+from jaxem.engine.fingerprint import contents
+from jaxem.engine.processes import any_of, is_shared, require_alike
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
 
@@ -26,3 +36,49 @@ def overall(progress: Any, stop: Stop, before: int, total: int) -> Callable[[Pro
             stop.asked = True
 
     return tell
+
+
+def refits(model: Any, sample: dict[str, Any], size: int, together: bool, **options: Any) -> Fit:
+    """The fits to `size` samples. Where processes share them out `together`, `sample` is the share of this one."""
+    over = "weights" if "weights" in sample else "data"
+    if not together:
+        return fit_many(model, **sample, over=over, **options)
+    fits = fit_many(model, **{**sample, over: shared_out(sample[over])}, over=over, **options)
+    return jax.tree.map(lambda leaf: leaf[:size], fits)
+
+
+def ended(stop: Stop, together: bool) -> bool:
+    """Whether no more samples are begun, in any of the processes that work together."""
+    return any_of(stop.now)[0] if together else stop.now
+
+
+def require_same(together: bool, *arguments: Any) -> None:
+    """Raise `DataError` where processes that work `together` were given different arguments."""
+    if is_shared(arguments):
+        raise DataError(
+            "data lie with several processes, some of them with each; samples are of all rows: give the whole data in "
+            "every process, and together=True to share the samples out"
+        )
+    if together:
+        require_alike("arguments, by a digest of them,", contents(*arguments)[:16])
+
+
+def share_of(numbers: range) -> range:
+    """The numbers of the samples that this process fits, as many as any other: the last may go beyond `numbers`."""
+    each = -(-len(numbers) // jax.process_count())
+    first = numbers.start + each * jax.process_index()
+    return range(first, first + each)
+
+
+def shared_out(own: PyTree) -> PyTree:
+    """Arrays over the samples of all processes, `[fits, ...]`, of which each has as many: for `jaxem.fit_many`."""
+    count = jax.process_count()
+    devices = {device.process_index: device for device in reversed(jax.devices())}
+    lies = NamedSharding(Mesh(np.array([devices[i] for i in range(count)]), ("fits",)), PartitionSpec("fits"))
+
+    def one(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        leaf = leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype))
+        return jax.make_array_from_process_local_data(lies, leaf, (count * len(leaf), *leaf.shape[1:]))
+
+    return jax.tree.map(one, own)

@@ -1,7 +1,7 @@
 """Data drawn from a fitted model, of the shape of those that it was fitted to."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -42,11 +42,13 @@ def simulated(
     count: int,
     name: str,
     most: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Blocks of tables like `data`, drawn from a model; a table depends on its number and the key alone.
+    share: Callable[[range], range] = lambda numbers: numbers,
+) -> Iterator[tuple[range, dict[str, Any]]]:
+    """Blocks of numbers, and tables like `data`, drawn from a model; a table depends on its number and the key alone.
 
     Each has as many rows, or sequences of the same lengths, with the same entries missing, the same covariates of
-    transitions, and labels of the same rows. A weight of `k` is `k` rows.
+    transitions, and labels of the same rows. A weight of `k` is `k` rows. Of a block, those in its `share` are
+    drawn.
     """
     require_uncensored(data, name)
     rows = jax.tree.map(jnp.asarray, repeated(data, weights))
@@ -56,9 +58,10 @@ def simulated(
         raise MissingCapabilityError(f"{name} draws data from the model, but {error}") from None
     numbers = sum(leaf.size for leaf in jax.tree.leaves(rows))
 
-    def drawn() -> Iterator[dict[str, Any]]:
-        for own in blocks(count, numbers, most):
-            yield {"data": _drawn(model, params, rows, key, np.arange(own.start, own.stop, dtype=np.uint32))}
+    def drawn() -> Iterator[tuple[range, dict[str, Any]]]:
+        for block in blocks(count, numbers, most):
+            own = share(block)
+            yield block, {"data": _drawn(model, params, rows, key, np.arange(own.start, own.stop, dtype=np.uint32))}
 
     return drawn()
 

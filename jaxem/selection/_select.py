@@ -15,6 +15,8 @@ from jaxem._traced import require_concrete
 from jaxem.engine.checkpoint import Keeper, Part
 from jaxem.engine.convert import as_data, as_weights
 from jaxem.engine.door import count_rows
+from jaxem.engine.processes import is_shared
+from jaxem.engine.shared import of_all_rows
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
 from jaxem.selection._folds import cross_validated, folds_of
@@ -77,6 +79,9 @@ def select(
     the criterion is minus the log density of the observations left out, for each of them (Smyth 2000). The fits that
     are returned are those to all data.
 
+    Rows may lie with several processes, as for `jaxem.fit`. Weights and labels of folds lie like them, or are those of
+    the rows of each process. Folds are then fitted one after the other, by `jaxem.fit`.
+
     **Returns:** a `Selection`. A fit that is degenerate, inaccurate or fell, or of which a fold did, is chosen only
     where there is no other, and one whose criterion is NaN never.
 
@@ -115,13 +120,17 @@ def select(
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
     restarts, max_steps = as_count("restarts", restarts), as_count("max_steps", max_steps, least=0)
     options = Options(key, restarts, algorithm, tol, max_steps, termination, progress, lanes, stop)
-    keeper = None
+    table, keeper, known, parts = as_data(data), None, weights, folds
+    if is_shared(table):
+        # What is asked of all rows at once; the fits take what each process has.
+        known = None if weights is None else of_all_rows("weights", weights, table)
+        parts = folds if np.ndim(folds) == 0 else of_all_rows("folds", folds, table)
     if checkpoint is not None:
-        asked = {"models": models, "data": as_data(data), "weights": weights, "folds": folds, **options._asdict()}
+        asked = {"models": models, "data": table, "weights": known, "folds": parts, **options._asdict()}
         asked["criterion"] = "cv" if criterion == "cv" else "of fits"
         keeper = Keeper(checkpoint, {name: value for name, value in asked.items() if name not in _NOT_ASKED})
-    labels = folds_of(folds, key, count_rows(as_data(data)), weights) if criterion == "cv" else None
-    scale = 1.0 if weights is None or weights_are == "frequencies" else _scale(weights, data)
+    labels = folds_of(parts, key, count_rows(table), known) if criterion == "cv" else None
+    scale = 1.0 if known is None or weights_are == "frequencies" else _scale(known, table)
     with stop.interruptible():
         found = fit_all(models, data, weights, options, keeper)
     rows = [
@@ -132,7 +141,7 @@ def select(
         with stop.interruptible():
             for i, (model, row) in enumerate(zip(models, rows, strict=True)):
                 own = options if keeper is None else options._replace(checkpoint=Part(keeper, f"folds of model {i}"))
-                row.update(_left_out(model, data, weights, labels, own, row["criterion"] is not None))
+                row.update(_left_out(model, data, known, labels, own, row["criterion"] is not None))
     name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "criterion")
     index = chosen(rows, one_standard_error)
     return Selection(models, tuple(each.fit for each in found), tuple(rows), index, name, labels)
@@ -140,7 +149,7 @@ def select(
 
 def _scale(weights: Any, data: Any) -> float:
     """What survey weights are multiplied with, for them to add up to the effective sample size."""
-    w = np.asarray(as_weights(weights, count_rows(as_data(data)), None), float)
+    w = np.asarray(as_weights(weights, count_rows(data), None), float)
     return float(w.sum() / np.sum(w**2))
 
 

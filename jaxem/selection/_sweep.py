@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -26,6 +27,7 @@ from jaxem.engine.checkpoint import Keeper, Part
 from jaxem.engine.door import Admitted, for_fit, has_prior
 from jaxem.engine.lanes import COMPILATION_PRODUCTS, FEW_PRODUCTS
 from jaxem.engine.problem import Problem
+from jaxem.engine.processes import any_of, is_shared
 from jaxem.engine.programs import program
 from jaxem.engine.search import Search
 from jaxem.engine.shapes import shapes_of
@@ -77,7 +79,8 @@ def fit_all(
     """Every model fitted, from the starts of a `fit` with the same key, and so with the same result, to rounding."""
     found: dict[int, Found] = {}
     for number, group in enumerate(_alike(models)):
-        if found and options.time_limit.now:
+        ended = options.time_limit.now
+        if found and (any_of(ended)[0] if is_shared(data) else ended):
             found.update(dict.fromkeys(group, Found(None, "stopped before any start was run", None)))
             continue
         alike = [models[i] for i in group]
@@ -299,4 +302,4 @@ def _draw(
         own = dataclasses.replace(model, structure=dataclasses.replace(model.structure, count=count))
         return init_of(own, seed, problem.data, problem.weights)
 
-    return of_set_type(jax.vmap(one)(seeds, counts[jax.lax.div(numbers, restarts)])), noise
+    return of_set_type(jax.vmap(one)(seeds, jnp.asarray(counts)[jax.lax.div(numbers, restarts)])), noise

@@ -32,6 +32,14 @@ def test_a_time_limit_keeps_the_samples_that_are_done(kind):
         jaxem.bootstrap(MODEL, PARAMS, X, **given, time_limit=-1)
 
 
+@pytest.mark.parametrize("kind", ["nonparametric", "parametric"])
+def test_one_process_alone_shares_nothing_out(kind):
+    given = {"key": jax.random.key(0), "kind": kind, "replicates": 67, "restarts": 1}
+    one, both = (jaxem.bootstrap(MODEL, PARAMS, X, together=together, **given) for together in (False, True))
+    np.testing.assert_array_equal(one.params.rate, both.params.rate)
+    np.testing.assert_array_equal(one.log_likelihood, both.log_likelihood)
+
+
 def test_progress_counts_all_of_them_and_may_stop():
     told = []
     jaxem.bootstrap(MODEL, PARAMS, X, key=jax.random.key(0), replicates=150, progress=told.append)

@@ -20,7 +20,7 @@ CHAIN = HMMParams(jnp.array([0.5, 0.5]), jnp.array([[0.9, 0.1], [0.2, 0.8]]), RA
 
 
 def tables(model, params, data, count=3, weights=None):
-    parts = [block["data"] for block in simulated(model, params, data, weights, KEY, count, "kind='parametric'")]
+    parts = [sample["data"] for _, sample in simulated(model, params, data, weights, KEY, count, "kind='parametric'")]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
