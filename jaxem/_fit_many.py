@@ -13,7 +13,6 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm, default_algorithm
 from jaxem._arguments import as_count, as_starts, as_tolerance, require_key, require_kind
-from jaxem._bound import rows_per_chunk
 from jaxem._errors import DataError
 from jaxem._fit import (
     in_unit,
@@ -25,6 +24,7 @@ from jaxem._fit import (
     start_shapes,
     with_method,
 )
+from jaxem._many_lanes import in_lanes
 from jaxem._many_processes import of_all_processes
 from jaxem._many_results import collected
 from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits
@@ -34,7 +34,6 @@ from jaxem._traced import require_concrete
 from jaxem.engine.buckets import FITTED, bucket
 from jaxem.engine.checkpoint import Part, part_of
 from jaxem.engine.convert import as_data
-from jaxem.engine.lanes import Layout, layout_of
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
@@ -44,13 +43,10 @@ from jaxem.engine.search import Search
 from jaxem.engine.state import begin
 from jaxem.engine.stop import Stop
 from jaxem.engine.trees import first_of
-from jaxem.kernels.chunks import chunk_rows
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.sums import unreduced
 from jaxem.record import Progress
 from jaxem.termination import AbstractTermination, default_tolerance
-
-_MOST_NUMBERS = 2**24  # of the rows of the lanes of a group
 
 
 def fit_many(
@@ -178,7 +174,7 @@ def _fit_these(
     )
     # Idle lanes cost less than another compilation for every number of fits.
     most = bucket(count, 1, FITTED) * restarts
-    problem, layout = _in_lanes(problem, example, key, most, lanes, "data" in over, place)
+    problem, layout, runner = in_lanes(problem, example, key, most, lanes, "data" in over, place)
     if starts is None:
         draw = partial(_draw, problem, key, np.int32(first))
     else:
@@ -186,7 +182,8 @@ def _fit_these(
         lifted = algorithm.m_step.lift(model) is not model
         draw = partial(encode, problem, key, np.int32(first), starts, np.int32(given), lifted)
     with stop.interruptible():
-        search = searched(Search(problem, layout, count * restarts, progress, count, stop, place), draw, key)
+        search = Search(problem, layout, count * restarts, progress, count, stop, place, runner)
+        searched(search, draw, key)
     return in_unit(collected(search, layout.lanes), found.unit)
 
 
@@ -203,22 +200,6 @@ def _starts(
     if 1 < restarts < each:
         raise DataError(f"restarts={restarts}, but init holds {each} for each fit; leave restarts out")
     return starts, each, max(restarts, each)
-
-
-def _in_lanes(
-    problem: Many, first: Problem, key: PRNGKeyArray, total: int, lanes: int | None, apart: bool, place: Any
-) -> tuple[Many, Layout]:
-    """The problems with their chunks sized for the runs that go side by side, `apart` on data of their own."""
-    shapes, n = start_shapes(first.model, key, first.data, first.weights), problem.num_rows
-    layout = layout_of(first, shapes, n, total, lanes, place)
-    if not apart:
-        model = first.model.for_lanes(layout.lanes)
-        return problem.for_lanes(layout.lanes).in_chunks(rows_per_chunk(model, shapes, n, layout.lanes)), layout
-    numbers = sum(leaf.size for leaf in jax.tree.leaves(first.data))
-    if lanes is None and (place is None or place.layout is None):
-        layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
-    floats, expanded = first.model.floats_per_row(shapes), first.model.expanded_per_row(shapes)
-    return problem.in_chunks(chunk_rows(n, layout.lanes * floats, layout.lanes * expanded)), layout
 
 
 def _bound(

@@ -69,6 +69,25 @@ def test_more_starts_are_given_than_wanted():
         jaxem.fit_many(MODEL, COUNTS[0], key=KEY, weights=WEIGHTS, init=starts, restarts=2)
 
 
+def test_long_runs_have_long_rounds(tmp_path):
+    """Their histories are whole, the host looks at them less often, and a run that goes on has the same rounds."""
+    close = RNG.poisson(RNG.choice([3.0, 4.5], (40, 1))).astype(float)
+    weights = RNG.multinomial(40, np.full(40, 1 / 40), size=12).astype(float)
+    options = {"key": KEY, "weights": weights, "termination": jaxem.termination.FixedSteps(), "max_steps": 900}
+    rounds = []
+    many = jaxem.fit_many(MODEL, close, progress=lambda told: rounds.append(told.steps), **options)
+    assert (many.num_steps == 900).all()
+    assert len(rounds) < 100  # 113, for each of one group or two, by rounds of 8 steps
+    alone = jaxem.fit(MODEL, close, **{**options, "weights": weights[7], "key": jax.random.fold_in(KEY, 7)})
+    np.testing.assert_allclose(many.history[7], alone.history, rtol=1e-12)
+    path = tmp_path / "many"
+    stopped = jaxem.fit_many(MODEL, close, checkpoint=path, progress=lambda told: told.steps > 4000, **options)
+    assert "stopped" in engine.name(stopped)
+    again = jaxem.fit_many(MODEL, close, checkpoint=path, **options)
+    for one, two in zip(jax.tree.leaves(again), jax.tree.leaves(many), strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+
+
 def test_many_tables_of_different_lengths():
     lengths = [40, 31, 12, 25]
     weights = (np.arange(40)[None] < np.array(lengths)[:, None]).astype(float)

@@ -30,7 +30,8 @@ class Checkpoint:
     - `path`: the file. It is replaced as a whole, and holds the runs in their lanes, not the data: kilobytes for most
         models. It stays after the fit; remove it once the result is kept.
     - `seconds`: the least time between two writes. What was computed since the last one is computed again.
-    - `rounds`: if given, write after so many rounds too (of eight iterations each, of all lanes of a group).
+    - `rounds`: if given, write after so many rounds too (of eight iterations each, or up to 64,
+        of all lanes of a group).
 
     **Raises:** `DataError` for a path that cannot be written, seconds that are negative, rounds below 1.
 

@@ -43,11 +43,18 @@ class Layout(NamedTuple):
 
 
 def layout_of(
-    problem: Problem, shapes: PyTree, n: int, restarts: int, lanes: int | None, place: Part | None = None
+    problem: Problem,
+    shapes: PyTree,
+    n: int,
+    restarts: int,
+    lanes: int | None,
+    place: Part | None = None,
+    turns: int = 1,
 ) -> Layout:
     """How many of `restarts` runs over `n` rows go side by side: `lanes`, or by device, cores and size.
 
-    A search that goes on from its `place` has the layout that it had, whatever the machine.
+    On a CPU, where many lanes are no faster than some, few enough for each to have so many `turns`. A search that goes
+    on from its `place` has the layout that it had, whatever the machine.
     """
     if place is not None and place.layout is not None:
         return Layout(*place.layout)
@@ -62,6 +69,8 @@ def layout_of(
     if wanted >= _FEWEST_LANES and many * each < _FEW_FLOATS:
         wanted = many
     size = max(min(_CPU_LANES if on_cpu else _DEVICE_LANES, wanted, _LANE_FLOATS // each // groups), 1)
+    while on_cpu and turns > 1 and size >= 2 * _FEWEST_LANES and size * groups * turns > most:
+        size //= 2
     return Layout(size, min(groups, -(-most // size)))
 
 

@@ -50,7 +50,7 @@ class OverPasses(AbstractRunner):
         self.passes, self.batch_rows, self.rows, self.on_step = passes, batch_rows, rows, on_step
         self.together = passes.together
 
-    def advance(self, problem, lanes):
+    def advance(self, problem, lanes, age):
         moves = _moved(problem, lanes)
         evaluated = _EVALUATED_FEW if few_products(self.batch_rows, lanes) else _EVALUATED_MANY
         sums = self.passes.sums(evaluated, (), problem, (lanes, moves))
@@ -86,7 +86,7 @@ class OverBatches(AbstractRunner):
     def __init__(self, over: OverPasses, batches: int):
         self.over, self.round_steps = over, batches
 
-    def advance(self, problem, lanes):
+    def advance(self, problem, lanes, age):
         stepped = _STEPPED_FEW if few_products(self.over.batch_rows, lanes) else _STEPPED_MANY
         for rows in self.over.passes.each():
             before, lanes = lanes, stepped(problem, rows, lanes)

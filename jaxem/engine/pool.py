@@ -175,7 +175,8 @@ class _Group:
 
     def advance(self) -> None:
         """Begin to advance all lanes."""
-        call = self.pool.runner.advance(self.pool.problem.of_starts(self.owner), self.lanes)
+        age = float(np.mean(self.last[self.owner >= 0]))
+        call = self.pool.runner.advance(self.pool.problem.of_starts(self.owner), self.lanes, age)
         # What JAX is to compile goes by settings that it holds for each thread.
         if self.threaded and may_be_kept(self.lanes):
             self.advanced = threads().submit(lambda: jax.block_until_ready(call())).result

@@ -29,12 +29,12 @@ def _placing(spread: NamedSharding) -> Callable[[State], State]:
 class AbstractRunner(ABC):
     """Runs of a problem. `lanes` are the states of several, stacked."""
 
-    round_steps: int  # iterations of a round, after which the host looks at the lanes
+    round_steps: int  # the most iterations of a round, after which the host looks at the lanes
     together: bool = False  # true where processes share the rows, whatever the problem holds
 
     @abstractmethod
-    def advance(self, problem: Any, lanes: State) -> Callable[[], State]:
-        """A call that takes all lanes through a round."""
+    def advance(self, problem: Any, lanes: State, age: float) -> Callable[[], State]:
+        """A call that takes all lanes through a round; `age` is the mean number of steps that they have made."""
 
     @abstractmethod
     def accurate(self, problem: Any) -> Any:
@@ -51,17 +51,20 @@ class AbstractRunner(ABC):
 
 @final
 class AtHand(AbstractRunner):
-    """A round is one call of one program, which holds all rows; lanes lie as `spread` says, if anything does."""
+    """A round is one call of one program, which holds all rows; lanes lie as `spread` says, if anything does.
 
-    round_steps = 8
+    A round has 8 steps, and up to `round_steps` where runs are long: an eighth of what they have made, so that one that
+    ends does not wait long, as runs go.
+    """
 
-    def __init__(self, spread: NamedSharding | None = None):
-        self.spread = spread
+    def __init__(self, spread: NamedSharding | None = None, round_steps: int = 8):
+        self.spread, self.round_steps = spread, round_steps
 
-    def advance(self, problem, lanes):
+    def advance(self, problem, lanes, age):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:
             lanes = _placing(self.spread)(lanes)
-        return advance(problem, lanes).of(problem, lanes, np.asarray(self.round_steps, np.int32))
+        steps = min(max(int(age) // 8, 8), self.round_steps)
+        return advance(problem, lanes).of(problem, lanes, np.asarray(steps, np.int32))
 
     def accurate(self, problem):
         return problem.on_accurate_kernel() if isinstance(problem, Many) else _on_accurate_kernel(problem)
