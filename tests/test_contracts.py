@@ -80,20 +80,20 @@ GAPS = {"integrated", "gaps", "laid_out"}
 OWN = {
     AbstractWrappedKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "log_base", "add_constant"),
-        "potentials_of",
+        *("potentials_of", "quadratic"),
         *("expands", "maximize_expanded", "imputes", "impute", "floats_per_row", "from_points", "embed", "refine"),
         *GAPS,
     },
     AbstractScaledKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "natural", "add_constant"),
-        "potentials_of",
+        *("potentials_of", "quadratic"),
         *("expands", "maximize_expanded", "maximize", "imputes", "impute", "floats_per_row", "pool"),
         *("about", "translate", "rounding_error", "accurate"),
         *GAPS,
     },
     AbstractPartsKernel: {
         *("latent", "product_form", "coefficients", "statistics", "prepare", "potentials", "natural", "add_constant"),
-        "potentials_of",
+        *("potentials_of", "quadratic"),
         *("log_base", "expands", "maximize_expanded", "maximize", "imputes", "impute", "conjugate", "translate"),
         *("from_points", "embed", "refine", "pool"),
         *GAPS,

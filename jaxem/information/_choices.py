@@ -59,8 +59,20 @@ class Choices(NamedTuple):
         """Both `sums` as matrices of the coordinates."""
         places = np.concatenate([np.broadcast_to(self.common, (self.num_members, len(self.common))), self.own], 1)
         squares = jnp.zeros_like(means).at[places[:, :, None], places[:, None, :]].add(outer)
+        return squares, self._in_order(means)
+
+    def joined(self, blocks: Float[Array, "k k q q"]) -> Float[Array, "p p"]:
+        """A matrix of the coordinates from sums over pairs of members, of `common` and then each one's own."""
+        m, size = len(self.common), self.size - len(self.common)
+        shared = jnp.sum(blocks[:, :, :m, :m], (0, 1))
+        beside = jnp.moveaxis(jnp.sum(blocks[:, :, :m, m:], 0), 1, 0).reshape(m, size)
+        own = jnp.moveaxis(blocks[:, :, m:, m:], 2, 1).reshape(size, size)
+        return self._in_order(jnp.block([[shared, beside], [transpose(beside), own]]))
+
+    def _in_order(self, matrix: Float[Array, "p p"]) -> Float[Array, "p p"]:
+        """A matrix whose coordinates are those of `common` and `own`, in their order."""
         order = np.argsort(np.concatenate([self.common, self.own.ravel()]))
-        return squares, means[order[:, None], order[None, :]]
+        return matrix[order[:, None], order[None, :]]
 
     def unfold(self, columns: Float[Array, "q p"]) -> Float[Array, "p p"]:
         """A symmetric matrix in which members do not meet, from its products with `tangents` of the unit vectors."""

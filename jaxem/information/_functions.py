@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
+from scipy import sparse
 
 from jaxem._coordinates import vector
 from jaxem.information._directions import along
@@ -57,6 +58,12 @@ def derivatives(model: Any, params: PyTree, fn: Callable[[PyTree], PyTree]) -> t
         return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, u.dtype), fn(at(u))))[0]
 
     return fn(params), along(flat, here).T
+
+
+def times(jacobian: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Their product, for a `jacobian` most of whose entries may be 0: a parameter moves with few coordinates."""
+    few = np.count_nonzero(jacobian) < 0.1 * jacobian.size
+    return sparse.csr_array(jacobian) @ root if few else jacobian @ root
 
 
 def like(tree: PyTree, values: np.ndarray) -> PyTree:

@@ -14,7 +14,7 @@ from scipy import special
 
 from jaxem._errors import FitError
 from jaxem._traced import require_concrete
-from jaxem.information._functions import Estimate, Function, Interval, Wald, derivatives, like
+from jaxem.information._functions import Estimate, Function, Interval, Wald, derivatives, like, times
 from jaxem.information._identified import Spectrum, moves, spectrum
 from jaxem.information._names import at_bound, names_of
 from jaxem.information._scales import intervals
@@ -125,7 +125,7 @@ class Information(eqx.Module):
         if self.fixed is not None:
             jacobian = jacobian * (1.0 - np.asarray(self.fixed))
         lost = moves(jacobian, self.spectrum, self._eps)
-        spread = jacobian @ self.root
+        spread = times(jacobian, self.root)
         error = np.where(lost, np.nan, np.sqrt(np.sum(spread**2, 1)))
         return Function(value, jacobian, spread, error, lost)
 
@@ -133,7 +133,7 @@ class Information(eqx.Module):
     def _bound(self) -> np.ndarray:
         """Which of the parameters' numbers lie on a bound of where they may."""
         found = self._readable
-        complete = np.linalg.norm(found.jacobian @ self.spectrum.complete_root, axis=1)
+        complete = np.linalg.norm(times(found.jacobian, self.spectrum.complete_root), axis=1)
         bound = at_bound(self.model, self.params, complete)
         if self.fixed is not None and np.any(self.fixed):
             touched = derivatives(self.model, self.params, _same)[1]
@@ -173,8 +173,8 @@ class Information(eqx.Module):
         there is no standard error, or the parameter is frozen.
         """
         found = self._readable
-        observed = np.sum((found.jacobian @ self.spectrum.root) ** 2, 1)
-        complete = np.sum((found.jacobian @ self.spectrum.complete_root) ** 2, 1)
+        observed = np.sum(times(found.jacobian, self.spectrum.root) ** 2, 1)
+        complete = np.sum(times(found.jacobian, self.spectrum.complete_root) ** 2, 1)
         there = (observed > 0) & ~found.lost & ~self._bound
         return like(self.params, np.where(there, 1 - complete / np.where(there, observed, 1), np.nan))
 

@@ -13,6 +13,7 @@ from jaxem._bound import collect, scoring
 from jaxem._coordinates import vector
 from jaxem._errors import MissingCapabilityError
 from jaxem.engine.door import question, without_unusable
+from jaxem.information import _monomials
 from jaxem.information._choices import Choices, choices_of, every_coordinate
 from jaxem.information._directions import BATCH, along, hessian, in_directions
 from jaxem.information.rate import rate_matrix
@@ -37,9 +38,15 @@ class Matrices(NamedTuple):
 
 
 @question
-def matrices(model: Any, params: PyTree, data: PyTree, *, weights: Any = None, method: str = "oakes") -> Matrices:
-    """The information by one of `METHODS`."""
+def matrices(
+    model: Any, params: PyTree, data: PyTree, *, weights: Any = None, method: str = "oakes", monomials: bool = False
+) -> Matrices:
+    """The information by one of `METHODS`; second moments from `monomials`, where these pay."""
     place = Place(model, params, data, weights)
+    cheap = place.choices if monomials else place.cheap
+
+    def spread(choices: Choices) -> tuple[Array, Any]:
+        return _monomials.spread(place, model, method in ("scores", "sandwich")) if monomials else place.spread(choices)
 
     def log_prior(u: Array) -> Array:
         return model.log_prior(place.at(u)).astype(u.dtype)
@@ -51,14 +58,14 @@ def matrices(model: Any, params: PyTree, data: PyTree, *, weights: Any = None, m
     if method == "hessian":
         found = place.hessian()
     elif method == "louis":
-        found = complete - place.spread(place.choices_for_louis())[0]
+        found = complete - spread(place.choices_for_louis())[0]
     elif method == "scores":
-        found = place.outer_scores()
+        found = place.outer_scores() if cheap is None else spread(cheap)[1]
     elif method == "sem":
         rate = rate_matrix(model, params, data, weights=place.weights)
         found = matmul(complete + curvature, jnp.eye(len(rate), dtype=rate.dtype) - rate) - curvature
-    elif place.cheap is not None:
-        hidden, scores = place.spread(place.cheap)
+    elif cheap is not None:
+        hidden, scores = spread(cheap)
         found = complete - hidden
     else:
         found = complete - place.moved()
@@ -176,8 +183,6 @@ class Place:
 
     def outer_scores(self) -> Array:
         """The sum of outer products of the scores of rows."""
-        if self.cheap is not None:
-            return self.spread(self.cheap)[1]
 
         def one(block: PyTree, w: Array) -> Array:
             scores = self.scores(block)

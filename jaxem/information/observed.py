@@ -13,6 +13,9 @@ from jaxem.information._bounds import held
 from jaxem.information._clusters import cluster_scores, clusters_of
 from jaxem.information._information import FARTHEST, Information
 from jaxem.information._matrices import METHODS, matrices
+from jaxem.information._monomials import pay
+
+_FROM_SCORES = ("oakes", "louis", "scores", "sandwich")  # methods that take second moments of scores
 
 
 def observed(
@@ -73,7 +76,9 @@ def observed(
         raise DataError(f'groups are for method="sandwich", got method={method!r}')
     require_params(params)
     labels = None if groups is None else clusters_of(groups, count_rows(data))
-    found = matrices(model, params, data, weights=weights, method=method if labels is None else "oakes")
+    monomials = method in _FROM_SCORES and pay(model, params, data, weights)
+    asked = method if labels is None else "oakes"
+    found = matrices(model, params, data, weights=weights, method=asked, monomials=monomials)
     scores = found.scores
     if labels is not None:
         scores = cluster_scores(model, params, data, weights=weights, labels=labels.number, size=labels.size)

@@ -44,6 +44,11 @@ class AbstractKernel(eqx.Module):
         """Whether `potentials` are the matrix product of `coefficients` and `statistics`."""
         return False
 
+    @property
+    def quadratic(self) -> bool:
+        """Whether `statistics` are the products of `(1, columns)` with one another, as `linalg.products` has them."""
+        return False
+
     def natural(self, params: PyTree) -> PyTree:
         """Natural parameters of `params`, which are in the coordinates of the kernel."""
         return self.family.natural(params)

@@ -48,6 +48,10 @@ class GaussianKernel(AbstractKernel):
         return self.anchor is None and not self.structure.shared
 
     @property
+    def quadratic(self) -> bool:
+        return not isinstance(self.structure, AbstractVariances)
+
+    @property
     def coupled(self) -> bool:
         """Whether a member's covariance cannot be estimated without the others."""
         return self.structure.shared or self.structure.coupled
