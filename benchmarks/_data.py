@@ -76,3 +76,10 @@ def centres(x: np.ndarray, k: int, count: int, seed: int = 1) -> np.ndarray:
     """Rows of the table as centres, `[starts, k, d]`."""
     rng = np.random.default_rng(seed)
     return np.stack([x[rng.choice(len(x), size=k, replace=False)] for _ in range(count)])
+
+
+def binary_items(n: int, d: int, k: int, seed: int = 0) -> np.ndarray:
+    """Answers 0 and 1 of `k` latent classes whose probabilities are 0.2 or 0.8, `[n, d]`."""
+    rng = np.random.default_rng(seed)
+    probability = np.where(rng.uniform(size=(k, d)) < 0.5, 0.2, 0.8)
+    return (rng.uniform(size=(n, d)) < probability[rng.integers(k, size=n)]).astype(float)

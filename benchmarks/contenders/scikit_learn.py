@@ -107,6 +107,34 @@ class Restarts:
         }
 
 
+class Refits:
+    """Fits to samples of rows, from given parameters, one after the other: the first few of them."""
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        self.x = _data.overlapping(spec["n"], spec["d"], spec["k"], spec["dtype"])
+        start = np.load(spec["start"])
+        self.start = {name: start[name].astype(spec["dtype"]) for name in _data.Start._fields}
+
+    def repetition(self) -> dict:
+        spec, rng, steps = self.spec, np.random.default_rng(0), []
+        began = time.perf_counter()
+        precisions = np.linalg.inv(self.start["covariances"])
+        for _ in range(spec["few"]):
+            model = GaussianMixture(
+                spec["k"],
+                tol=spec["tol"],
+                max_iter=2000,
+                weights_init=self.start["weights"] / self.start["weights"].sum(),
+                means_init=self.start["means"],
+                precisions_init=precisions,
+                init_params="random",
+                random_state=0,
+            )
+            steps.append(model.fit(self.x[rng.integers(len(self.x), size=len(self.x))]).n_iter_)
+        return {"seconds": time.perf_counter() - began, "refits": spec["few"], "steps": float(np.mean(steps))}
+
+
 class Memory:
     def __init__(self, spec: dict):
         self.spec = spec
@@ -166,6 +194,7 @@ TASKS = {
     "kmeans": KMeansIterations,
     "factors": Factors,
     "restarts": Restarts,
+    "refits": Refits,
     "memory": Memory,
     "documents": Documents,
 }

@@ -5,17 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import _grid, _heat_maps, _report
+from benchmarks import _grid, _heat_maps, _report, coverage
 from benchmarks.scenarios import MODELS, SCENARIOS
+from benchmarks.scenarios.inference import INFERENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "scenario"), [("mixtures", name) for name in SCENARIOS] + [("models", name) for name in MODELS]
+    ("command", "scenario"),
+    [("mixtures", name) for name in SCENARIOS]
+    + [("models", name) for name in MODELS]
+    + [("inference", name) for name in INFERENCE],
 )
 def test_quick_run_prints_a_table(command, scenario):
     pytest.importorskip("sklearn")
@@ -25,6 +30,24 @@ def test_quick_run_prints_a_table(command, scenario):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and ("jaxem" in line or "fit |" in line)]
     assert rows, done.stdout
+
+
+@pytest.mark.slow
+def test_coverage_runs_at_small_sizes():
+    kinds = ["Poisson mixture", "factor analysis"]
+    command = [sys.executable, "-m", "benchmarks.coverage", "--quick", "--only", *kinds]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shares = {row.split(" | ")[0][2:]: row.split(" | ")[4] for row in done.stdout.splitlines()[2:]}
+    assert list(shares) == kinds
+    assert all(60 < float(share) <= 100 for share in shares.values())
+
+
+def test_coverage_counts_the_intervals_that_are_there():
+    found = coverage.Coverage(np.array([9, 0, 5]), np.array([10, 0, 5]), 12, 2)
+    row = dict(zip(coverage.HEADERS, found.row("a", 1000), strict=True))
+    assert (row["n"], row["parameters"], row["lowest"], row["mean"]) == ("1,000", "2", "90.0", "95.0")
+    assert row["failed"] == "16.7%"
 
 
 @pytest.mark.slow
