@@ -73,7 +73,8 @@ def table_fit(model: AbstractModel, params: PyTree, data: Any, weights: Any = No
     Holland (1975); Linzer and Lewis (2011) print them for poLCA.
 
     Chi-square holds where nearly all cells expect 5 observations or more. Of a sparse table the statistics still order
-    models, but the p values mean little; `jaxem.likelihood_ratio_test` compares models by samples.
+    models, but the p values mean little: `table_test` has some by samples, and `jaxem.likelihood_ratio_test` compares
+    models by samples.
 
     **Arguments:**
 
@@ -119,7 +120,7 @@ def table_fit(model: AbstractModel, params: PyTree, data: Any, weights: Any = No
     df = cells - 1 - parameters
     if df < 1:
         notes.append(f"the model has {parameters} parameters and the table {cells} cells: there is no test")
-    g2, x2, cressie_read = _statistics(observed, expected)
+    g2, x2, cressie_read = statistics(observed, expected)
     p_values = [p_value(value, df) for value in (g2, x2, cressie_read)]
     apart = float(np.abs(observed - expected).sum() + max(total - expected.sum(), 0)) / (2 * total)
     return TableFit(
@@ -142,7 +143,7 @@ def table_fit(model: AbstractModel, params: PyTree, data: Any, weights: Any = No
     )
 
 
-def _statistics(observed: np.ndarray, expected: np.ndarray) -> tuple[float, float, float]:
+def statistics(observed: np.ndarray, expected: np.ndarray) -> tuple[float, float, float]:
     """Over the patterns that occur; `sum(expected)` over all cells is `sum(observed)`."""
     rest = max(observed.sum() - expected.sum(), 0.0)
     with np.errstate(divide="ignore"):
