@@ -46,7 +46,7 @@ from jaxem.engine.trees import first_of
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.sums import unreduced
 from jaxem.record import Progress
-from jaxem.termination import AbstractTermination, default_tolerance
+from jaxem.termination import AbstractTermination, Racing, default_tolerance
 
 
 def fit_many(
@@ -64,6 +64,7 @@ def fit_many(
     termination: AbstractTermination | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    racing: Racing | None = None,
     time_limit: float | None = None,
     checkpoint: Any = None,
 ) -> Fit:
@@ -86,8 +87,8 @@ def fit_many(
         is left out; else `[n]`.
     - `over`: the name of an argument, or several: `"data"`, `"weights"`, `"model"`, `"init"`. By default what the
         shapes of `data` and `weights` say; without weights `"data"`.
-    - `algorithm`, `tol`, `max_steps`, `termination`, `progress`, `lanes`, `time_limit`, `checkpoint`: as for
-        `jaxem.fit`.
+    - `algorithm`, `tol`, `max_steps`, `termination`, `progress`, `lanes`, `racing`, `time_limit`, `checkpoint`: as for
+        `jaxem.fit`. The starts of each fit race among themselves.
 
     **Returns:** a `Fit` with a leading axis of fits in all its arrays; `history` is filled up with NaN, and `restarts`
     has shape `[fits, restarts]`. A fit all of whose starts failed says so in its `status` and raises nothing. If the
@@ -123,10 +124,11 @@ def fit_many(
     require_kind("model", model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
     require_kind("termination", termination, AbstractTermination, "jaxem.termination.Gain()")
+    require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
     data, algorithm = as_data(data, warn=True), algorithm or default_algorithm(model)
     over = arguments_over(over, data, weights)
     asked = {"over": over, "key": key, "algorithm": algorithm, "termination": termination, "restarts": restarts}
-    asked |= {"tol": tol, "max_steps": max_steps, "lanes": lanes}
+    asked |= {"tol": tol, "max_steps": max_steps, "lanes": lanes, "racing": racing}
     run = partial(_fit_these, **asked, stop=stop, progress=progress)
     given = {"model": model, "data": data, "weights": weights, "init": init}
     if is_shared(given):
@@ -151,6 +153,7 @@ def _fit_these(
     max_steps: int,
     progress: Any,
     lanes: int | None,
+    racing: Racing | None,
     place: Part | None,
     first: int = 0,
 ) -> Fit:
@@ -183,7 +186,7 @@ def _fit_these(
         draw = partial(encode, problem, key, np.int32(first), starts, np.int32(given), lifted)
     with stop.interruptible():
         search = Search(problem, layout, count * restarts, progress, count, stop, place, runner)
-        searched(search, draw, key)
+        searched(search, draw, key, racing)
     return in_unit(collected(search, layout.lanes), found.unit)
 
 

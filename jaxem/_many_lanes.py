@@ -11,7 +11,7 @@ from jaxem.engine.lanes import FEW_PRODUCTS, Layout, layout_of
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.runner import AtHand
-from jaxem.kernels.chunks import chunk_rows
+from jaxem.kernels.chunks import chunk_rows_apart
 
 _MOST_NUMBERS = 2**24  # of the rows of the lanes of a group
 _TURNS = 6  # of a lane, at least: fewer, and most lanes idle while the slowest fits end
@@ -35,6 +35,6 @@ def in_lanes(
         numbers = sum(leaf.size for leaf in jax.tree.leaves(first.data))
         if lanes is None and (place is None or place.layout is None):
             layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
-        problem = problem.in_chunks(chunk_rows(n, layout.lanes * floats, layout.lanes * expanded))
+        problem = problem.in_chunks(chunk_rows_apart(n, layout.lanes, floats, expanded))
     short = n * floats * layout.lanes < FEW_PRODUCTS
     return problem, layout, AtHand(round_steps=_LONG_ROUND if short else _SHORT_ROUND)

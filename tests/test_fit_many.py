@@ -129,6 +129,20 @@ def test_common_starts_are_each_fits_own():
     assert_alone(many, 3, one)
 
 
+def test_the_starts_of_each_fit_race_among_themselves():
+    racing = jaxem.termination.Racing(steps=4, keep=0.5, growth=2, finalists=2)
+    options = {"restarts": 9, "racing": racing, "tol": 1e-9}
+    many = jaxem.fit_many(MODEL, COUNTS, key=KEY, **options)
+    eliminated = np.asarray(jaxem.status_name(many.restarts.status)) == "eliminated"
+    assert eliminated.any(1).all()
+    for i in range(4):
+        one = jaxem.fit(MODEL, COUNTS[i], key=jax.random.fold_in(KEY, i), **options)
+        assert_alone(many, i, one)
+        np.testing.assert_array_equal(eliminated[i], np.asarray(jaxem.status_name(one.restarts.status)) == "eliminated")
+    with pytest.raises(jaxem.DataError, match="racing is True, which is no Racing"):
+        jaxem.fit_many(MODEL, COUNTS, key=KEY, restarts=9, racing=True)
+
+
 def test_a_fit_that_fails_touches_no_other():
     x = RNG.normal(size=(3, 30, 1))
     x[1] = 7.0  # has no variance

@@ -97,7 +97,13 @@ class Classes(_Call):
         low, high = (jaxem.Mixture(jaxem.Bernoulli(), self.spec["k"] + more) for more in (0, 1))
         names = ("replicates", "restarts", "tol")
         test = jaxem.likelihood_ratio_test(
-            low, high, self.x, key=self.key, max_steps=2000, **{name: self.spec[name] for name in names}
+            low,
+            high,
+            self.x,
+            key=self.key,
+            max_steps=2000,
+            racing=jaxem.termination.Racing(steps=8, finalists=2) if self.spec["race"] else None,
+            **{name: self.spec[name] for name in names},
         )
         return {
             "replicates": len(test.replicates),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -78,7 +78,7 @@ class Search:
     def run(self, draw: Callable, key: PRNGKeyArray, racing: Racing | None = None) -> None:
         """Every start to its end, after a race if there is one; those that lack accuracy once more."""
         if self.place is None or self.place.saved is None:
-            race = racing is not None and self.total > racing.finalists
+            race = racing is not None and self.each > racing.finalists
             self.stage = Stage("race", steps=racing.steps) if race and racing else Stage("run")
         else:
             restore(self, self.place.saved, draw, key)
@@ -134,11 +134,11 @@ class Search:
         aside, self.aside = self.aside, []
         if stage.kind == "race":
             assert racing is not None
-            left = self.total if stage.going is None else len(stage.going)
-            going = self.decide(aside, max(math.ceil(racing.keep * left), 1))
+            left = range(self.total) if stage.going is None else [start for start, _ in stage.going]
+            going = self.decide(aside, self.of_models(left), racing.keep)
             if not going:
                 return None
-            race = len(going) > racing.finalists
+            race = self.of_models([start for start, _ in going]).max() > racing.finalists
             return Stage("race", going, stage.steps * racing.growth) if race else Stage("run", going)
         if not aside:
             return None
@@ -149,16 +149,27 @@ class Search:
         self.accurate_lanes = size
         return Stage("accurate", [(one.start, one.state) for one in aside])
 
-    def decide(self, held: list[Aside], keep: int) -> list[tuple[int, State]]:
-        """The best of the runs that a race held up, ready to go on; the others are eliminated."""
-        held = sorted(held, key=lambda one: (-one.objective, one.start))
-        for one in held[keep:]:
-            self.histories.pop(one.start)
-            self.note(one.start, int(status_code(Status.eliminated)), one.objective, one.num_steps)
-        return [
-            (one.start, one.state if one.code == _INACCURATE else one.state._replace(status=_running(one.state)))
-            for one in held[:keep]
-        ]
+    def of_models(self, starts: Sequence[int]) -> np.ndarray:
+        """How many of these starts each model has."""
+        return np.bincount(np.asarray(starts) // self.each, minlength=len(self.best))
+
+    def decide(self, held: list[Aside], left: np.ndarray, keep: float) -> list[tuple[int, State]]:
+        """The best of the runs that a race held up, ready to go on; the others are eliminated.
+
+        That is the fraction `keep` of the starts that each model had `left`, at least one.
+        """
+        taken, going = np.zeros(len(left), int), []
+        most = np.maximum(np.ceil(keep * left), 1)
+        for one in sorted(held, key=lambda one: (-one.objective, one.start)):
+            model = one.start // self.each
+            if taken[model] == most[model]:
+                self.histories.pop(one.start)
+                self.note(one.start, int(status_code(Status.eliminated)), one.objective, one.num_steps)
+                continue
+            taken[model] += 1
+            going.append((one.start, one.state if one.code == _INACCURATE else _running(one.state)))
+        # Runs of one model side by side, on the same data.
+        return sorted(going, key=lambda one: one[0] // self.each)
 
     def on_accurate_kernel(self, state: State) -> Any:
         """The problem on the accurate kernel, for runs with states such as this."""
@@ -275,8 +286,10 @@ def _better(new: Outcome, old: Outcome, dtype: Any) -> bool:
     return new.objective > old.objective
 
 
-def _running(state: State) -> Any:
-    return status_from_code(jnp.full_like(status_code(state.status), int(status_code(Status.running))))
+def _running(state: State) -> State:
+    """A run that is to go on; made on the host, which takes no call of the device for each of thousands."""
+    code = np.asarray(status_code(state.status))
+    return state._replace(status=status_from_code(np.full_like(code, int(status_code(Status.running)))))
 
 
 def _printer() -> Callable[[Progress], None]:

@@ -28,6 +28,7 @@ class _Sizes(NamedTuple):
 _CPU = _Sizes(2**21, 2**16, 256, 4096)
 _ACCELERATOR = _Sizes(2**27, 2**27, 4096, 2**22)
 _SIZES = {"cpu": _CPU}
+_FEW_APART = 2**22  # numbers, which a last-level cache holds
 _MOST_OF_BLOCKS = 2**15  # what is done once for a block takes many blocks side by side to be worth its steps
 
 
@@ -65,6 +66,17 @@ def chunk_rows(
     if n > rows:
         rows = math.ceil(n / math.ceil(n / rows))
     return -(-rows // block) * block
+
+
+def chunk_rows_apart(n: int, lanes: int, floats_per_row: int, expanded_per_row: int) -> int:
+    """Rows per chunk of `lanes` runs side by side, each on data of its own.
+
+    All of them where a last-level cache holds what that takes. Without a loop over chunks, statistics that depend on
+    rows alone are worked out once for a round: half the time of an iteration of latent classes, on 2000 rows of 20.
+    """
+    if n * lanes * floats_per_row <= _FEW_APART:
+        return n
+    return chunk_rows(n, lanes * floats_per_row, lanes * expanded_per_row)
 
 
 def per_device(tree: PyTree, rows: PyTree) -> PyTree:

@@ -25,7 +25,7 @@ from jaxem.engine.stop import Stop
 from jaxem.record import Progress
 from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, share_of
 from jaxem.resampling._simulated import simulated
-from jaxem.termination import default_tolerance
+from jaxem.termination import Racing, default_tolerance
 
 METHODS = ("bootstrap", "wilks")
 _BLOCK = 64  # samples at a time where the test may stop before the last
@@ -84,6 +84,7 @@ def likelihood_ratio_test(
     max_steps: int = 1000,
     progress: Callable[[Progress], None] | bool | None = None,
     lanes: int | None = None,
+    racing: Racing | None = None,
     time_limit: float | None = None,
     together: bool = False,
 ) -> LikelihoodRatioTest:
@@ -105,8 +106,8 @@ def likelihood_ratio_test(
     - `restarts`: how many starts each fit has; those to samples start from the parameters of the fits to the data, too.
     - `stop_after`: stop once so many samples exceed the statistic: what is not significant is known soon (Besag and
         Clifford 1991). 10 or 20, for instance.
-    - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit`. `progress` hears of the fits to the data
-        one after the other, and then of all fits to samples.
+    - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`, `racing`: as for `jaxem.fit`. `progress` hears of the fits
+        to the data one after the other, and then of all fits to samples. With a race, most starts end early.
     - `time_limit`: seconds after which no more samples are begun. Samples are fitted some at a time (an eighth of them,
         or 64), and the p value is that of those that were done, at least one such part; after an interrupt (Ctrl-C)
         as well.
@@ -134,6 +135,7 @@ def likelihood_ratio_test(
     for name, model in (("null", null), ("alternative", alternative)):
         require_kind(name, model, AbstractModel, "jaxem.GaussianMixture(3)", optional=False)
     require_kind("algorithm", algorithm, Algorithm, "jaxem.squarem()")
+    require_kind("racing", racing, Racing, "jaxem.termination.Racing()")
     replicates, restarts = as_count("replicates", replicates), as_count("restarts", restarts)
     stop_after = None if stop_after is None else as_count("stop_after", stop_after, most=replicates)
     if method not in METHODS:
@@ -147,6 +149,7 @@ def likelihood_ratio_test(
         "tol": tol,
         "max_steps": max_steps,
         "lanes": lanes,
+        "racing": racing,
         "time_limit": Stop.never(),
     }
     pair, fits = (null, alternative), []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxem.kernels.chunks import chunk_rows, per_device, sum_chunks
+from jaxem.kernels.chunks import chunk_rows, chunk_rows_apart, per_device, sum_chunks
 
 
 def weighted(chunk, w, index):
@@ -80,3 +80,9 @@ def test_local_changes_no_value():
     same = per_device(tree, rows)
     np.testing.assert_array_equal(same["a"], tree["a"])
     assert same["b"].dtype == jnp.float32
+
+
+def test_runs_on_data_of_their_own_take_all_rows_at_once_where_these_are_few():
+    assert chunk_rows_apart(2048, 32, 49, 40) == 2048
+    for n in (20_000, 1_000_000):
+        assert chunk_rows_apart(n, 32, 49, 40) == chunk_rows(n, 32 * 49, 32 * 40) < n
