@@ -73,14 +73,13 @@ def _whitening(complete: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarr
 def _inverse_root(matrix: np.ndarray, least: float) -> tuple[np.ndarray, float] | None:
     """`r` such that `r @ r.T` is the inverse of a matrix, if all of its eigenvalues are larger than `least`.
 
-    And the smallest of them. By Cholesky's factor: an eigenvalue decomposition takes twenty times as long. SciPy's, as
-    NumPy's own took five times as long.
+    And the smallest of them. By Cholesky's factor: an eigenvalue decomposition takes twenty times as long.
     """
     if not len(matrix):
         return matrix, 1.0
     try:
-        factor = linalg.cholesky(matrix, lower=True, check_finite=False)
-    except linalg.LinAlgError:
+        factor = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
         return None
     root = linalg.solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False).T
     smallest = 1 / _largest(root)
