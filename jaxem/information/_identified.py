@@ -34,12 +34,7 @@ def spectrum(observed: np.ndarray, complete: np.ndarray, gradient: np.ndarray, t
     which is left makes along a symmetry: on an orbit of which the radius is that of `total` rows.
     """
     p = len(gradient)
-    diagonal = np.diagonal(complete)
-    known = diagonal > eps * np.max(diagonal, initial=0) * 1e-12
-    units = np.where(known, 1 / np.sqrt(np.where(known, diagonal, 1)), 0)
-    whiten, void, worst = _whitening(complete * np.outer(units, units), 8 * eps * np.sqrt(max(p, 1)))
-    whiten, void = units[:, None] * whiten, void * np.where(known, units, 1)[:, None]
-    void = void / np.maximum(np.linalg.norm(void, axis=0), np.finfo(float).tiny)
+    whiten, void, worst = _complete(complete, eps)
     rest, slope = whiten.T @ observed @ whiten, whiten.T @ gradient
     rounding = max(eps ** (2 / 3), 8 * np.sqrt(p) * eps / worst)
     floor = max(rounding, np.linalg.norm(slope) / np.sqrt(max(total, 1)))
@@ -58,6 +53,24 @@ def spectrum(observed: np.ndarray, complete: np.ndarray, gradient: np.ndarray, t
         float(-np.min(shares)) if below.any() else 0.0,
         float(np.sqrt(np.sum(slope[kept] ** 2 / shares[kept]))),
     )
+
+
+def complete_root(complete: np.ndarray, eps: float) -> Float[np.ndarray, "p m"]:
+    """Directions of which the square is the covariance from complete data, on what these determine."""
+    return _complete(complete, eps)[0]
+
+
+def _complete(complete: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """`w` such that `w.T @ complete @ w` is one, directions in which `complete` is none, and its least eigenvalue.
+
+    The last is in units of the diagonal.
+    """
+    diagonal = np.diagonal(complete)
+    known = diagonal > eps * np.max(diagonal, initial=0) * 1e-12
+    units = np.where(known, 1 / np.sqrt(np.where(known, diagonal, 1)), 0)
+    whiten, void, worst = _whitening(complete * np.outer(units, units), 8 * eps * np.sqrt(max(len(complete), 1)))
+    whiten, void = units[:, None] * whiten, void * np.where(known, units, 1)[:, None]
+    return whiten, void / np.maximum(np.linalg.norm(void, axis=0), np.finfo(float).tiny), worst
 
 
 def _whitening(complete: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarray, float]:

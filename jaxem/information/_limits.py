@@ -52,7 +52,8 @@ class Limit(NamedTuple):
 class Profiler:
     """Points of a profile, found `lanes` at a time by `run(targets, starts, bound)`.
 
-    Beyond `ends` there is no need to look: values there are those at the ends of the scale, but for rounding.
+    Beyond `ends` there is no need to look: values there are those at the ends of the scale, but for rounding. `fit` is
+    the maximum, where that lies on a bound; else it is looked for.
     """
 
     def __init__(
@@ -63,14 +64,16 @@ class Profiler:
         level: float,
         slack: float,
         ends: tuple[float, float],
+        fit: Point | None = None,
     ):
         self._run, self._lanes, self._tangent, self._ends = run, lanes, tangent, ends
         self._level, self._slack = level, slack
         self._points: list[Point] = []
-        span = np.linspace(-1, 1, lanes - 1) * _REACH * level
-        self._centre = None
-        found = self._solve([*span, 0.0], [*(t * tangent for t in span), 0 * tangent], bound=lanes - 1)
-        self._centre = found.pop()
+        self._centre, free = fit, fit is None
+        span = np.linspace(-1, 1, lanes - free) * _REACH * level
+        found = self._solve([*span, 0.0][:lanes], [*(t * tangent for t in span), 0 * tangent][:lanes], bound=len(span))
+        if free:
+            self._centre = found.pop()
         self._points = [self._rooted(point) for point in found]
         self._again([point for point in self._points if not self._good(point)])
 

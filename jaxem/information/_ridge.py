@@ -13,7 +13,7 @@ from jaxem.engine.door import question, without_unusable
 from jaxem.engine.trees import choose
 from jaxem.information._directions import hessian
 from jaxem.information._matrices import Place
-from jaxem.information._scalar import on_scale
+from jaxem.information._scalar import LOGIT, on_scale
 from jaxem.kernels.chunks import chunk_rows, num_rows, sum_chunks
 from jaxem.kernels.linalg import eigh, matmul, symmetrize
 from jaxem.kernels.sums import weighted_sum
@@ -151,7 +151,9 @@ def ridge(
         return slope, decrement, direction, sound
 
     def lane(target: Array, start: Array, on: Array) -> tuple[Any, ...]:
-        tight = slack + 32 * eps * jnp.abs(target)
+        # Near 1 a probability has few digits of what it lacks.
+        lacking = jnp.where(scale == LOGIT, jnp.exp(jnp.minimum(centre + unit * target, 60)), 0)
+        tight = slack + 32 * eps * jnp.abs(target) + 8 * eps * lacking / unit
 
         def miss(v: Array) -> Array:
             return jnp.where(on, value(v) - target, 0)

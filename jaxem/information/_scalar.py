@@ -19,6 +19,7 @@ _NAME = re.compile(r"(?P<leaf>[^\[\]]*?)\s*(?:\[(?P<index>[^\[\]]*)\])?")
 
 # By scale, what lies at both ends of it.
 ENDS = {"identity": (-np.inf, np.inf), "log": (0.0, np.inf), "logit": (0.0, 1.0)}
+LOGIT = list(ENDS).index("logit")
 
 
 class Entry(eqx.Module):

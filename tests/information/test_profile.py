@@ -245,11 +245,80 @@ def test_what_the_data_do_not_determine():
     assert 0.7 < (determined.upper - determined.lower) / (2 * 1.96 * error) < 1.6
 
 
-def test_a_parameter_on_its_bound():
-    model, x = jaxem.Single(jaxem.Bernoulli()), jnp.zeros((5, 1))
-    found = profile(model, jaxem.families.BernoulliParams(jnp.array([0.0])), x, "probability")
-    assert np.isnan([found.lower, found.upper]).all()
-    assert "on a bound" in found.notes[0]
+# On a bound
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_no_success_and_nothing_but_successes(dtype):
+    """The deviance of a proportion `p` is `-2 n log(1 - p)` without a success."""
+    model, rtol = jaxem.Single(jaxem.Bernoulli()), 1e-8 if dtype == "float64" else 1e-4
+    for n in (5, 20, 1000):
+        x, w = jnp.zeros((1, 1), dtype), jnp.array([float(n)], dtype)
+        found = profile(model, jaxem.families.BernoulliParams(jnp.zeros(1, dtype)), x, "probability", weights=w)
+        far = -np.expm1(-LEVEL / (2 * n))
+        assert (found.lower, found.estimate) == (0, 0)
+        np.testing.assert_allclose(found.upper, far, rtol=rtol)
+        assert found.notes == ("probability[0] lies on a bound: the lower limit is that bound, 0",)
+        np.testing.assert_allclose(found.values, np.linspace(0, far, 17), rtol=rtol)
+        np.testing.assert_allclose(found.deviance, -2 * n * np.log1p(-found.values), atol=1e-7 if rtol < 1e-5 else 2e-3)
+        np.testing.assert_allclose(found.params.probability[:, 0], found.values, rtol=rtol)
+        all_ones = jaxem.families.BernoulliParams(jnp.ones(1, dtype))
+        other = profile(model, all_ones, x + 1, "probability", weights=w, level=0.9, num_points=7)
+        assert other.upper == 1
+        np.testing.assert_allclose(1 - other.lower, -np.expm1(-stats.chi2.ppf(0.9, 1) / (2 * n)), rtol=rtol)
+        assert "the upper limit is that bound, 1" in other.notes[0]
+    at = profile(model, all_ones, x + 1, "probability", weights=w, values=[0.999, 0.9995])
+    np.testing.assert_allclose(at.deviance, -2 * 1000 * np.log([0.999, 0.9995]), rtol=1e-3)
+
+
+def test_a_rate_of_0_and_a_category_that_never_occurs():
+    model, x = jaxem.Single(jaxem.Poisson()), jnp.zeros((20, 1))
+    found = profile(model, jaxem.families.PoissonParams(jnp.zeros(1)), x, "rate")
+    np.testing.assert_allclose((found.lower, found.upper), (0, LEVEL / 40), rtol=1e-8)
+    model, x, w = jaxem.Single(jaxem.Categorical(3)), jnp.array([[0], [1]]), jnp.array([12.0, 8.0])
+    params = jaxem.families.CategoricalParams(jnp.array([[0.6, 0.4, 0.0]]))
+    found = profile(model, params, x, "probabilities[0, 2]", weights=w)
+    np.testing.assert_allclose((found.lower, found.upper), (0, -np.expm1(-LEVEL / 40)), rtol=1e-8)
+    shares = np.asarray(found.params.probabilities)[:, 0]
+    np.testing.assert_allclose(shares[:, 0] / shares[:, 1], 1.5, rtol=1e-6)
+    alone = jaxem.families.CategoricalParams(jnp.array([[1.0, 0.0, 0.0]]))
+    found = profile(model, alone, x[:1], "probabilities[0, 0]", weights=w[:1])
+    np.testing.assert_allclose((found.lower, found.upper), (np.exp(-LEVEL / 24), 1), rtol=1e-8)
+
+
+def test_a_weight_of_0_is_no_maximum_where_another_member_helps():
+    """The limit is not known, since the parameters are no maximum, and it says where a better one is."""
+    model, deaths = jaxem.Mixture(jaxem.Poisson(), 2), jnp.arange(8.0)[:, None]
+    w = jnp.array([30.0, 60, 62, 45, 24, 9, 4, 2])
+    mean = float(jnp.sum(w * deaths[:, 0]) / jnp.sum(w))
+    empty = jaxem.models.MixtureParams(jnp.array([0.0, 1.0]), jaxem.families.PoissonParams(jnp.array([[1.0], [mean]])))
+    found = profile(model, empty, deaths, "weights[0]", weights=w, num_points=7)
+    assert (found.lower, np.isnan(found.upper)) == (0, True)
+    assert "the upper limit is not known: the likelihood is higher at" in found.notes[1]
+
+
+@pytest.mark.slow
+def test_a_variance_at_its_floor():
+    """The other parameters of a factor model are maximized by SciPy."""
+    rng = np.random.default_rng(2)
+    noise = np.array([0.05, 0.7, 0.7, 0.5]) * rng.standard_normal((300, 4))
+    x = rng.standard_normal((300, 1)) * np.array([1.0, 1.0, 0.5, 0.5]) + noise
+    model = jaxem.Single(jaxem.Factor(1, floor=0.1))
+    params = jaxem.fit(model, x, key=jax.random.key(0), tol=1e-12, max_steps=5000).params
+    found = profile(model, params, x, "noise_variance[0]", num_points=7)
+    assert found.lower == found.estimate == float(params.noise_variance[0])
+    assert "lies on a bound" in found.notes[0]
+    sample = np.cov(x.T, bias=True)
+
+    def lost(variance):
+        def value(u):
+            inner = np.outer(u[:4], u[:4]) + np.diag([variance, *np.exp(u[4:])])
+            return 150 * (np.linalg.slogdet(inner)[1] + np.trace(np.linalg.solve(inner, sample)))
+
+        start = np.concatenate([np.asarray(params.loading)[:, 0], np.log(params.noise_variance[1:])])
+        return optimize.minimize(value, start, method="BFGS", options={"gtol": 1e-6}).fun
+
+    np.testing.assert_allclose(2 * (lost(found.upper) - lost(found.lower)), LEVEL, atol=1e-4)
 
 
 def test_with_a_prior_it_is_the_posterior():
