@@ -62,6 +62,8 @@ def at_bound(model: Any, params: PyTree, complete: np.ndarray) -> np.ndarray:
         room = {"positive": values, "nonnegative": values, "unit": values * (1 - values)}
         room["simplex"] = room["unit"] if values.ndim and values.shape[-1] > 1 else np.ones(values.shape)
         left = np.asarray(room.get(domain, np.ones(values.shape)), float)
-        near = (left <= 0) | (errors * np.sqrt(_ROWS) > np.abs(left))
+        # So small a probability has no information that rounding would leave.
+        least = np.finfo(values.dtype).eps ** 1.5 if domain in ("unit", "simplex") else 0.0
+        near = (left <= least) | (errors * np.sqrt(_ROWS) > np.abs(left))
         found.append(np.ravel(near & (domain in room) & bool(free)))
     return np.concatenate(found) if found else np.zeros(0, bool)

@@ -77,6 +77,15 @@ def test_probabilities_of_zero_are_on_their_bound_and_an_empty_member_is_undeter
         )
 
 
+@pytest.mark.parametrize("share", [0.0, 1e-300, 1e-49, 1e-20, 1e-9])
+def test_however_small_a_probability_of_zero_is_it_is_on_its_bound(share):
+    """EM leaves what it left after so many steps: that is no direction that the data do not determine."""
+    x = jnp.asarray(bits())
+    params = jaxem.families.BernoulliParams(x.mean(0).at[4].set(share))
+    found = observed(jaxem.Single(jaxem.Bernoulli()), params, x)
+    assert (found.boundary, found.unidentified) == (("probability[4]",), ())
+
+
 def test_a_variance_at_its_floor_is_held():
     """A Heywood case: the objective rises beyond the floor, and the others have errors as if that were known."""
     rng = np.random.default_rng(2)
