@@ -102,7 +102,7 @@ def table_test(
     samples = simulated(model, params, data, weights, of_samples, replicates, "table_test", at_a_time(replicates))
     values, failures, done, stop = [], [], 0, Stop.of(time_limit)
     with stop.interruptible(WORDS):
-        for number, sample in enumerate(samples):
+        for number, (_, sample) in enumerate(samples):
             fits = fit_many(
                 model,
                 **sample,

@@ -24,7 +24,7 @@ def test_each_statistic_is_that_of_a_refit():
     x, params = independent(60)
     found = goodness.table_test(ITEMS, params, x, key=KEY, replicates=5)
     of_samples = jax.random.split(KEY)[0]
-    (sample,) = simulated(ITEMS, params, jnp.asarray(x), None, of_samples, 5, "test", 64)
+    ((_, sample),) = simulated(ITEMS, params, jnp.asarray(x), None, of_samples, 5, "test", 64)
     for i, rows in enumerate(np.asarray(sample["data"])):
         own = goodness.table_fit(ITEMS, jaxem.families.BernoulliParams(jnp.asarray(rows.mean(0))), rows)
         np.testing.assert_allclose(
