@@ -2,50 +2,9 @@
 
 import pytest
 
-from tests.helpers import apart
+from tests.helpers.apart import right, together
 
 pytestmark = pytest.mark.slow
-
-PREAMBLE = r"""
-import os
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
-jax.config.update("jax_enable_x64", True)
-import jaxem
-
-mesh = jax.make_mesh((jax.device_count(),), ("rows",))
-number, processes, key = jax.process_index(), jax.process_count(), jax.random.key(0)
-
-
-def own(tree):
-    return jax.tree.map(lambda leaf: np.split(np.asarray(leaf), processes)[number], tree)
-
-
-def spread(tree):
-    sharding = NamedSharding(mesh, PartitionSpec("rows"))
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), own(tree))
-
-
-def same(a, b, tol=1e-8):
-    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=tol, atol=tol)
-
-
-def refused(kind, call, *words):
-    try:
-        call()
-    except kind as error:
-        assert all(word in str(error) for word in words), str(error)
-    else:
-        raise AssertionError("nothing was raised")
-
-
-rng = np.random.default_rng(0)
-n = 8 * 50
-x = rng.normal(size=(n, 3)) + 1.5 * rng.integers(0, 2, (n, 1))
-model = jaxem.GaussianMixture(2)
-"""
 
 SAME = r"""
 weights = rng.integers(0, 3, n).astype(float)
@@ -113,68 +72,6 @@ refused(jaxem.DataError, lambda: jaxem.fit_many(model, tables, checkpoint=path, 
 tables[5, 3] = np.nan
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(tables), key=key), "process 1", "not finite")
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(x), weights=weights, key=key), "jaxem.fit takes rows")
-"""
-
-SELECT = r"""
-models = [jaxem.GaussianMixture(k) for k in (1, 2)]
-weights = rng.integers(0, 3, n).astype(float)
-absent = x.copy()
-absent[weights == 0] = np.nan
-options = dict(key=key, restarts=2, tol=1e-10)
-whole = jaxem.select(models, absent, weights=weights, **options)
-chosen = jaxem.select(models, spread(absent), weights=own(weights), **options)
-assert chosen.index == whole.index
-for one, two in zip(chosen.table, whole.table, strict=True):
-    assert one["status"] == two["status"]
-    same(*([row[name] for name in ("bic", "icl", "log_likelihood")] for row in (one, two)))
-same(chosen.fit.params, whole.fit.params, 1e-5)
-survey = [
-    jaxem.select(models[:1], given, weights=w, weights_are="survey", **options)
-    for given, w in ((absent, weights), (spread(absent), spread(weights)))
-]
-same(*(selection.table[0]["bic"] for selection in survey))
-
-path, options = FOLDER + "/select", dict(key=key, criterion="cv", restarts=4)
-names = np.array(["north", "east", "south-west"])[rng.integers(0, 3, n)]
-for folds, given, place in ((2, 2, None), (names, own(names), path)):
-    whole = jaxem.select(models, absent, weights=weights, folds=folds, **options)
-    chosen = jaxem.select(models, spread(absent), weights=own(weights), folds=given, checkpoint=place, **options)
-    np.testing.assert_array_equal(chosen.folds, whole.folds)
-    assert chosen.index == whole.index and not chosen.table[1]["failed_folds"]
-    for one, two in zip(chosen.table, whole.table, strict=True):
-        same([one["cv"], one["cv_standard_error"]], [two["cv"], two["cv_standard_error"]], 1e-4)
-rounds = []
-again = jaxem.select(models, spread(absent), weights=own(weights), folds=own(names), checkpoint=path,
-                     progress=lambda told: rounds.append(told.rounds) if told.running else None, **options)
-assert again.table == chosen.table and not rounds  # read, not computed again
-refused(jaxem.DataError, lambda: jaxem.select(models, spread(x), folds=names[:3], **options), "must be 200 values")
-"""
-
-BOOTSTRAP = r"""
-params = jaxem.fit(model, x, key=key, restarts=2).params
-half = x[:101]
-weights = rng.integers(0, 3, n).astype(float)
-for options in (
-    dict(kind="nonparametric", weights=weights, restarts=1), dict(kind="weighted"), dict(kind="parametric"),
-):
-    common = dict(key=key, replicates=67, tol=1e-10, max_steps=200, **options)  # 67: the processes have as many but one
-    one, both = (jaxem.bootstrap(model, params, x, together=together, **common) for together in (False, True))
-    assert len(both.log_likelihood) == 67
-    same((both.params, both.log_likelihood), (one.params, one.log_likelihood), 1e-5)
-    np.testing.assert_array_equal(jaxem.status_name(both.status), jaxem.status_name(one.status))
-    same(both.standard_errors, one.standard_errors, 1e-5)
-few = dict(key=key, replicates=130, max_steps=20)
-ended = jaxem.bootstrap(model, params, x, together=True, progress=lambda told: number == 1, **few)
-assert len(ended.log_likelihood) == 43, len(ended.log_likelihood)  # one part of three, in both
-tests = [
-    jaxem.likelihood_ratio_test(jaxem.GaussianMixture(1), model, half, key=key, replicates=9, restarts=2, together=both)
-    for both in (False, True)
-]
-same(tests[0].replicates, tests[1].replicates, 1e-4)
-assert tests[0].p_value == tests[1].p_value
-refused(jaxem.DataError, lambda: jaxem.bootstrap(model, params, spread(x), key=key), "together=True")
-other = jax.random.key(number)
-refused(jaxem.DataError, lambda: jaxem.bootstrap(model, params, x, key=other, together=True), "process 1 has arguments")
 """
 
 STREAM = r"""
@@ -302,16 +199,6 @@ assert again.num_steps == never.num_steps
 """
 
 
-def together(program, processes=2, devices=4, **names):
-    told = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-    return apart.run_together(told + PREAMBLE + program, processes, devices)
-
-
-def right(ended):
-    for status, text in ended:
-        assert status == 0, text[-3000:]
-
-
 def test_fit_and_questions():
     right(together(SAME))
 
@@ -323,14 +210,6 @@ def test_models(case):
 
 def test_many_fits(tmp_path):
     right(together(MANY, devices=2, FOLDER=str(tmp_path)))
-
-
-def test_selection(tmp_path):
-    right(together(SELECT, devices=1, FOLDER=str(tmp_path)))
-
-
-def test_samples_that_are_shared_out():
-    right(together(BOOTSTRAP, devices=2))
 
 
 def test_exact_passes(tmp_path):

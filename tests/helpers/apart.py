@@ -1,4 +1,4 @@
-"""Programs in processes of their own, since the number of devices is set at a process's start."""
+"""Programs in processes of their own, since the number of devices is set at the start, and what several begin with."""
 
 import os
 import socket
@@ -61,3 +61,55 @@ def run_together(program, processes, devices, timeout=600):
         for process in started:
             process.kill()
     return [(process.returncode, text) for process, text in zip(started, output, strict=True)]
+
+
+PREAMBLE = r"""
+import os
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+jax.config.update("jax_enable_x64", True)
+import jaxem
+
+mesh = jax.make_mesh((jax.device_count(),), ("rows",))
+number, processes, key = jax.process_index(), jax.process_count(), jax.random.key(0)
+
+
+def own(tree):
+    return jax.tree.map(lambda leaf: np.split(np.asarray(leaf), processes)[number], tree)
+
+
+def spread(tree):
+    sharding = NamedSharding(mesh, PartitionSpec("rows"))
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), own(tree))
+
+
+def same(a, b, tol=1e-8):
+    for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=tol, atol=tol)
+
+
+def refused(kind, call, *words):
+    try:
+        call()
+    except kind as error:
+        assert all(word in str(error) for word in words), str(error)
+    else:
+        raise AssertionError("nothing was raised")
+
+
+rng = np.random.default_rng(0)
+n = 8 * 50
+x = rng.normal(size=(n, 3)) + 1.5 * rng.integers(0, 2, (n, 1))
+model = jaxem.GaussianMixture(2)
+"""
+
+
+def together(program, processes=2, devices=4, **names):
+    told = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    return run_together(told + PREAMBLE + program, processes, devices)
+
+
+def right(ended):
+    for status, text in ended:
+        assert status == 0, text[-3000:]
