@@ -99,7 +99,7 @@ def inflated(data, source):
         return jnp.sum(jnp.logaddexp(all_zeros, jax.nn.log_sigmoid(-zero) + count))
 
     def fitted():
-        start = fit(jaxem.models.ZeroInflatedNegativeBinomial(), data(gated=True), tol=1e-7, max_steps=500)
+        start = fit(jaxem.models.ZeroInflatedNegativeBinomial(), data(gated=True), tol=1e-5, max_steps=200)
         return polished(start)
 
     def theta(p):
