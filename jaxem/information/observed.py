@@ -14,6 +14,7 @@ from jaxem.information._clusters import cluster_scores, clusters_of
 from jaxem.information._information import FARTHEST, Information
 from jaxem.information._matrices import METHODS, matrices
 from jaxem.information._monomials import pay
+from jaxem.information._over_batches import are_batches, summed
 
 _FROM_SCORES = ("oakes", "louis", "scores", "sandwich")  # methods that take second moments of scores
 
@@ -37,7 +38,9 @@ def observed(
 
     - `model`: any model with a likelihood.
     - `params`: a maximum: the parameters of a fit that has converged.
-    - `data`, `weights`: what it was fitted to; a weight of `k` counts as `k` rows.
+    - `data`, `weights`: what it was fitted to; a weight of `k` counts as `k` rows. Or batches of a file,
+        `jaxem.batches(...)` or a callable that returns an iterator as for `jaxem.fit_stream`, which bring their own
+        weights: read once, for all methods but `"sem"` and without `groups`.
     - `method`:
 
         - `"oakes"`: minus the derivative of the gradient of Q, through the E-step too (Oakes 1999). Minus the second
@@ -75,6 +78,8 @@ def observed(
     if groups is not None and method != "sandwich":
         raise DataError(f'groups are for method="sandwich", got method={method!r}')
     require_params(params)
+    if are_batches(data):
+        return _of_batches(model, params, data, weights, method, groups)
     labels = None if groups is None else clusters_of(groups, count_rows(data))
     monomials = method in _FROM_SCORES and pay(model, params, data, weights)
     asked = method if labels is None else "oakes"
@@ -93,3 +98,17 @@ def observed(
     if model.linear and info.decrement > FARTHEST:
         info = dataclasses.replace(info, fixed=jnp.asarray(held(model, params, data, weights, found)))
     return info.require_maximum()
+
+
+def _of_batches(model: Any, params: PyTree, batches: Any, weights: Any, method: str, groups: Any) -> Information:
+    """The same of rows that are read batch by batch."""
+    if weights is not None:
+        raise DataError("weights: batches bring their own, jaxem.batches(..., weights=...) or pairs; leave it out")
+    if method == "sem" or groups is not None:
+        what = "groups" if groups is not None else 'method="sem"'
+        raise DataError(f"{what} takes all rows at once, and data come in batches: pass a table, or leave it out")
+    found, total = summed(model, params, batches, method)
+    total = jnp.asarray(total, found.observed.dtype)
+    return Information(
+        model, found.params, found.observed, found.complete, found.gradient, total, found.scores, method=method
+    ).require_maximum()
