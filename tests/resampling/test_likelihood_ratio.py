@@ -82,12 +82,12 @@ def test_what_is_no_number_counts_as_exceeding(stop_after, count, p):
     assert (len(whole.replicates), whole.stopped, whole.p_value) == (6, False, pytest.approx(5 / 7))
 
 
-def test_starts_that_race_find_the_same_maxima(together):
-    racing = jaxem.termination.Racing(steps=4, finalists=1)
-    raced = likelihood_ratio_test(ONE, TWO, TOGETHER, racing=racing, **{**OPTIONS, "restarts": 4})
+def test_starts_that_race_find_the_same_maxima():
+    racing, options = jaxem.termination.Racing(steps=4, finalists=1), {**OPTIONS, "restarts": 4}
+    raced = likelihood_ratio_test(ONE, TWO, TOGETHER, racing=racing, **options)
+    whole = likelihood_ratio_test(ONE, TWO, TOGETHER, **options)
     assert (np.asarray(jaxem.status_name(raced.alternative.restarts.status)) == "eliminated").any()
-    np.testing.assert_allclose(raced.replicates, together.replicates, atol=1e-2)
-    assert raced.num_failed == raced.num_negative == 0
+    np.testing.assert_allclose(raced.replicates, whole.replicates, atol=1e-2)
 
 
 @pytest.mark.slow
