@@ -12,10 +12,10 @@ from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.runner import AtHand
 from jaxem.kernels.chunks import chunk_rows_apart
+from jaxem.kernels.devices import sizes
 
 _MOST_NUMBERS = 2**24  # of the rows of the lanes of a group
 _TURNS = 6  # of a lane, at least: fewer, and most lanes idle while the slowest fits end
-_SHORT_ROUND, _LONG_ROUND = 8, 64  # steps, at most
 
 
 def in_lanes(
@@ -37,4 +37,4 @@ def in_lanes(
             layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
         problem = problem.in_chunks(chunk_rows_apart(n, layout.lanes, floats, expanded))
     short = n * floats * layout.lanes < FEW_PRODUCTS
-    return problem, layout, AtHand(round_steps=_LONG_ROUND if short else _SHORT_ROUND)
+    return problem, layout, AtHand(round_steps=sizes().long_round if short else None)

@@ -19,14 +19,12 @@ from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import Program, blank, may_be_kept, program
 from jaxem.engine.state import State, begin
+from jaxem.kernels.devices import CPU, sizes
 from jaxem.kernels.linalg import trailing
 
-MOST_GROUPS = 4  # of lanes that advance side by side; one thread looks after all
 COMPILATION_PRODUCTS = 1e11  # what a few seconds of compiling would have bought
 FEW_PRODUCTS = 2**21  # what takes less than a millisecond or so
-_CPU_LANES = 32  # in each group
 _FEWEST_LANES = 8  # that are worth a thread
-_DEVICE_LANES = 1024
 _FEW_FLOATS = 2**21  # where their number comes from a short list: idle ones cost less than another compilation
 _LANE_FLOATS = 2**26  # numbers that the starts of one block may take while they are drawn
 
@@ -58,9 +56,10 @@ def layout_of(
     """
     if place is not None and place.layout is not None:
         return Layout(*place.layout)
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu, of_device = jax.default_backend() == "cpu", sizes()
     most = restarts if lanes is None else min(as_count("lanes", lanes), restarts)
-    groups = max(min(MOST_GROUPS, _cores(), most // _FEWEST_LANES), 1) if on_cpu and may_be_kept(problem) else 1
+    groups = min(of_device.groups, _cores(), most // _FEWEST_LANES) if may_be_kept(problem) else 1
+    groups = max(groups, 1)
     if lanes is not None:
         return Layout(most // groups, groups)
     each = problem.model.floats_per_row(shapes) * min(n, 8192) + 4 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
@@ -68,7 +67,7 @@ def layout_of(
     many = 2 ** (wanted - 1).bit_length()
     if wanted >= _FEWEST_LANES and many * each < _FEW_FLOATS:
         wanted = many
-    size = max(min(_CPU_LANES if on_cpu else _DEVICE_LANES, wanted, _LANE_FLOATS // each // groups), 1)
+    size = max(min(of_device.lanes, wanted, _LANE_FLOATS // each // groups), 1)
     while on_cpu and turns > 1 and size >= 2 * _FEWEST_LANES and size * groups * turns > most:
         size //= 2
     return Layout(size, min(groups, -(-most // size)))
@@ -211,4 +210,4 @@ def with_nothing_to_do(block: State) -> State:
 @cache
 def threads() -> ThreadPoolExecutor:
     """A thread for each group that advances; it computes, and looks at nothing that JAX holds for each thread."""
-    return ThreadPoolExecutor(MOST_GROUPS, thread_name_prefix="jaxem-lanes")
+    return ThreadPoolExecutor(CPU.groups, thread_name_prefix="jaxem-lanes")

@@ -15,6 +15,7 @@ from jaxem.engine.many import Many
 from jaxem.engine.problem import on_accurate_kernel
 from jaxem.engine.programs import Program
 from jaxem.engine.state import State
+from jaxem.kernels.devices import sizes
 
 finished = Program(finish, quickly=True)
 _on_accurate_kernel = Program(on_accurate_kernel, quickly=True)
@@ -53,17 +54,18 @@ class AbstractRunner(ABC):
 class AtHand(AbstractRunner):
     """A round is one call of one program, which holds all rows; lanes lie as `spread` says, if anything does.
 
-    A round has 8 steps, and up to `round_steps` where runs are long: an eighth of what they have made, so that one that
-    ends does not wait long, as runs go.
+    A round has as many steps as pay on the device, and up to `round_steps` where runs are long: an eighth of what they
+    have made, so that one that ends does not wait long, as runs go.
     """
 
-    def __init__(self, spread: NamedSharding | None = None, round_steps: int = 8):
-        self.spread, self.round_steps = spread, round_steps
+    def __init__(self, spread: NamedSharding | None = None, round_steps: int | None = None):
+        self.few = sizes().round_steps
+        self.spread, self.round_steps = spread, self.few if round_steps is None else round_steps
 
     def advance(self, problem, lanes, age):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:
             lanes = _placing(self.spread)(lanes)
-        steps = min(max(int(age) // 8, 8), self.round_steps)
+        steps = min(max(int(age) // 8, self.few), self.round_steps)
         return advance(problem, lanes).of(problem, lanes, np.asarray(steps, np.int32))
 
     def accurate(self, problem):

@@ -2,32 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from jaxem.kernels.devices import sizes
 
-class _Sizes(NamedTuple):
-    """How large a chunk may be: `floats` for all that it holds, `expanded` for what matrix products read again.
-
-    Between `least` and `most` rows.
-    """
-
-    floats: int
-    expanded: int
-    least: int
-    most: int
-
-
-# By platform. On a CPU a chunk lives in the last-level cache, and what is expanded in the second-level cache of a core,
-# beside what its products make of it. At 16 to 64 columns that took 0.5 to 0.9 of the time of as many rows as the
-# last-level cache holds (Xeon, 2 MB for each core). Elsewhere a step costs a launch or more, chunks only keep memory
-# bounded, and these sizes have not been measured.
-_CPU = _Sizes(2**21, 2**16, 256, 4096)
-_ACCELERATOR = _Sizes(2**27, 2**27, 4096, 2**22)
-_SIZES = {"cpu": _CPU}
 _FEW_APART = 2**22  # numbers, which a last-level cache holds
 _MOST_OF_BLOCKS = 2**15  # what is done once for a block takes many blocks side by side to be worth its steps
 
@@ -57,12 +39,12 @@ def chunk_rows(
     The chunks are of equal length but for an overlap in the last one, so that `n` rows never need padding. Where one
     chunk holds all rows, it says what one could hold, which is the same for any such `n`.
     """
-    sizes = _SIZES.get(platform or jax.default_backend(), _ACCELERATOR)
-    most = sizes.most if block == 1 else max(sizes.most, _MOST_OF_BLOCKS)
-    wanted = sizes.floats // max(floats_per_row, 1)
+    of_device = sizes(platform)
+    most = of_device.most if block == 1 else max(of_device.most, _MOST_OF_BLOCKS)
+    wanted = of_device.floats // max(floats_per_row, 1)
     if block == 1:  # in blocks, products stay within one of them
-        wanted = min(wanted, sizes.expanded // max(expanded_per_row, 1))
-    rows = min(max(wanted, sizes.least), most)
+        wanted = min(wanted, of_device.expanded // max(expanded_per_row, 1))
+    rows = min(max(wanted, of_device.least), most)
     if n > rows:
         rows = math.ceil(n / math.ceil(n / rows))
     return -(-rows // block) * block

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxem.kernels.branch import refine_if
 from jaxem.kernels.chunks import per_device
+from jaxem.kernels.devices import sizes
 from jaxem.kernels.exclusion import or_zero
 from jaxem.kernels.forward_backward_log import Marginals, differs, forward_backward_log, pairwise_sum
 from jaxem.kernels.linalg import einsum, matmul
@@ -61,8 +62,7 @@ def num_blocks(steps: int, k: int, n: int) -> int:
 
     Stretches cost `k` times the arithmetic, for a number of sequential steps that is the square root of what it was.
     """
-    idle = 2**10 if jax.default_backend() == "cpu" else 2**23
-    if steps < 64 or k**3 * n > idle:
+    if steps < 64 or k**3 * n > sizes().idle:
         return 1
     return math.isqrt(steps)
 
