@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxem._algorithm import Algorithm
 from jaxem._arguments import as_count, require_key
-from jaxem._fit_many import fit_many
 from jaxem._model import AbstractModel
 from jaxem._status import failed
 from jaxem.engine.door import for_question
@@ -18,7 +17,7 @@ from jaxem.engine.programs import program
 from jaxem.engine.stop import Stop
 from jaxem.goodness._table import TableFit, statistics, table_fit
 from jaxem.record import Progress
-from jaxem.resampling._rounds import WORDS, at_a_time, overall
+from jaxem.resampling._rounds import WORDS, at_a_time, overall, refits
 from jaxem.resampling._simulated import simulated
 
 
@@ -102,11 +101,12 @@ def table_test(
     samples = simulated(model, params, data, weights, of_samples, replicates, "table_test", at_a_time(replicates))
     values, failures, done, stop = [], [], 0, Stop.of(time_limit)
     with stop.interruptible(WORDS):
-        for number, (_, sample) in enumerate(samples):
-            fits = fit_many(
+        for number, (block, sample) in enumerate(samples):
+            fits = refits(
                 model,
-                **sample,
-                over="data",
+                sample,
+                len(block),
+                together=False,
                 key=jax.random.fold_in(of_starts, number),
                 init=params,
                 restarts=1 + restarts,

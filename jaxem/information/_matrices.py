@@ -48,12 +48,9 @@ def matrices(
     def spread(choices: Choices) -> tuple[Array, Any]:
         return _monomials.spread(place, model, method in ("scores", "sandwich")) if monomials else place.spread(choices)
 
-    def log_prior(u: Array) -> Array:
-        return model.log_prior(place.at(u)).astype(u.dtype)
-
-    curvature = -hessian(log_prior, place.here)
+    curvature, slope = of_prior(model, place.here, place.at)
     stats = place.stats()
-    gradient = jax.vjp(place.natural_at, place.here)[1](stats)[0] + jax.grad(log_prior)(place.here)
+    gradient = jax.vjp(place.natural_at, place.here)[1](stats)[0] + slope
     complete, scores = place.complete(stats), None
     if method == "hessian":
         found = place.hessian()
@@ -78,6 +75,15 @@ def matrices(
         gradient,
         scores if method == "sandwich" else None,
     )
+
+
+def of_prior(model: Any, here: Array, at: Callable[[Array], PyTree]) -> tuple[Float[Array, "p p"], Float[Array, " p"]]:
+    """The curvature of the log prior in the coordinates, of which `at` makes parameters, and its slope."""
+
+    def log_prior(u: Array) -> Array:
+        return model.log_prior(at(u)).astype(u.dtype)
+
+    return -hessian(log_prior, here), jax.grad(log_prior)(here)
 
 
 class Place:

@@ -10,8 +10,7 @@ from jaxem._batches import Reader
 from jaxem._coordinates import vector
 from jaxem._errors import DataError
 from jaxem.engine.programs import program
-from jaxem.information._directions import hessian
-from jaxem.information._matrices import Matrices, matrices
+from jaxem.information._matrices import Matrices, matrices, of_prior
 from jaxem.sources import AbstractSource
 
 
@@ -41,10 +40,4 @@ def summed(model: Any, params: PyTree, batches: Any, method: str) -> tuple[Matri
 
 @program(quickly=True)
 def _prior(model: Any, params: PyTree) -> tuple[Float[Array, "p p"], Float[Array, " p"]]:
-    """The curvature of the log prior in the coordinates, and its slope."""
-    here, at = vector(model, params)
-
-    def log_prior(u: Array) -> Array:
-        return jnp.asarray(model.log_prior(at(u)), u.dtype)
-
-    return -hessian(log_prior, here), jax.grad(log_prior)(here)
+    return of_prior(model, *vector(model, params))

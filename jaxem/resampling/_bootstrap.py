@@ -25,7 +25,7 @@ from jaxem.record import Progress
 from jaxem.resampling._acceleration import acceleration
 from jaxem.resampling._draws import blocks, require_several, require_whole, units_of, weights_of
 from jaxem.resampling._replicates import Replicates, replicates_of
-from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, share_of
+from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, sharing
 from jaxem.resampling._simulated import simulated
 
 KINDS = ("nonparametric", "weighted", "parametric")
@@ -199,7 +199,7 @@ def bootstrap(
     data, weights, params, _ = for_question(model, params, data, weights)
     weights = None if weights is None else np.asarray(weights)
     of_samples, of_starts = jax.random.split(key)
-    most, share = at_a_time(replicates), share_of if together else _all_of
+    most, share = at_a_time(replicates), sharing(together)
     skew: Callable[..., Any] = partial(_no_acceleration, kind)
     if kind == "parametric":
         for name, given in (("strata", strata), ("groups", groups)):
@@ -246,10 +246,6 @@ def bootstrap(
 
 def _no_acceleration(kind: str, fn: Any) -> Any:
     raise DataError(f"method='bca' is for samples of rows, kind='nonparametric'; these are {kind!r}: use 'percentile'")
-
-
-def _all_of(numbers: range) -> range:
-    return numbers
 
 
 def _same(params: PyTree) -> PyTree:

@@ -23,7 +23,7 @@ from jaxem.engine.convert import as_data
 from jaxem.engine.door import count_rows, for_question
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
-from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, share_of
+from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, sharing
 from jaxem.resampling._simulated import simulated
 from jaxem.termination import Racing, default_tolerance
 
@@ -176,8 +176,8 @@ def likelihood_ratio_test(
 
     data, weights, params, _ = for_question(null, fits[0].params, data, weights)
     most = at_a_time(replicates) if stop_after is None else _BLOCK
-    share: dict[str, Any] = {"share": share_of} if together else {}
-    samples = simulated(null, params, data, weights, of_samples, replicates, "the null hypothesis", most, **share)
+    share = sharing(together)
+    samples = simulated(null, params, data, weights, of_samples, replicates, "the null hypothesis", most, share)
     starts, stop = [1 + _starts_of(model, algorithm, restarts) for model in pair], Stop.of(time_limit)
 
     def refitted() -> Iterator[_Refits]:

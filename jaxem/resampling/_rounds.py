@@ -63,6 +63,11 @@ def require_same(together: bool, *arguments: Any) -> None:
         require_alike("arguments, by a digest of them,", contents(*arguments)[:16])
 
 
+def sharing(together: bool) -> Callable[[range], range]:
+    """Which of some numbers of samples this process fits: all of them, or its share."""
+    return share_of if together else lambda numbers: numbers
+
+
 def share_of(numbers: range) -> range:
     """The numbers of the samples that this process fits, as many as any other: the last may go beyond `numbers`."""
     each = -(-len(numbers) // jax.process_count())
