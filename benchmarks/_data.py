@@ -15,7 +15,8 @@ def overlapping(n: int, d: int, k: int, dtype: str, seed: int = 0) -> np.ndarray
     """Clusters that overlap, so that EM goes on for dozens of iterations; condition of their covariances about 10."""
     rng = np.random.default_rng(seed)
     means = 0.5 * rng.standard_normal((k, d))
-    factors = np.eye(d) + 0.1 * rng.standard_normal((k, d, d))
+    # The spectrum of the random part stays within the same radius, or the sum is nearly singular from 100 columns on.
+    factors = np.eye(d) + 0.1 * min(1, 4 / np.sqrt(d)) * rng.standard_normal((k, d, d))
     x = rng.standard_normal((n, d))
     labels = rng.integers(k, size=n)
     for j in range(k):

@@ -169,4 +169,4 @@ def _rows(covariance: str, d: int, k: int) -> int:
     each = gaussian(covariance, 1000, d, k).flops / 1000
     rows = min(2e9 / (each + 1000 * k), 2**23 / d, 2e5)
     size = 10 ** (len(str(int(rows))) - 1)
-    return max(int(rows) // size * size, k * max(40, 2 * d if covariance == "full" else 0))
+    return max(int(rows) // size * size, k * max(40, 5 * d if covariance == "full" else 0))

@@ -14,6 +14,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 # Of single precision made of several products in a narrower one: three of TF32, six or nine of bfloat16.
 PRESETS = ("TF32_TF32_F32_X3", "BF16_BF16_F32_X6", "BF16_BF16_F32_X9")
 _LOOPED = 32  # up to this size triangular matrices are inverted row by row
+_WHOLE = 64  # up to this size a CPU factors matrices whole
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -71,7 +72,7 @@ def outer(a: Array, b: Array) -> Array:
 @jax.custom_jvp
 def cholesky(a: Array) -> Array:
     """Lower Cholesky factor of the symmetric part; NaN where there is none."""
-    return _one_by_one_on_cpu(_cholesky, symmetrize(a))
+    return _one_by_one_on_cpu(_cholesky, symmetrize(a), _cholesky_by_blocks)
 
 
 @cholesky.defjvp
@@ -99,44 +100,81 @@ def _(primals, tangents):
     return (values, vectors), (jnp.diagonal(inner, axis1=-2, axis2=-1), matmul(vectors, turned))
 
 
+def eigh_where(wanted: Array, a: Array) -> tuple[Array, Array]:
+    """`eigh` of the matrices that are `wanted`, `[...]`, and nothing of use of the others; without derivatives."""
+
+    def one(a, wanted):
+        return jax.lax.cond(wanted, _eigh, lambda a: (jnp.diagonal(a), a), a)
+
+    def in_turn(a, wanted):
+        return jax.lax.map(lambda each: one(*each), (a, wanted))
+
+    return jax.lax.platform_dependent(
+        jax.lax.stop_gradient(a), wanted, cpu=partial(_on_one_axis, in_turn), default=lambda a, wanted: _eigh(a)
+    )
+
+
 def svd(a: Array) -> tuple[Array, Array, Array]:
     """Singular value decompositions `u, s, v^T`; without derivatives."""
     return _one_by_one_on_cpu(_svd, jax.lax.stop_gradient(a))
 
 
-def _one_by_one_on_cpu(fn: Callable, a: Array) -> Any:
+def _one_by_one_on_cpu(fn: Callable, a: Array, on_cpu: Callable | None = None) -> Any:
     """`fn` of all matrices; on a CPU of each in turn, whatever the axes before them, those of `vmap` included.
+
+    There `on_cpu` takes the place of `fn`, if it is given.
 
     There a call of LAPACK with several matrices spreads them over XLA's threads and waits for them in one of these: as
     many calls side by side as there are threads wait forever (jaxlib up to 0.10). That is also why triangular solves
     and derivatives are matrix products here.
     """
 
-    in_turn = partial(jax.lax.map, fn)
+    in_turn = partial(jax.lax.map, on_cpu or fn)
     return jax.lax.platform_dependent(a, cpu=partial(_on_one_axis, in_turn), default=fn)
 
 
-def _on_one_axis(fn: Callable, a: Array) -> Any:
-    """`fn` of the matrices in `[..., d, d]` as `[m, d, d]`, the axes of `vmap` included.
+def _on_one_axis(fn: Callable, a: Array, *each: Array) -> Any:
+    """`fn` of the matrices in `[..., d, d]` as `[m, d, d]`, the axes of `vmap` included; `each` has a number of each.
 
     Under a plain `vmap` slices at the counter of a loop would turn into gathers and scatters.
     """
 
     @custom_vmap
-    def flat(a):
-        found = fn(a.reshape(-1, *a.shape[-2:]))
+    def flat(a, *each):
+        found = fn(a.reshape(-1, *a.shape[-2:]), *(number.reshape(-1) for number in each))
         return jax.tree.map(lambda leaf: leaf.reshape(*a.shape[:-2], *leaf.shape[1:]), found)
 
     @flat.def_vmap
-    def _(axis_size, in_batched, a):
-        found = flat(a)
+    def _(axis_size, in_batched, *args):
+        every = [
+            arg if batched else jnp.broadcast_to(arg, (axis_size, *arg.shape))
+            for arg, batched in zip(args, in_batched, strict=True)
+        ]
+        found = flat(*every)
         return found, jax.tree.map(lambda _: True, found)
 
-    return flat(a)
+    return flat(a, *each)
 
 
 def _cholesky(a: Array) -> Array:
     return jax.lax.linalg.cholesky(a, symmetrize_input=False)
+
+
+def _cholesky_by_blocks(a: Array) -> Array:
+    """The factor of one matrix, `[d, d]`, by products of blocks.
+
+    LAPACK spreads a large matrix over threads of its own, which wait for those of XLA: four times as long for 256 rows.
+    """
+    d = a.shape[-1]
+    if d <= _WHOLE:
+        return _cholesky(a)
+    half = -(-d // (2 * _WHOLE)) * _WHOLE
+    first = _cholesky_by_blocks(a[:half, :half])
+    below = matmul(a[half:, :half], transpose(inverse_lower(first)))
+    second = _cholesky_by_blocks(a[half:, half:] - matmul(below, transpose(below)))
+    factor = jnp.block([[first, jnp.zeros_like(below.T)], [below, second]])
+    # Of a matrix that has no factor, the last entry is NaN.
+    return jnp.where(jnp.isnan(factor[-1, -1]), jnp.nan, factor)
 
 
 def _eigh(a: Array) -> tuple[Array, Array]:

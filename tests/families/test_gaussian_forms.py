@@ -9,7 +9,7 @@ import pytest
 
 import jaxem
 from jaxem._bound import collect, rows_per_chunk
-from jaxem.families.kernels._gaussian_trees import UpperBlocks
+from jaxem.families.kernels._gaussian_trees import GaussianParams, UpperBlocks
 from jaxem.kernels.chunks import sum_chunks
 from jaxem.kernels.sums import unreduced
 
@@ -48,14 +48,67 @@ def expected(bound, params, x, weights, rows=None):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_blocks_of_columns_are_the_product_form(covariance, dtype):
     bound, params, x, weights = problem(covariance, dtype)
-    expanded = bound.for_lanes(MANY)
-    kernels = [model.kernel.prepare(model.kernel.natural(params.components)) for model in (bound, expanded)]
+    of_other = jax.tree.map(lambda a: a.astype(np.float64), (params, x, weights))
+    other = jaxem.GaussianMixture(2, covariance).bind(*of_other[1:], unreduced).for_lanes(MANY)
+    kernels = [
+        model.kernel.prepare(model.kernel.natural(p.components)) for model, p in ((bound, params), (other, of_other[0]))
+    ]
     assert [isinstance(kernel, UpperBlocks) for kernel in kernels] == [True, False]
     tol = {"rtol": 2e-3, "atol": 2e-2} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-9}
     run = jax.jit(expected, static_argnames="rows")
     # Chunks of one, all rows at a time of the other.
-    chunked, whole = run(bound, params, x, weights, 64), run(expanded, params, x, weights)
+    chunked, whole = run(bound, params, x, weights, 64), run(other, *of_other)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tol), chunked, whole)
+
+
+def correlated(d, condition, offset, alike):
+    """Covariance of columns with variances of 1, whose eigenvalues are apart by `condition`, and a mean."""
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    covariance = (
+        np.eye(d) / condition + np.ones((d, d)) / d if alike else turn * np.geomspace(1, 1 / condition, d) @ turn.T
+    )
+    scale = np.sqrt(np.diag(covariance))
+    return covariance / np.outer(scale, scale), offset * (np.ones(d) if alike else np.sign(rng.standard_normal(d)))
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["one wide direction", "all directions"])
+@pytest.mark.parametrize("offset", [0, 10])
+@pytest.mark.parametrize("condition", [10, 1e4])
+@pytest.mark.parametrize("d", [40, 160])
+def test_the_error_of_rows_in_blocks_is_no_larger_than_estimated(d, condition, offset, alike):
+    """Log densities and covariances in single precision, beside those in double precision of the same rows."""
+    covariance, mean = correlated(d, condition, offset, alike)
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.standard_normal((2000, d)) @ np.linalg.cholesky(covariance).T + mean, np.float32)
+    scale = np.float32(np.sqrt(1 + offset**2))
+    exactly = GaussianParams(*(jnp.asarray(a, np.float64)[None] for a in (mean / scale, covariance / scale**2)))
+    found, error = {}, None
+    for dtype in (np.float64, np.float32):
+        rows = (x / scale).astype(dtype)
+        kernel = jaxem.GaussianMixture(1).bind(rows, jnp.ones(2000, dtype), unreduced).kernel
+        kernel = dataclasses.replace(kernel, frame=None)
+        params, natural = jax.tree.map(lambda a, to=dtype: a.astype(to), (exactly, kernel.natural(exactly)))
+        assert kernel.in_blocks(params.mean)
+        potentials, pull = jax.vjp(lambda natural, kernel=kernel, rows=rows: kernel.potentials(natural, rows), natural)
+        (stats,) = pull(jnp.ones_like(potentials))
+        found[dtype] = np.asarray(potentials, float), np.asarray(kernel.maximize(stats, params).covariance[0], float)
+        error = float(kernel.rounding_error(params, natural))
+    (exact, truth), (rounded, near) = found[np.float64], found[np.float32]
+    whiten = np.linalg.inv(np.linalg.cholesky(truth))
+    assert np.sqrt(np.mean((rounded - exact) ** 2)) < error
+    assert np.linalg.norm(whiten @ (near - truth) @ whiten.T, 2) < error
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_plain_wide_rows_raise_no_doubt_in_single_precision(covariance):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(
+        rng.standard_normal((3000, 200)) @ (np.eye(200) + 0.03 * rng.standard_normal((200, 200))), np.float32
+    )
+    bound = jaxem.GaussianMixture(2, covariance).bind(x, jnp.ones(3000, np.float32), unreduced)
+    params = bound.init(jax.random.key(0), x, jnp.ones(3000, np.float32))
+    assert bound.rounding_error(params) < np.sqrt(np.finfo(np.float32).eps) / 2
 
 
 @pytest.mark.parametrize("covariance", [*STRUCTURES, "diagonal", "spherical"])

@@ -119,3 +119,30 @@ def test_symmetrize_and_outer(rng):
     np.testing.assert_allclose(linalg.outer(jnp.asarray(a), jnp.asarray(b)), a[:, :, None] * b[:, None, :])
     square = linalg.symmetrize(jnp.asarray(rng.standard_normal((3, 4, 4))))
     np.testing.assert_array_equal(square, np.swapaxes(square, 1, 2))
+
+
+@pytest.mark.parametrize("d", [64, 65, 200])
+def test_a_factor_by_blocks_is_that_of_the_whole_matrix(rng, d):
+    a = rng.standard_normal((2, 2 * d, d))
+    a = np.einsum("kni,knj->kij", a, a) / d
+    np.testing.assert_allclose(linalg.cholesky(jnp.asarray(a)), np.linalg.cholesky(a), rtol=1e-9, atol=1e-12)
+    for place in (0, d - 1):  # no factor: NaN, whichever block finds it
+        broken = a.copy()
+        broken[1, place, place] = -1
+        lower = np.isnan(linalg.cholesky(jnp.asarray(broken)))[:, *np.tril_indices(d)]
+        assert lower[1].all()
+        assert not lower[0].any()
+
+
+def test_only_what_is_wanted_is_decomposed(definite):
+    wanted = jnp.array([True, False, True])
+    values, vectors = jax.jit(linalg.eigh_where)(wanted, definite)
+    exact = linalg.eigh(definite)
+    np.testing.assert_array_equal(values[wanted], exact[0][wanted])
+    np.testing.assert_array_equal(vectors[wanted], exact[1][wanted])
+    np.testing.assert_array_equal(vectors[1], definite[1])
+    lanes = jax.vmap(linalg.eigh_where, (0, None))(jnp.stack([wanted, ~wanted]), definite)
+    np.testing.assert_array_equal(lanes[0][1, 1], exact[0][1])
+    # Side by side as well, a matrix that is not wanted costs a look at a flag.
+    text = jax.jit(jax.vmap(linalg.eigh_where, (0, None))).lower(jnp.stack([wanted, ~wanted]), definite).as_text()
+    assert "stablehlo.case" in text

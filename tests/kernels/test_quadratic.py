@@ -36,24 +36,28 @@ def test_forms_in_blocks(d):
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["its own", "another's"])
-def test_forms_of_whitened_rows(own):
+@pytest.mark.parametrize("d", [5, 70])
+def test_forms_of_whitened_rows(own, d):
     """The same whether or not the coefficients are those of the member that has whitened the rows."""
-    q, linear, y, g = arrays((2, 5, 5), (2, 5), (2, 5, 9), (2, 9))
+    q, linear, y, g = arrays((2, d, d), (2, d), (2, d, 9), (2, 9))
     moved = tuple(arrays(q.shape, linear.shape, y.shape, seed=1))
-    q = jnp.broadcast_to(-jnp.eye(5) / 2, q.shape) if own else q
+    q = jnp.broadcast_to(-jnp.eye(d) / 2, q.shape) if own else q
 
     def plain(q, linear, y):
         return jnp.einsum("kij,kin,kjn->kn", q, y, y) + jnp.einsum("ki,kin->kn", linear, y)
 
     agree(whitened_forms(q, linear, y), plain(q, linear, y))
-    agree(jax.vjp(whitened_forms, q, linear, y)[1](g), jax.vjp(plain, q, linear, y)[1](g))
+    found, exact = (jax.vjp(fn, q, linear, y)[1](g) for fn in (whitened_forms, plain))
+    agree((found[0] + transpose(found[0]), *found[1:]), (exact[0] + transpose(exact[0]), *exact[1:]))
     agree(jax.jvp(whitened_forms, (q, linear, y), moved), jax.jvp(plain, (q, linear, y), moved))
     lanes = jax.vmap(whitened_forms, (0, None, None))(jnp.stack([q, moved[0]]), linear, y)
     agree(lanes, jnp.stack([plain(q, linear, y), plain(moved[0], linear, y)]))
 
 
-def test_rows_are_whitened_about_each_member():
-    inverse, location, x = arrays((2, 4, 4), (2, 4), (4, 6))
+@pytest.mark.parametrize("d", [4, 70])
+def test_rows_are_whitened_about_each_member(d):
+    inverse, location, x = arrays((2, d, d), (2, d), (d, 6))
+    inverse = jnp.tril(inverse)
     expected = jnp.einsum("kij,kjn->kin", inverse, x[None] - location[:, :, None])
     agree(whitened(inverse, location, x), expected)
 
@@ -69,3 +73,4 @@ def test_rows_are_whitened_about_each_member():
 )
 def test_the_form_follows_from_the_shape(members, d, expected):
     assert blocks_pay(members, d) is expected
+    assert blocks_pay(members, d, jnp.float32) is (expected or d > 32)

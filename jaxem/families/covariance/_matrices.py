@@ -69,13 +69,13 @@ class AbstractMatrices(AbstractCovariance):
         return covariance * jnp.broadcast_to(scale, covariance.shape)
 
     def clip(self, covariance, floor):
-        def by_eigenvalue(covariance):
-            values, vectors = linalg.eigh(covariance)
+        def by_eigenvalue(covariance, low):
+            values, vectors = linalg.eigh_where(low, covariance)
             values = jnp.maximum(values, least_variance(values[..., -1:], floor))
             return linalg.matmul(vectors * values[..., None, :], linalg.transpose(vectors))
 
         low = self.at_floor(covariance, floor)
-        clipped = refine_if(jnp.any(low), by_eigenvalue, covariance, covariance)
+        clipped = refine_if(jnp.any(low), by_eigenvalue, covariance, covariance, low)
         # One by one: a refined result has no derivative.
         return jnp.where(low[..., None, None], clipped, covariance)
 

@@ -122,10 +122,19 @@ class AbstractCovariance(eqx.Module):
     def variances(self, covariance: Array, d: int) -> Array:
         """Marginal variances, broadcastable against `[k, d]`."""
 
-    def cancellation(self, precision: Array, covariance: Array, mean: Array) -> Array:
-        """How much larger than 1 the terms are whose sum is the squared distance of a typical row to the mean."""
-        size = jnp.abs(mean) + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
-        return jnp.sum(size * self.apply(jnp.abs(precision), size), -1)
+    def cancellation(self, precision: Array, covariance: Array, mean: Array, in_products: bool = False) -> Array:
+        """How much larger than 1 the terms are whose sum is the squared distance of a typical row to the mean.
+
+        Where the rows are multiplied by the matrix and then by themselves, `in_products`, the errors of a row's columns
+        are of either sign, as far as its place about the mean goes, and add up as their squares do (Higham and Mary,
+        2020); twice that is the most that was measured.
+        """
+        far, precision = jnp.abs(mean), jnp.abs(precision)
+        size = far + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
+        each = size * self.apply(precision, size)
+        if not in_products:
+            return jnp.sum(each, -1)
+        return jnp.sum(far * self.apply(precision, far), -1) + 2 * jnp.sqrt(jnp.sum(each**2, -1))
 
     @abstractmethod
     def identity(self, k: int, variances: Array) -> Array:

@@ -42,7 +42,7 @@ class AbstractVariances(AbstractCovariance):
     def precision(self, factor, about):
         return (1 / factor if about is None else about / factor) ** 2
 
-    def cancellation(self, precision, covariance, mean):
+    def cancellation(self, precision, covariance, mean, in_products=False):
         return jnp.sum(self.apply(precision, mean**2) + 1, -1)
 
     def clip(self, covariance, floor):

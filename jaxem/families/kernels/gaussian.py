@@ -82,14 +82,16 @@ class GaussianKernel(AbstractKernel):
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
         return self.structure.design(self.framed(x))
 
-    def in_blocks(self, k: int, d: int) -> bool:
-        """Whether quadratic forms are products of blocks of columns, in place of expanded rows."""
+    def in_blocks(self, means: Array) -> bool:
+        """Whether quadratic forms are products of blocks of columns, in place of expanded rows; from a shape `[k, d]`
+        and a type."""
         if self.anchor is not None or isinstance(self.structure, AbstractVariances):
             return False
-        return blocks_pay(self.lanes * (1 if self.structure.shared else k), d)
+        k, d = means.shape
+        return blocks_pay(self.lanes * (1 if self.structure.shared else k), d, means.dtype)
 
     def prepare(self, natural: GaussianNatural) -> PyTree:
-        if not self.in_blocks(*natural.linear.shape):
+        if not self.in_blocks(natural.linear):
             return super().prepare(natural)
         quadratic = natural.quadratic[None] if self.structure.shared else natural.quadratic
         return UpperBlocks(natural.log_det + natural.offset, natural.linear, upper_blocks(quadratic))
@@ -268,7 +270,8 @@ class GaussianKernel(AbstractKernel):
         eps = jnp.finfo(mean.dtype).eps
         natural = None if self.whitened else natural
         precision = s.precision(s.factor(covariance), None) if natural is None else -2 * natural.quadratic
-        terms = s.cancellation(precision, covariance, jnp.zeros_like(mean) if self.whitened else mean)
+        about = jnp.zeros_like(mean) if self.whitened else mean
+        terms = s.cancellation(precision, covariance, about, not self.whitened and self.in_blocks(mean))
         terms = jnp.sqrt(terms) if self.whitened else terms
         frame = self.frame or Columns(jnp.zeros_like(mean[0]), jnp.ones_like(mean[0]))
         size = jnp.abs(mean + (frame.shift / frame.scale)[None])
@@ -290,7 +293,7 @@ class GaussianKernel(AbstractKernel):
         if self.whitened:
             # Whitened rows are read half as often as expanded ones.
             return d + k * d // 2, k * (d + 2)
-        if self.in_blocks(k, d):
+        if self.in_blocks(params.mean):
             start, stop = block_edges(d)[0]
             return d + 2 * (1 if self.structure.shared else k) * (stop - start), 2 * k
         return 1 + d + (d if isinstance(self.structure, AbstractVariances) else d * (d + 1) // 2), 2 * k
