@@ -1,9 +1,12 @@
 """Conjugacy: what a family, or a model, with a conjugate prior can do besides."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from functools import reduce
+from typing import Any, ClassVar, final
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._errors import MissingCapabilityError
@@ -74,6 +77,36 @@ class AbstractPriorConjugate(AbstractConjugate):
 
     def constrain(self, free):
         return type(self.prior).constrain(free)
+
+
+@final
+class PriorsConjugate(AbstractConjugate):
+    """Of parameters each of which has a prior of its own: a posterior is a tuple with one of that kind for each."""
+
+    priors: tuple[Any, ...]
+
+    def posterior(self, stats):
+        return tuple(prior.update(own) for prior, own in zip(self.priors, stats, strict=True))
+
+    def expected_natural(self, posterior):
+        return tuple(own.expected_log() for own in posterior)
+
+    def mean(self, posterior):
+        return tuple(own.mean() for own in posterior)
+
+    def draw(self, key, posterior):
+        keys = [key] if len(posterior) == 1 else jax.random.split(key, len(posterior))
+        return tuple(own.draw(one) for own, one in zip(posterior, keys, strict=True))
+
+    def kl(self, posterior) -> Any:
+        terms = [own.kl(prior) for own, prior in zip(posterior, self.priors, strict=True)]
+        return reduce(jnp.add, terms) if terms else 0
+
+    def unconstrain(self, posterior):
+        return tuple(own.unconstrain() for own in posterior)
+
+    def constrain(self, free):
+        return tuple(type(prior).constrain(own) for prior, own in zip(self.priors, free, strict=True))
 
 
 def require_conjugate(model: Any, use: str) -> AbstractConjugate:

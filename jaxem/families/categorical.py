@@ -1,4 +1,3 @@
-from functools import reduce as fold
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
@@ -9,7 +8,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem import _bijections as bijections
-from jaxem._conjugate import AbstractConjugate, AbstractPriorConjugate
+from jaxem._conjugate import AbstractConjugate, AbstractPriorConjugate, PriorsConjugate
 from jaxem._errors import DataError
 from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
@@ -274,29 +273,30 @@ class Apart(AbstractConjugate):
 
     family: Categorical
 
+    @property
+    def _each(self) -> PriorsConjugate:
+        return PriorsConjugate(tuple(self.family.by_column()))
+
     def posterior(self, stats: CategoricalNatural) -> Any:
-        counts = split(self.family.num_categories, stats.log_probabilities)
-        return tuple(prior.update(own) for prior, own in zip(self.family.by_column(), counts, strict=True))
+        return self._each.posterior(split(self.family.num_categories, stats.log_probabilities))
 
     def expected_natural(self, posterior: Any) -> CategoricalNatural:
-        return CategoricalNatural(self._joined([own.expected_log() for own in posterior]))
+        return CategoricalNatural(self._joined(self._each.expected_natural(posterior)))
 
     def mean(self, posterior: Any) -> CategoricalParams:
-        return CategoricalParams(self._joined([own.mean() for own in posterior]))
+        return CategoricalParams(self._joined(self._each.mean(posterior)))
 
     def draw(self, key: PRNGKeyArray, posterior: Any) -> CategoricalParams:
-        keys = jax.random.split(key, len(posterior))
-        return CategoricalParams(self._joined([own.draw(keys[j]) for j, own in enumerate(posterior)]))
+        return CategoricalParams(self._joined(self._each.draw(key, posterior)))
 
     def kl(self, posterior: Any) -> Array:
-        terms = [own.kl(prior) for own, prior in zip(posterior, self.family.by_column(), strict=True)]
-        return fold(jnp.add, terms)
+        return self._each.kl(posterior)
 
     def unconstrain(self, posterior):
-        return tuple(own.unconstrain() for own in posterior)
+        return self._each.unconstrain(posterior)
 
     def constrain(self, free):
-        return tuple(Dirichlet.constrain(own) for own in free)
+        return self._each.constrain(free)
 
     def _joined(self, columns: Any) -> Float[Array, "k d c"]:
         most = self.family.most

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jaxem._conjugate import AbstractConjugate
-from jaxem.families.priors import Dirichlet
+from jaxem._conjugate import PriorsConjugate
 from jaxem.kernels import exclusion
 from jaxem.kernels.rows import without_weight
 from jaxem.latent import Chain, ChainTree, NestedTree
@@ -142,7 +141,7 @@ class Markov(AbstractStructure):
 
     def conjugate(self):
         first, moves = self.initial.conjugate(), self.transitions.conjugate()
-        return None if first is None or moves is None else MarkovConjugate(first, moves)
+        return None if first is None or moves is None else PriorsConjugate((first, moves))
 
     # Coordinates
 
@@ -240,37 +239,3 @@ def random_transitions(
     stay = jax.random.uniform(of_stay, (), dtype, 0, 0.9)
     mixed = (1 - stay) * random + stay * jnp.eye(k, dtype=dtype)
     return mixed if alive is None else jnp.where(alive[:, None] > 0, mixed, random)
-
-
-@final
-class MarkovConjugate(AbstractConjugate):
-    """Dirichlet posteriors of the first state and of each row of the transitions."""
-
-    initial: Dirichlet
-    transition: Dirichlet
-
-    @property
-    def _priors(self) -> tuple[Dirichlet, Dirichlet]:
-        return self.initial, self.transition
-
-    def posterior(self, stats):
-        return tuple(prior.update(own) for prior, own in zip(self._priors, stats, strict=True))
-
-    def expected_natural(self, posterior):
-        return tuple(own.expected_log() for own in posterior)
-
-    def mean(self, posterior):
-        return tuple(own.mean() for own in posterior)
-
-    def draw(self, key, posterior):
-        return tuple(own.draw(one) for own, one in zip(posterior, jax.random.split(key), strict=True))
-
-    def kl(self, posterior):
-        terms = [own.kl(prior) for own, prior in zip(posterior, self._priors, strict=True)]
-        return terms[0] + terms[1]
-
-    def unconstrain(self, posterior):
-        return tuple(own.unconstrain() for own in posterior)
-
-    def constrain(self, free):
-        return tuple(Dirichlet.constrain(own) for own in free)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxem._conjugate import AbstractConjugate
+from jaxem._conjugate import PriorsConjugate
 from jaxem._paths import leaf_name
 from jaxem.latent import NestedTree
 from jaxem.structures._structure import AbstractStructure, first_leaf
@@ -41,7 +41,7 @@ class One(AbstractStructure):
         return ()
 
     def conjugate(self):
-        return NoParameters()
+        return PriorsConjugate(())
 
     def unconstrain(self, own):
         return ()
@@ -75,29 +75,3 @@ class One(AbstractStructure):
             return leaf if leaf_name(path) in self.shared else fn(leaf)
 
         return jax.tree_util.tree_map_with_path(one, tree)
-
-
-@final
-class NoParameters(AbstractConjugate):
-    """Posteriors of no parameters."""
-
-    def posterior(self, stats):
-        return ()
-
-    def expected_natural(self, posterior):
-        return ()
-
-    def mean(self, posterior):
-        return ()
-
-    def draw(self, key, posterior):
-        return ()
-
-    def kl(self, posterior) -> Any:
-        return 0
-
-    def unconstrain(self, posterior):
-        return ()
-
-    def constrain(self, free):
-        return ()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxem import _bijections as bijections
-from jaxem._conjugate import AbstractConjugate
+from jaxem._conjugate import PriorsConjugate
 from jaxem.families.priors import Dirichlet, StickBreaking
 from jaxem.kernels import exclusion
 from jaxem.kernels.rows import without_weight
@@ -86,7 +86,7 @@ class Weights(AbstractStructure):
         return 0 if self.prior is None else self.prior.log_prob(own[0])
 
     def conjugate(self):
-        return None if self.prior is None else WeightsConjugate(self.prior)
+        return None if self.prior is None else PriorsConjugate((self.prior,))
 
     def unconstrain(self, own):
         return (bijections.simplex_to_free(own[0]),)
@@ -109,35 +109,6 @@ class Weights(AbstractStructure):
 
     def rows(self, data):
         return unlabelled(data)
-
-
-@final
-class WeightsConjugate(AbstractConjugate):
-    """The posterior of the weights."""
-
-    prior: Dirichlet | StickBreaking
-
-    def posterior(self, stats):
-        return (self.prior.update(stats[0]),)
-
-    def expected_natural(self, posterior):
-        return (posterior[0].expected_log(),)
-
-    def mean(self, posterior):
-        return (posterior[0].mean(),)
-
-    def draw(self, key, posterior):
-        return (posterior[0].draw(key),)
-
-    def kl(self, posterior):
-        return posterior[0].kl(self.prior)
-
-    def unconstrain(self, posterior):
-        return (posterior[0].unconstrain(),)
-
-    def constrain(self, free):
-        kind: Any = type(self.prior)
-        return (kind.constrain(free[0]),)
 
 
 def allowed(potentials: Float[Array, "k n"], data: PyTree) -> Float[Array, "k n"]:

@@ -31,6 +31,32 @@ class AbstractPrior(eqx.Module):
         return dataclasses.replace(self, **raised) if raised else self
 
 
+class AbstractPositive(AbstractPrior):
+    """A prior whose fields are positive numbers, as are those of its posteriors."""
+
+    def __check_init__(self):
+        for field in dataclasses.fields(self):
+            require_positive(getattr(self, field.name), field.name)
+
+    def like(self, x: Array) -> Self:
+        """The prior with fields of the shape and precision of `x`."""
+        return type(self)(*spread(x, *self.fields))
+
+    @property
+    def fields(self) -> tuple[Any, ...]:
+        """Its numbers, in their order."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def unconstrain(self) -> tuple[Array, ...]:
+        """Logarithms of the fields."""
+        return tuple(map(jnp.log, self.fields))
+
+    @classmethod
+    def constrain(cls, free: tuple[Array, ...]) -> Self:
+        """The inverse of `unconstrain`."""
+        return cls(*map(jnp.exp, free))
+
+
 def require_priors(specification: Any) -> None:
     """Raise `DataError` for a field that takes a prior and holds something else, or a prior of another kind."""
     for field in dataclasses.fields(specification):

@@ -4,19 +4,12 @@ import jax.numpy as jnp
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import (
-    AbstractPrior,
-    exp_positive,
-    less_one,
-    log_gamma,
-    require_positive,
-    spread,
-)
+from jaxem.families.priors._prior import AbstractPositive, exp_positive, less_one, log_gamma
 from jaxem.kernels.special import expected_log, gamma_divergence
 
 
 @final
-class Beta(AbstractPrior):
+class Beta(AbstractPositive):
     """Beta prior of probabilities.
 
     Posterior-mode estimates need `a` and `b` of at least 1 (below 1 the density has no interior mode); variational
@@ -38,13 +31,9 @@ class Beta(AbstractPrior):
 
     modal: ClassVar[tuple[str, ...]] = ("a", "b")
 
-    def __check_init__(self):
-        require_positive(self.a, "a")
-        require_positive(self.b, "b")
-
     def log_prob(self, p: Array) -> Float[Array, ""]:
         """Log density, summed over all entries."""
-        a, b = self._fields(p)
+        a, b = self.like(p).fields
         tiny = jnp.finfo(p.dtype).tiny
         log, complement = jnp.log(jnp.maximum(p, tiny)), jnp.log(jnp.maximum(1 - p, tiny))
         return jnp.sum((a - 1) * log + (b - 1) * complement - betaln(a, b))
@@ -55,13 +44,9 @@ class Beta(AbstractPrior):
         ones, zeros = less_one(self.a, "a", dtype), less_one(self.b, "b", dtype)
         return jnp.broadcast_to(ones, shape), jnp.broadcast_to(zeros, shape)
 
-    def like(self, p: Array) -> "Beta":
-        """The prior with fields of the shape and precision of `p`."""
-        return Beta(*self._fields(p))
-
     def update(self, ones: Array, zeros: Array) -> "Beta":
         """The posterior given expected counts."""
-        a, b = self._fields(ones)
+        a, b = self.like(ones).fields
         return Beta(a + ones, b + zeros)
 
     def mode(self) -> Array:
@@ -90,21 +75,9 @@ class Beta(AbstractPrior):
 
     def kl(self, prior: "Beta") -> Float[Array, ""]:
         """Kullback-Leibler divergence from `prior`, summed over all entries."""
-        one, other = (self.a, self.b), prior._fields(self.a)
+        one, other = self.fields, prior.like(self.a).fields
         total, total_other = one[0] + one[1], other[0] + other[1]
         terms = -gamma_divergence(total, total_other)
         for x, y in zip(one, other, strict=True):
             terms = terms + gamma_divergence(x, y) + y * jnp.log((y / total_other) / (x / total))
         return jnp.sum(terms)
-
-    def unconstrain(self) -> tuple[Array, ...]:
-        """Logarithms of the fields."""
-        return jnp.log(self.a), jnp.log(self.b)
-
-    @staticmethod
-    def constrain(free: tuple[Array, ...]) -> "Beta":
-        """The inverse of `unconstrain`."""
-        return Beta(jnp.exp(free[0]), jnp.exp(free[1]))
-
-    def _fields(self, like):
-        return spread(like, self.a, self.b)

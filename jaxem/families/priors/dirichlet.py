@@ -5,18 +5,12 @@ from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem.families._counts import clamped_log
-from jaxem.families.priors._prior import (
-    AbstractPrior,
-    exp_positive,
-    less_one,
-    log_gamma,
-    require_positive,
-)
+from jaxem.families.priors._prior import AbstractPositive, exp_positive, less_one, log_gamma
 from jaxem.kernels import dirichlet
 
 
 @final
-class Dirichlet(AbstractPrior):
+class Dirichlet(AbstractPositive):
     """Dirichlet prior of a probability vector.
 
     Posterior-mode estimates need concentrations of at least 1 (below 1 the density has no interior mode); variational
@@ -36,9 +30,6 @@ class Dirichlet(AbstractPrior):
 
     modal: ClassVar[tuple[str, ...]] = ("concentration",)
 
-    def __check_init__(self):
-        require_positive(self.concentration, "concentration")
-
     def log_prob(self, p: Float[Array, "... k"]) -> Float[Array, ""]:
         """Log density, summed over leading axes; `p` is `[..., k]`."""
         a = self.like(p).concentration
@@ -54,10 +45,6 @@ class Dirichlet(AbstractPrior):
         counts = counts + self.pseudo_counts(counts.shape, counts.dtype)
         total = jnp.sum(counts)
         return jnp.where(total == 0, fallback, counts / jnp.where(total == 0, 1, total))
-
-    def like(self, p: Array) -> "Dirichlet":
-        """The prior with fields of the shape and precision of `p`."""
-        return Dirichlet(jnp.broadcast_to(jnp.asarray(self.concentration, p.dtype), p.shape))
 
     def update(self, counts: Float[Array, "... k"]) -> "Dirichlet":
         """The posterior given expected counts."""
@@ -86,12 +73,3 @@ class Dirichlet(AbstractPrior):
         """Kullback-Leibler divergence from `prior`, summed over leading axes."""
         a = self.concentration
         return jnp.sum(dirichlet.divergence(a, prior.like(a).concentration))
-
-    def unconstrain(self) -> tuple[Array, ...]:
-        """Logarithms of the fields."""
-        return (jnp.log(self.concentration),)
-
-    @staticmethod
-    def constrain(free: tuple[Array, ...]) -> "Dirichlet":
-        """The inverse of `unconstrain`."""
-        return Dirichlet(jnp.exp(free[0]))

@@ -4,19 +4,12 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import (
-    AbstractPrior,
-    exp_positive,
-    less_one,
-    log_gamma,
-    require_positive,
-    spread,
-)
+from jaxem.families.priors._prior import AbstractPositive, exp_positive, less_one, log_gamma
 from jaxem.kernels.special import digamma_excess, gamma_divergence, ratio_divergence
 
 
 @final
-class Gamma(AbstractPrior):
+class Gamma(AbstractPositive):
     """Gamma prior of Poisson rates.
 
     Posterior-mode estimates need a shape of at least 1 (below 1 the density has no interior mode); variational Bayes
@@ -39,13 +32,9 @@ class Gamma(AbstractPrior):
 
     modal: ClassVar[tuple[str, ...]] = ("shape",)
 
-    def __check_init__(self):
-        require_positive(self.shape, "shape")
-        require_positive(self.rate, "rate")
-
     def log_prob(self, x: Array) -> Float[Array, ""]:
         """Log density, summed over all entries."""
-        a, rate = self._fields(x)
+        a, rate = self.like(x).fields
         log = jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny))
         return jnp.sum(a * jnp.log(rate) - gammaln(a) + (a - 1) * log - rate * x)
 
@@ -55,13 +44,9 @@ class Gamma(AbstractPrior):
         events, rate = less_one(self.shape, "shape", dtype), jnp.asarray(self.rate, dtype)
         return jnp.broadcast_to(events, shape), jnp.broadcast_to(rate, shape)
 
-    def like(self, x: Array) -> "Gamma":
-        """The prior with fields of the shape and precision of `x`."""
-        return Gamma(*self._fields(x))
-
     def update(self, events: Float[Array, "k d"], exposure: Float[Array, "k d"]) -> "Gamma":
         """The posterior given expected events, and the expected rows that they were seen in."""
-        a, rate = self._fields(events)
+        a, rate = self.like(events).fields
         return Gamma(a + events, rate + exposure)
 
     def mode(self) -> Array:
@@ -86,17 +71,5 @@ class Gamma(AbstractPrior):
 
     def kl(self, prior: "Gamma") -> Float[Array, ""]:
         """Kullback-Leibler divergence from `prior`, summed over all entries."""
-        b, rate = prior._fields(self.shape)
+        b, rate = prior.like(self.shape).fields
         return jnp.sum(gamma_divergence(self.shape, b) + b * ratio_divergence(self.mean() / (b / rate)))
-
-    def unconstrain(self) -> tuple[Array, ...]:
-        """Logarithms of the fields."""
-        return jnp.log(self.shape), jnp.log(self.rate)
-
-    @staticmethod
-    def constrain(free: tuple[Array, ...]) -> "Gamma":
-        """The inverse of `unconstrain`."""
-        return Gamma(jnp.exp(free[0]), jnp.exp(free[1]))
-
-    def _fields(self, like):
-        return spread(like, self.shape, self.rate)

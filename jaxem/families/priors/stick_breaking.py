@@ -5,19 +5,13 @@ import numpy as np
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem.families.priors._prior import (
-    AbstractPrior,
-    exp_positive,
-    less_one,
-    require_positive,
-    spread,
-)
+from jaxem.families.priors._prior import AbstractPositive, exp_positive, less_one
 from jaxem.families.priors.beta import Beta
 from jaxem.kernels.linalg import matmul
 
 
 @final
-class StickBreaking(AbstractPrior):
+class StickBreaking(AbstractPositive):
     """Stick-breaking prior of mixture weights: the Dirichlet process, truncated at the number of components.
 
     `weights[j] = v[j] (1 - v[0]) ... (1 - v[j - 1])` with `v[j] ~ Beta(shape, concentration)`, and 1 for the last
@@ -42,10 +36,6 @@ class StickBreaking(AbstractPrior):
 
     modal: ClassVar[tuple[str, ...]] = ("concentration", "shape")
 
-    def __check_init__(self):
-        require_positive(self.concentration, "concentration")
-        require_positive(self.shape, "shape")
-
     @property
     def sticks(self) -> Beta:
         """The distribution of `v`."""
@@ -54,7 +44,7 @@ class StickBreaking(AbstractPrior):
     def log_prob(self, p: Float[Array, " k"]) -> Float[Array, ""]:
         """Log density of the sticks of the weights `p`."""
         tiny, after = jnp.finfo(p.dtype).tiny, later(p)
-        a, b = self._fields(after)
+        b, a = self.like(p).fields
         log, rest = (jnp.log(jnp.maximum(part, tiny)) for part in (p[:-1], after))
         total = jnp.log(jnp.maximum(p[:-1] + after, tiny))
         return jnp.sum((a - 1) * (log - total) + (b - 1) * (rest - total) - betaln(a, b))
@@ -69,14 +59,13 @@ class StickBreaking(AbstractPrior):
         v = jnp.where(total == 0, 0, ones / jnp.where(total == 0, 1, total))
         return jnp.where((jnp.sum(counts) == 0) & jnp.all(total == 0), fallback, _broken(v))
 
-    def like(self, p: Float[Array, " k"]) -> "StickBreaking":
+    def like(self, x: Float[Array, " k"]) -> "StickBreaking":
         """The prior of weights `[k]`, with fields `[k - 1]` of that precision."""
-        a, b = self._fields(p[:-1])
-        return StickBreaking(b, a)
+        return super().like(x[:-1])
 
     def update(self, counts: Float[Array, " k"]) -> "StickBreaking":
         """The posterior given expected counts."""
-        a, b = self._fields(counts[:-1])
+        b, a = self.like(counts).fields
         return StickBreaking(b + later(counts), a + counts[:-1])
 
     def mode(self) -> Float[Array, " k"]:
@@ -99,18 +88,6 @@ class StickBreaking(AbstractPrior):
     def kl(self, prior: "StickBreaking") -> Float[Array, ""]:
         """Kullback-Leibler divergence from `prior`."""
         return self.sticks.kl(prior.sticks)
-
-    def unconstrain(self) -> tuple[Array, ...]:
-        """Logarithms of the fields."""
-        return jnp.log(self.concentration), jnp.log(self.shape)
-
-    @staticmethod
-    def constrain(free: tuple[Array, ...]) -> "StickBreaking":
-        """The inverse of `unconstrain`."""
-        return StickBreaking(jnp.exp(free[0]), jnp.exp(free[1]))
-
-    def _fields(self, like):
-        return spread(like, self.shape, self.concentration)
 
     def _weights(self, log_v, log_rest):
         """Logarithms of the weights from those of the sticks and of what they leave."""
