@@ -1,7 +1,9 @@
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import multigammaln
+from jaxtyping import PyTree
 
+from jaxem import _bijections as bijections
 from jaxem.families.covariance import _wishart
 from jaxem.families.covariance._structure import AbstractCovariance, least_variance
 from jaxem.kernels import linalg
@@ -91,6 +93,12 @@ class AbstractMatrices(AbstractCovariance):
 
     def identity(self, k, variances):
         return jnp.broadcast_to(jnp.diag(variances), (k, variances.shape[0], variances.shape[0]))
+
+    def unconstrain(self, covariance) -> PyTree:
+        return bijections.definite_to_free(covariance)
+
+    def constrain(self, free):
+        return bijections.free_to_definite(free)
 
     def prior_count(self, dof, d, k):
         return dof + d + 2

@@ -48,7 +48,7 @@ class EqualShape(AbstractMatrices):
 
     def unconstrain(self, covariance):
         if _unshared(covariance):
-            return bijections.definite_to_free(covariance)
+            return super().unconstrain(covariance)
         values, vectors = linalg.eigh(linalg.symmetrize(covariance))
         log = jnp.log(values[:, ::-1])
         volume = jnp.mean(log, 1)
@@ -57,7 +57,7 @@ class EqualShape(AbstractMatrices):
 
     def constrain(self, free):
         if not isinstance(free, EqualShapeFree):
-            return bijections.free_to_definite(free)
+            return super().constrain(free)
         vectors = bijections.free_to_orthogonal(free.orientation)
         shape = jnp.append(free.log_shape, -jnp.sum(free.log_shape))
         values = jnp.exp(free.log_volume[:, None] + shape[None])
