@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
 from jaxem._errors import MissingCapabilityError
+from jaxem._passed import passed
 from jaxem.kernels import exclusion
 from jaxem.kernels.chunks import chunk_rows, num_rows, per_device
 from jaxem.kernels.gaps import Blocks
@@ -209,46 +210,22 @@ class AbstractPlain(AbstractBound):
     def name(self) -> str:
         return type(self.model).__name__
 
-    @property
-    def linear(self) -> bool:
-        return self.model.linear
-
-    @property
-    def latent(self):
-        return self.model.latent
-
-    def natural(self, params):
-        return self.model.natural(params)
-
-    def potentials(self, natural, data):
-        return self.model.potentials(natural, data)
-
-    def log_base(self, data):
-        return self.model.log_base(data)
-
-    def maximize(self, stats, params):
-        return self.model.maximize(stats, params)
-
-    def log_prior(self, params):
-        return self.model.log_prior(params)
-
-    def conjugate(self):
-        return self.model.conjugate()
-
-    def unconstrain(self, params):
-        return self.model.unconstrain(params)
-
-    def constrain(self, free):
-        return self.model.constrain(free)
-
-    def trainable(self, tree):
-        return self.model.trainable(tree)
+    linear = passed("model")  # pyright: ignore[reportIncompatibleMethodOverride]
+    latent = passed("model")  # pyright: ignore[reportIncompatibleMethodOverride]
+    natural = passed("model")
+    potentials = passed("model")
+    log_base = passed("model")
+    maximize = passed("model")
+    log_prior = passed("model")
+    conjugate = passed("model")
+    unconstrain = passed("model")
+    constrain = passed("model")
+    trainable = passed("model")
 
     def freeze(self, names):
         return dataclasses.replace(self, model=also_frozen(self.model, self.name, names))
 
-    def init(self, key, data, weights=None):
-        return self.model.init(key, data, weights)
+    init = passed("model")
 
 
 @final

@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem._bound import AbstractBound, collect, rows_per_chunk
 from jaxem._conjugate import AbstractConjugate, require_conjugate
 from jaxem._model import AbstractBoundModel, AbstractModel
+from jaxem._passed import passed
 from jaxem.engine.door import for_start
 from jaxem.kernels.chunks import num_rows, per_device, sum_chunks
 from jaxem.kernels.sums import Reduce, unreduced
@@ -69,20 +70,14 @@ class Variational(AbstractBoundModel):
 
     # The door of data
 
-    def observed(self, data):
-        return self.model.observed(data)
-
-    def check(self, data, weights):
-        self.model.check(data, weights)
-
-    def check_rows(self, data):
-        self.model.check_rows(data)
+    observed = passed("model")
+    check = passed("model")
+    check_rows = passed("model")
 
     def check_shape(self, params, data):
         self.model.check_shape(jax.eval_shape(self.lower, params), data)
 
-    def unusable(self, data):
-        return self.model.unusable(data)
+    unusable = passed("model")
 
 
 _USE = "variational Bayes"
@@ -129,32 +124,22 @@ class VariationalBound(AbstractBound):
     def linear(self) -> bool:
         return True
 
-    @property
-    def latent(self):
-        return self.of.latent
+    latent = passed("of")  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def natural(self, params):
         return self.posteriors.expected_natural(params)
 
-    def prepare(self, natural):
-        return self.of.prepare(natural)
-
-    def potentials_of(self, natural, data, chosen):
-        return self.of.potentials_of(natural, data, chosen)
-
-    def potentials(self, natural, data):
-        return self.of.potentials(natural, data)
-
-    def log_base(self, data):
-        return self.of.log_base(data)
+    prepare = passed("of")
+    potentials_of = passed("of")
+    potentials = passed("of")
+    log_base = passed("of")
 
     # Rows with gaps
 
     def integrated(self):
         return VariationalBound(self.of.integrated())
 
-    def gaps(self, data):
-        return self.of.gaps(data)
+    gaps = passed("of")
 
     def laid_out(self, blocks):
         return VariationalBound(self.of.laid_out(blocks))
@@ -169,20 +154,14 @@ class VariationalBound(AbstractBound):
 
     # Coordinates
 
-    def unconstrain(self, params):
-        return self.posteriors.unconstrain(params)
-
-    def constrain(self, free):
-        return self.posteriors.constrain(free)
+    unconstrain = passed("posteriors")
+    constrain = passed("posteriors")
 
     def trainable(self, tree):
         return jax.tree.map(lambda leaf: True, tree)
 
-    def encode(self, params):
-        return self.posteriors.encode(params)
-
-    def decode(self, params):
-        return self.posteriors.decode(params)
+    encode = passed("posteriors")
+    decode = passed("posteriors")
 
     # Accuracy and speed
 

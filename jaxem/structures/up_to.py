@@ -1,5 +1,6 @@
 """Weights of a number of members that each start has for itself, so that one program serves a range of numbers."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxem import _bijections as bijections
+from jaxem._passed import passed
 from jaxem.structures._structure import AbstractStructure
 from jaxem.structures.weights import MixtureNatural, Weights
 
@@ -20,78 +22,88 @@ class UpToParams(NamedTuple):
     components: Any
 
 
-@final
-class UpTo(AbstractStructure):
-    """Weights of `size` members, of which a run has the first `count`; the others do not count as lost.
+class AbstractUpTo(AbstractStructure):
+    """A structure of `size` members, `all`, of which a run has the first `count`: its last parameter says which.
 
-    Those have weight 0, which EM keeps: no row is theirs, and they do not move. Only a start looks at `count`, which
-    may be traced, so that each of the runs that one program advances side by side may have another; `None` is all.
+    Those that are not there move nowhere. Only a start looks at `count`, which may be traced, so that each of the runs
+    that one program advances side by side may have another; `None` is all of them.
     """
 
     size: int = eqx.field(static=True)
     count: Any = None
+
+    @property
+    @abstractmethod
+    def all(self) -> Any:
+        """What it is with all members."""
+
+    @property
+    def num_members(self) -> int:
+        return self.size
+
+    def alive(self, dtype: Any) -> Float[Array, " k"]:
+        """1 for each member that is there."""
+        count = self.size if self.count is None else self.count
+        return (jnp.arange(self.size, dtype=jnp.int32) < count).astype(dtype)
+
+    def permuted(self, own, order):
+        return (*self.all.permuted(own[:-1], order), own[-1][order])
+
+    def natural(self, own):
+        return self.all.natural(own[:-1])
+
+    joint = passed("all")
+    counts = passed("all")
+
+    def maximize(self, stats, own, frozen):
+        return (*self.all.maximize(stats, own[:-1], frozen), own[-1])
+
+    # Relative to the last member that is alive, as those of `all` to the last one, so that extrapolation goes where it
+    # would without the others: these, and that one, have coordinates that do not move.
+
+    def unconstrain(self, own):
+        *probabilities, alive = own
+        return (*(free_beside_last(p, last_of(alive)) for p in probabilities), alive)
+
+    def constrain(self, free):
+        return (*map(shares, free[:-1]), free[-1])
+
+    @property
+    def domains(self):
+        return {**self.all.domains, "alive": "unit"}
+
+
+@final
+class UpTo(AbstractUpTo):
+    """Weights of `size` members, of which a run has the first `count`; the others do not count as lost.
+
+    Those have weight 0, which EM keeps: no row is theirs, and they do not move.
+    """
 
     params_type: ClassVar[Any] = UpToParams
     natural_type: ClassVar[Any] = MixtureNatural
     names: ClassVar[tuple[str, ...]] = ("weights", "alive")
 
     @property
-    def num_members(self) -> int:
-        return self.size
-
-    @property
     def all(self) -> Weights:
-        """What it is with all members alive."""
         return Weights(self.size)
 
     def even(self, dtype):
         """Equal weights of the members that are alive."""
-        count = self.size if self.count is None else self.count
-        alive = (jnp.arange(self.size, dtype=jnp.int32) < count).astype(dtype)
+        alive = self.alive(dtype)
         return alive / jnp.sum(alive), alive
 
     def starts_as(self):
         return self
 
     def start(self, key, weights, data):
-        return (weights, self.even(weights.dtype)[1])
+        return (weights, self.alive(weights.dtype))
 
-    def permuted(self, own, order):
-        return own[0][order], own[1][order]
-
-    def natural(self, own):
-        return self.all.natural(own[:1])
-
-    def constant(self, natural):
-        return self.all.constant(natural)
-
-    def joint(self, natural, members, hidden, data):
-        return self.all.joint(natural, members, hidden, data)
-
-    def counts(self, stats):
-        return self.all.counts(stats)
-
-    def maximize(self, stats, own, frozen):
-        weights, alive = own
-        return (*self.all.maximize(stats, (weights,), frozen), alive)
-
-    # Relative to the last member that is alive, as those of `Weights` to the last one, so that extrapolation goes where
-    # it would without the others: these, and that one, have coordinates that do not move.
-
-    def unconstrain(self, own):
-        weights, alive = own
-        return (free_beside_last(weights, last_of(alive)), alive)
-
-    def constrain(self, free):
-        return (shares(free[0]), free[1])
+    constant = passed("all")
 
     def degenerate(self, own):
         weights, alive = own
         return jnp.any((weights == 0) & (alive > 0))
-
-    @property
-    def domains(self):
-        return {"weights": "simplex", "alive": "unit"}
 
 
 def last_of(alive: Float[Array, " k"]) -> Bool[Array, " k"]:
