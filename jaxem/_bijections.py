@@ -124,6 +124,7 @@ def _signs(q: Array) -> Array:
 NAMED = {
     "real": (lambda x: x, lambda u: u),
     "positive": (positive_to_free, free_to_positive),
+    "nonnegative": (positive_to_free, free_to_positive),
     "unit": (unit_to_free, free_to_unit),
     "simplex": (simplex_to_free, free_to_simplex),
     "definite": (definite_to_free, free_to_definite),

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxem._bound import AbstractBound, Plain, rows_per_chunk, scoring
 from jaxem._conjugate import AbstractConjugate
+from jaxem._constraints import Constraints, mapped
 from jaxem._errors import MissingCapabilityError
 from jaxem._moved import moved_method
 from jaxem._passed import passed
@@ -85,12 +86,12 @@ class AbstractModel(eqx.Module):
         return None
 
     def unconstrain(self, params: PyTree) -> PyTree:
-        """Unconstrained coordinates of the parameters, for gradient and extrapolating methods."""
-        return params
+        """Unconstrained coordinates, for gradient and extrapolating methods; those of `domains` if not defined."""
+        return mapped(Constraints(self.domains.items()), params, 0)
 
     def constrain(self, free: PyTree) -> PyTree:
         """The inverse of `unconstrain`."""
-        return free
+        return mapped(Constraints(self.domains.items()), free, 1)
 
     def trainable(self, tree: PyTree) -> PyTree:
         """A tree of booleans like `tree` (parameters, or coordinates): false for leaves that stay fixed.

@@ -23,9 +23,6 @@ from jaxem.record import StreamProgress
 from jaxem.termination import AbstractTermination
 from jaxem.update import Full, Incremental, Stepwise
 
-_START_STEPS = 10  # EM iterations on the first batch before its starts are compared
-_UNKNOWN = 2**31 - 2
-
 
 @renamed(params="init")
 def fit_stream(

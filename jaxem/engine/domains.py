@@ -1,4 +1,4 @@
-"""Where parameters lie, checked on the host: the words are those of `jaxem.FunctionModel`, and `"nonnegative"`."""
+"""Where parameters lie, checked on the host."""
 
 import numpy as np
 

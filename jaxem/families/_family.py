@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
+from jaxem._constraints import Constraints, mapped
 from jaxem._errors import MissingCapabilityError
 from jaxem.families.kernels._kernel import AbstractKernel, PlainKernel
 from jaxem.families.priors._prior import require_priors
@@ -53,13 +54,24 @@ class AbstractFamily(eqx.Module):
         """Sufficient statistics, features first."""
         raise NotImplementedError(f"{type(self).__name__} defines neither `statistics` nor `potentials`")
 
-    @abstractmethod
-    def unconstrain(self, params: PyTree) -> PyTree:
-        """Unconstrained coordinates."""
+    @property
+    def domains(self) -> Mapping[str, str]:
+        """Where parameters lie, by name; see `AbstractModel.domains`."""
+        return {}
 
-    @abstractmethod
+    def unconstrain(self, params: PyTree) -> PyTree:
+        """Unconstrained coordinates; those of `domains` if not defined."""
+        return mapped(self._constraints, params, 0)
+
     def constrain(self, free: PyTree) -> PyTree:
         """The inverse of `unconstrain`."""
+        return mapped(self._constraints, free, 1)
+
+    @property
+    def _constraints(self) -> Constraints:
+        if not defines(self, "domains"):
+            raise NotImplementedError(f"{type(self).__name__} defines neither `domains` nor `unconstrain`")
+        return Constraints(self.domains.items())
 
     @abstractmethod
     def from_points(self, points: Float[Array, "k d"], x: Float[Array, "n d"], weights: Float[Array, " n"]) -> PyTree:
@@ -109,11 +121,6 @@ class AbstractFamily(eqx.Module):
         return None
 
     # Rows and members
-
-    @property
-    def domains(self) -> Mapping[str, str]:
-        """Where parameters lie, by name; see `AbstractModel.domains`."""
-        return {}
 
     @property
     def shared(self) -> tuple[str, ...]:

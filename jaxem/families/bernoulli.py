@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxem import _bijections as bijections
 from jaxem._conjugate import AbstractPriorConjugate
 from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
@@ -90,14 +89,6 @@ class Bernoulli(AbstractFamily):
 
     def kernel(self) -> "BernoulliKernel":
         return BernoulliKernel(self)
-
-    # Coordinates
-
-    def unconstrain(self, params: BernoulliParams) -> BernoulliParams:
-        return BernoulliParams(bijections.unit_to_free(params.probability))
-
-    def constrain(self, free: BernoulliParams) -> BernoulliParams:
-        return BernoulliParams(bijections.free_to_unit(free.probability))
 
     # Data
 

@@ -100,12 +100,6 @@ class CensoredExponential(AbstractFamily):
     def conjugate(self):
         return None if self.prior is None else ExponentialConjugate(self.prior, self)
 
-    def unconstrain(self, params: ExponentialParams) -> ExponentialParams:
-        return ExponentialParams(bijections.positive_to_free(params.rate))
-
-    def constrain(self, free: ExponentialParams) -> ExponentialParams:
-        return ExponentialParams(bijections.free_to_positive(free.rate))
-
     def from_points(self, points: Any, x: Any, weights):
         share = (weights / jnp.sum(weights))[:, None]
         middle = (as_columns(points).point + jnp.sum(share * as_columns(x).point, 0)[None]) / 2
@@ -227,12 +221,6 @@ class CensoredWeibull(AbstractFamily):
         x = as_columns(x)
         possible = jnp.where(x.is_exact, x.lower > 0, x.upper > 0)
         return jnp.where(jnp.all(possible, -1), jnp.zeros(x.lower.shape[0], x.lower.dtype), -jnp.inf)
-
-    def unconstrain(self, params: WeibullParams) -> WeibullParams:
-        return WeibullParams(*(bijections.positive_to_free(leaf) for leaf in params))
-
-    def constrain(self, free: WeibullParams) -> WeibullParams:
-        return WeibullParams(*(bijections.free_to_positive(leaf) for leaf in free))
 
     def from_points(self, points: Any, x: Any, weights):
         share = (weights / jnp.sum(weights))[:, None]

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families import univariate
 from jaxem.families._columns import Columns
@@ -95,12 +94,6 @@ class Factor(AbstractKernelFamily):
         return params.mean[:, None] + linalg.matmul(z, linalg.transpose(params.loading))
 
     # Coordinates
-
-    def unconstrain(self, params: FactorParams) -> FactorParams:
-        return params._replace(noise_variance=bijections.positive_to_free(params.noise_variance))
-
-    def constrain(self, free: FactorParams) -> FactorParams:
-        return free._replace(noise_variance=bijections.free_to_positive(free.noise_variance))
 
     def redundant(self, params: FactorParams, frozen: tuple[str, ...] = ()) -> int:
         k, d, q = params.loading.shape

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem import _bijections as bijections
 from jaxem._errors import DataError
 from jaxem.families import univariate
 from jaxem.families._family import AbstractFamily
@@ -91,12 +90,6 @@ class InverseGaussian(AbstractFamily):
         # The mean of (x - mean)^2 / (mean^2 x), taken about the mean of the rows.
         spread = departure - excess**2 / (1 + excess) + (1 + excess - mean) ** 2 / (mean**2 * (1 + excess))
         return InverseGaussianParams(mean, 1 / jnp.maximum(spread, self.floor / mean))
-
-    def unconstrain(self, params):
-        return jax.tree.map(bijections.positive_to_free, params)
-
-    def constrain(self, free):
-        return jax.tree.map(bijections.free_to_positive, free)
 
     def from_points(self, points, x, weights):
         total = jnp.sum(weights)

@@ -46,11 +46,9 @@ class PointMass(AbstractFamily):
     def maximize(self, stats, params, frozen=()):
         return params
 
-    def unconstrain(self, params):
-        return params
-
-    def constrain(self, free):
-        return free
+    @property
+    def domains(self):
+        return {}
 
     def from_points(self, points, x, weights):
         return ()

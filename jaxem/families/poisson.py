@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem import _bijections as bijections
 from jaxem.families import univariate
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._table import check_table, check_width, require
@@ -42,12 +41,6 @@ class Poisson(AbstractKernelFamily):
     def bind(self, x, weights, reduce):
         total, sums = reduce((jnp.sum(weights), jnp.sum(weights[:, None] * x, 0)))
         return PoissonKernel(self, jax.lax.stop_gradient(jnp.where(sums > 0, sums / total, 1)))
-
-    def unconstrain(self, params: PoissonParams) -> PoissonParams:
-        return PoissonParams(bijections.positive_to_free(params.rate))
-
-    def constrain(self, free: PoissonParams) -> PoissonParams:
-        return PoissonParams(bijections.free_to_positive(free.rate))
 
     def pool(self, params, pooled, counts):
         counts = counts[:, None]

@@ -3,7 +3,6 @@ from typing import Any, ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 
-from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
 from jaxem.families import univariate
 from jaxem.families._design import Design, check_design
@@ -54,12 +53,6 @@ class LinearRegression(AbstractKernelFamily):
 
     def bind(self, x: Any, weights, reduce):
         return RegressionKernel(self, Design.of(x, weights, reduce))
-
-    def unconstrain(self, params: RegressionParams) -> RegressionParams:
-        return params._replace(variance=bijections.positive_to_free(params.variance))
-
-    def constrain(self, free: RegressionParams) -> RegressionParams:
-        return free._replace(variance=bijections.free_to_positive(free.variance))
 
     def pool(self, params, pooled, counts):
         poor = (params.variance <= self.floor) | (counts <= params.coefficients.shape[1])

@@ -29,9 +29,9 @@ class FunctionModel(AbstractModel):
         in it, constants that do not can be left out (and are then missing from the log-likelihood).
     - `num_values`: how many values the latent takes; `z` is then an integer from 0 to `num_values - 1`.
     - `start`: `start(key, data, weights)`, starting parameters (or fixed parameters, for a single start).
-    - `constraints`: where parameters lie: `"real"`, `"positive"`, `"unit"` (between 0 and 1), `"simplex"` (along the
-        last axis) or `"definite"` (the last two axes). A dictionary from names to these, or a tree of them like the
-        parameters; one word for all. Parameters that are not mentioned are real.
+    - `constraints`: where parameters lie: `"real"`, `"positive"`, `"nonnegative"`, `"unit"` (between 0 and 1),
+        `"simplex"` (along the last axis) or `"definite"` (the last two axes). A dictionary from names to these, or a
+        tree of them like the parameters; one word for all. Parameters that are not mentioned are real.
     - `values`: the values of the latent if they are not integers from 0: an array `[m, ...]`, or a tree of such arrays;
         `z` is then one of them.
     - `continuous`: a `jaxem.latent.Continuous` if the latent is a vector with a density; `z` then has its `shape`.

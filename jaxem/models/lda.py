@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxem import _bijections as bijections
 from jaxem._bound import AbstractPlain
 from jaxem._errors import DataError
 from jaxem._model import AbstractLinearModel
@@ -165,12 +164,6 @@ class LDA(AbstractLinearModel):
 
     def conjugate(self):
         return None if "topics" in self.frozen or self.topics_prior is None else LDAConjugate(self, self.topics_prior)
-
-    def unconstrain(self, params):
-        return LDAParams(bijections.positive_to_free(params.concentration), bijections.simplex_to_free(params.topics))
-
-    def constrain(self, free):
-        return LDAParams(bijections.free_to_positive(free.concentration), bijections.free_to_simplex(free.topics))
 
     def bound(self):
         return LDABound(self)
