@@ -56,7 +56,7 @@ def sampling(problem: Problem, report: Report) -> None:
     report.alike("what sample draws", drawn, shapes, "`sample`, whose rows must be like those of the data")
     again = family.sample(problem.key, problem.params, labels)
     report.agree(
-        "sample draws other rows from the same key", again, drawn, 0.0, see="`sample`: no randomness but `key`"
+        "sample draws other rows from the same key", again, drawn, see="`sample`: no randomness but `key`", tol=0.0
     )
     try:
         family.check_rows(jax.tree.map(np.asarray, drawn))

@@ -22,9 +22,7 @@ def mode(problem: LatentProblem, report: Report) -> None:
     found, value = latent.mode(p)
     report.alike("the statistics of mode", found, p, "`mode`")
     see = "`mode`"
-    report.agree(
-        "the potential of mode is not pair(potentials, mode)", value, latent.pair(p, found), problem.tol, 1.0, see
-    )
+    report.agree("the potential of mode is not pair(potentials, mode)", value, latent.pair(p, found), 1.0, see)
     size = problem.tol * (1 + float(np.abs(np.where(np.isfinite(value), value, 0)).max()))
     if problem.closed:
         at = jax.jit(lambda p, factor: latent.pair(p, latent.expectation(times(p, factor))[0]))
@@ -49,7 +47,7 @@ def sampling(problem: LatentProblem, report: Report) -> None:
         return
     first = latent.sample(problem.key, p)
     again = latent.sample(problem.key, p)
-    report.agree("the same key gives other draws", again, first, 0.0, see="`sample`: no randomness but `key`")
+    report.agree("the same key gives other draws", again, first, see="`sample`: no randomness but `key`", tol=0.0)
     if not problem.closed:
         _by_draws(problem, report)
         return
@@ -81,7 +79,6 @@ def average(problem: LatentProblem, report: Report) -> None:
         "average of a traced number of draws is another",
         traced,
         jax.tree.map(lambda leaf: leaf[:3], few),
-        problem.tol,
         see="`average`",
     )
     means = latent.expectation(p)[0]

@@ -36,21 +36,12 @@ def moments(problem: LatentProblem, report: Report) -> None:
 
     found, value, alone, slope, weighed = jax.jit(run)(problem.potentials)
     report.alike("moments", found, problem.potentials, "`expectation`")
-    report.agree(
-        "log_normalizer differs from what expectation gives", alone, value, problem.tol, 1.0, "`log_normalizer`"
-    )
+    report.agree("log_normalizer differs from what expectation gives", alone, value, 1.0, "`log_normalizer`")
     report.require(not np.isnan(value).any(), "the log-normalizer is NaN", see="`expectation`")
     report.finite("moments", found, "`expectation`")
     slope, weighed = _comparable(slope, weighed, problem.potentials)
     report.finite("the gradient of the log-normalizer", slope, "`jnp.where` with unsafe inputs")
-    report.agree(
-        "the gradient of the log-normalizer is not the moments",
-        slope,
-        weighed,
-        problem.tol,
-        1.0,
-        _SEE,
-    )
+    report.agree("the gradient of the log-normalizer is not the moments", slope, weighed, 1.0, _SEE)
 
 
 def differences(problem: LatentProblem, report: Report) -> None:
@@ -74,9 +65,9 @@ def differences(problem: LatentProblem, report: Report) -> None:
                 f"the derivative of the log-normalizer {name} differs from finite differences",
                 slope(zero),
                 first,
-                1e-4 if problem.closed else 1e-2,
                 1.0,
                 "its rule for derivatives",
+                tol=1e-4 if problem.closed else 1e-2,
             )
             if not problem.closed:  # an estimate, of potentials that need not be linear
                 continue
@@ -85,9 +76,9 @@ def differences(problem: LatentProblem, report: Report) -> None:
                 f"the second derivative of the log-normalizer {name} differs from finite differences",
                 jax.jit(jax.jacfwd(jax.jacfwd(run)))(zero),
                 bend,
-                1e-3,
                 1.0,
                 "the derivative of the moments",
+                tol=1e-3,
             )
             allowed = -1e-2 * (1 + float(np.abs(second).max(initial=0)))
             worst = float(np.min(second, initial=0))
@@ -113,11 +104,11 @@ def pairing(problem: LatentProblem, report: Report) -> None:
     report.require(
         paired.shape == value.shape, f"pair has shape {paired.shape}, the log-normalizer {value.shape}", see="`pair`"
     )
-    report.agree("pair does not add up all products", jnp.sum(paired), product, problem.tol, 1.0, "`pair`")
+    report.agree("pair does not add up all products", jnp.sum(paired), product, 1.0, "`pair`")
     what = "weigh (or scale) does not give each observation its weight as pair has it"
-    report.agree(what, *_comparable(slope, weighed, problem.potentials), problem.tol, 1.0, "`weigh`, `scale`, `pair`")
+    report.agree(what, *_comparable(slope, weighed, problem.potentials), scale=1.0, see="`weigh`, `scale`, `pair`")
     report.agree(
-        "moments of weight 0 are not 0", nothing, jax.tree.map(jnp.zeros_like, nothing), 0.0, see="`weigh`, `scale`"
+        "moments of weight 0 are not 0", nothing, jax.tree.map(jnp.zeros_like, nothing), see="`weigh`, `scale`", tol=0.0
     )
 
 
@@ -132,16 +123,12 @@ def observations(problem: LatentProblem, report: Report) -> None:
     stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), p, moved)
     both = jax.jit(jax.vmap(latent.log_normalizer))(stacked)
     each = jnp.stack([value, latent.log_normalizer(moved)])
-    report.agree(
-        "under vmap the log-normalizer is another", both, each, problem.tol, 1.0, "axes counted from the front"
-    )
+    report.agree("under vmap the log-normalizer is another", both, each, 1.0, "axes counted from the front")
     if value.ndim > 1 or isinstance(latent, AbstractChoice | Nested):
         return
     order = np.arange(len(flat))[::-1]
     rolled = latent.log_normalizer(jax.tree.map(lambda a, axis: jnp.take(a, order, axis), p, _row_axes(problem, False)))
-    report.agree(
-        "observations in another order have other log-normalizers", rolled, value[order], problem.tol, 1.0, "axes"
-    )
+    report.agree("observations in another order have other log-normalizers", rolled, value[order], 1.0, "axes")
 
 
 def axes(problem: LatentProblem, report: Report) -> None:
@@ -156,19 +143,12 @@ def axes(problem: LatentProblem, report: Report) -> None:
         each = jnp.stack([value, latent.log_normalizer(times(p, 1.1))])
         see = "axes that must be counted from the end"
         report.agree(
-            "potentials with leading axes [k, n] are not those of k times n observations",
-            found,
-            each,
-            problem.tol,
-            1.0,
-            see,
+            "potentials with leading axes [k, n] are not those of k times n observations", found, each, 1.0, see
         )
     elif value.ndim == 2:
         order = np.arange(value.shape[1])[::-1]
         rolled = latent.log_normalizer(latent.map_rows(lambda leaf, axis: jnp.take(leaf, order, axis), p))
-        report.agree(
-            "map_rows does not find the axis of the rows", rolled, value[:, order], problem.tol, 1.0, "`map_rows`"
-        )
+        report.agree("map_rows does not find the axis of the rows", rolled, value[:, order], 1.0, "`map_rows`")
 
 
 def choice(problem: LatentProblem, report: Report) -> None:
@@ -181,12 +161,12 @@ def choice(problem: LatentProblem, report: Report) -> None:
     local = latent.local(found)
     k = local.shape[0]
     zero = jnp.zeros_like(local)
-    report.agree("attach of 0 changes the potentials", latent.attach(p, zero), p, 0.0, see="`attach`")
+    report.agree("attach of 0 changes the potentials", latent.attach(p, zero), p, see="`attach`", tol=0.0)
     slope = jax.grad(lambda v: jnp.sum(latent.log_normalizer(latent.attach(p, v))))(zero)
-    report.agree("local is not the gradient in what attach adds", slope, local, problem.tol, 1.0, "`attach`, `local`")
+    report.agree("local is not the gradient in what attach adds", slope, local, 1.0, "`attach`, `local`")
     with suppress(MissingCapabilityError):
         given = latent.given(p, local)
-        report.agree("given(local(moments)) is not the moments", given, found, problem.tol, 1.0, "`given`")
+        report.agree("given(local(moments)) is not the moments", given, found, 1.0, "`given`")
     first = (slice(None), 0) + (0,) * (local.ndim - 2)
     for states in ([0], list(range(k))):
         ban = zero.at[first].set(
@@ -234,7 +214,6 @@ def entropy(problem: LatentProblem, report: Report) -> None:
         "entropy differs from log_normalizer - <potentials, moments>",
         told,
         value - latent.pair(p, found),
-        problem.tol,
         1.0,
         "`entropy`",
     )
@@ -253,7 +232,7 @@ def precision(problem: LatentProblem, report: Report) -> None:
         double = cast(single, jnp.float64)
         fine = jax.tree.map(np.asarray, jax.jit(lambda: run(*double))())
     report.agree(
-        "float32 differs from float64", coarse, fine, 1e-3, 1.0, "differences of large numbers in `expectation`"
+        "float32 differs from float64", coarse, fine, 1.0, "differences of large numbers in `expectation`", tol=1e-3
     )
 
 

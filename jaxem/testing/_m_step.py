@@ -83,7 +83,6 @@ def empty(problem: Problem, report: Report) -> None:
                         f"{method} {name} moves {jax.tree_util.keystr(path)} of a member that is empty ({who})",
                         new,
                         old,
-                        problem.tol,
                         see=f"`{method}`, in which a member without weight must not move the others",
                     )
 

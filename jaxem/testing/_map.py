@@ -14,9 +14,9 @@ def kernels(problem: Problem, report: Report) -> None:
     """`bind`, `encode`, `decode`, `about`, `accurate` change neither the log density nor the parameters."""
     plain, other = None, None
     for name, (kernel, encoded) in problem.kernels().items():
-        value, decoded = jax.jit(
-            lambda p, x, kernel=kernel: (density(kernel, p, x), kernel.decode(p)),
-        )(encoded, problem.rows)
+        value, decoded = jax.jit(lambda p, x, kernel=kernel: (density(kernel, p, x), kernel.decode(p)))(
+            encoded, problem.rows
+        )
         if plain is None:
             plain, other = value, problem.params
             k, n = problem.share.shape
@@ -29,8 +29,8 @@ def kernels(problem: Problem, report: Report) -> None:
             report.require(not np.isnan(value).any(), "the log density of a row is NaN", see="`potentials`, `log_base`")
             continue
         see = "`encode`, the frame and the Jacobian in `log_base`" if "about" not in name else "`about` and `natural`"
-        report.agree(f"the log density {name} is another", value, plain, problem.tol, 1.0, see)
-        report.agree(f"decode(encode(params)) {name} differs from params", decoded, other, problem.tol, see="`encode`")
+        report.agree(f"the log density {name} is another", value, plain, 1.0, see)
+        report.agree(f"decode(encode(params)) {name} differs from params", decoded, other, see="`encode`")
 
 
 def linearity(problem: Problem, report: Report) -> None:
@@ -57,24 +57,19 @@ def linearity(problem: Problem, report: Report) -> None:
         out = jax.jit(run)(params, away, problem.rows)
         size = _size(out["plain"])
         see = "`prepare`, which must be linear"
-        report.agree(f"prepare changes the potentials {name}", out["prepared"], out["plain"], problem.tol, size, see)
+        report.agree(f"prepare changes the potentials {name}", out["prepared"], out["plain"], size, see)
         if kernel.family.linear:
             see = "`potentials`: nothing may be added that has no coefficient; or set `linear = False`"
             found = out["mixed"]
-            report.agree(
-                f"potentials {name} are not linear in natural(params)", found[0], found[1], problem.tol, size, see
-            )
+            report.agree(f"potentials {name} are not linear in natural(params)", *found, scale=size, see=see)
             see = "`prepare`"
             found = out["mixed prepared"]
-            report.agree(
-                f"potentials of prepare(natural) {name} are not linear", found[0], found[1], problem.tol, size, see
-            )
+            report.agree(f"potentials of prepare(natural) {name} are not linear", *found, scale=size, see=see)
         if "product" in out:
             report.agree(
                 f"coefficients @ statistics differs from the potentials {name}",
                 out["product"],
                 out["plain"],
-                problem.tol,
                 size,
                 "`coefficients`, `statistics`, or let `product_form` be false",
             )
@@ -96,7 +91,7 @@ def constant(problem: Problem, report: Report) -> None:
             moved = kernel.potentials(kernel.prepare(taken) if prepared else taken, problem.rows)
             expected = jnp.where(jnp.isfinite(plain), plain + step[:, None], plain)
             what = f"add_constant {name} adds another constant than it is given"
-            report.agree(what, moved, expected, problem.tol, _size(plain), "the coefficient of 1 that it adds to")
+            report.agree(what, moved, expected, _size(plain), "the coefficient of 1 that it adds to")
 
 
 def statistics(problem: Problem, report: Report) -> None:
@@ -128,40 +123,21 @@ def statistics(problem: Problem, report: Report) -> None:
 
         out = jax.jit(run)(params, problem.rows, problem.share)
         see = "`potentials` and `log_base`, which must treat each row alone"
-        report.agree(
-            f"the log density of a row {name} depends on the others",
-            out["alone"][0],
-            out["alone"][1],
-            problem.tol,
-            1.0,
-            see,
-        )
+        report.agree(f"the log density of a row {name} depends on the others", *out["alone"], scale=1.0, see=see)
         scale = float(n)
         report.agree(
-            f"statistics of all rows {name} differ from the sum over two halves",
-            out["halves"][0],
-            out["halves"][1],
-            problem.tol,
-            scale,
-            see,
+            f"statistics of all rows {name} differ from the sum over two halves", *out["halves"], scale=scale, see=see
         )
         see = "`latent.scale` and `potentials`"
         report.agree(
-            f"weights 0 and 2 {name} differ from dropping and repeating rows",
-            out["copies"][0],
-            out["copies"][1],
-            problem.tol,
-            scale,
-            see,
+            f"weights 0 and 2 {name} differ from dropping and repeating rows", *out["copies"], scale=scale, see=see
         )
         if "moved" in out:
             report.agree(
                 f"translate {name} gives other statistics than those about the new anchor",
-                out["moved"][0],
-                out["moved"][1],
-                problem.tol,
-                max(scale, _size(out["moved"][1])),
-                "`translate` and `about`",
+                *out["moved"],
+                scale=max(scale, _size(out["moved"][1])),
+                see="`translate` and `about`",
             )
 
 
@@ -196,12 +172,7 @@ def gradients(problem: Problem, report: Report) -> None:
         see = "`latent`, whose moments must be the gradient of its log-normalizer, and `potentials`"
         n = float(count(problem.rows))
         report.agree(
-            f"Fisher's identity: the gradients of Q and of the log-likelihood {name} differ",
-            of_q,
-            of_value,
-            problem.tol,
-            n,
-            see,
+            f"Fisher's identity: the gradients of Q and of the log-likelihood {name} differ", of_q, of_value, n, see
         )
         see = "`jnp.where` with an argument that is not finite on the side that is not taken"
         report.finite(f"the gradient of the log-likelihood {name}", of_value, see)

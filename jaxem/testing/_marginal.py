@@ -50,7 +50,7 @@ def _tails(problem: Problem, law: Any, x: Any, known: np.ndarray, column: Any, r
     x = jnp.where(jnp.isnan(x), 1, x)
     below, above = (jnp.exp(tail) for tail in law.log_tails(x))
     total = (below + above)[:, known]
-    report.agree(f"both tails of column {column} do not add up to 1", total, jnp.ones_like(total), problem.tol)
+    report.agree(f"both tails of column {column} do not add up to 1", total, jnp.ones_like(total))
     value = jnp.exp(law.log_density(x))
     kinds = law.parts if isinstance(law, Stacked) else (law,)
     if all(part.discrete for part in kinds):
@@ -61,7 +61,7 @@ def _tails(problem: Problem, law: Any, x: Any, known: np.ndarray, column: Any, r
         rise = jax.jvp(lambda x: jnp.exp(law.log_tails(x)[0]), (x,), (jnp.ones_like(x),))[1]
     told = f"the rise of the tail of column {column} differs from the density"
     see = "`marginal`: `log_density` and `log_tails` of its distribution"
-    report.agree(told, rise[:, known], value[:, known], 10 * problem.tol, see=see)
+    report.agree(told, rise[:, known], value[:, known], see=see, tol=10 * problem.tol)
 
 
 def _draws(problem: Problem, law: Any, column: Any, report: Report) -> None:
@@ -93,4 +93,4 @@ def _own(problem: Problem, law: Any, x: Any, known: np.ndarray, column: Any, rep
         return
     wanted = density(problem.family, problem.params, rows)
     told = "the log density of the distribution of the column is not that of the row"
-    report.agree(told, law.log_density(x)[:, known], wanted[:, known], 10 * problem.tol, 1.0, "`marginal`")
+    report.agree(told, law.log_density(x)[:, known], wanted[:, known], 1.0, "`marginal`", tol=10 * problem.tol)

@@ -68,7 +68,7 @@ def coordinates(problem: ModelProblem, report: Report) -> None:
     model = problem.model
     again = jax.jit(lambda p: model.constrain(model.unconstrain(p)))(problem.params)
     see = "`constrain`, `unconstrain`"
-    report.agree("constrain(unconstrain(params)) differs from params", again, problem.params, problem.tol, see=see)
+    report.agree("constrain(unconstrain(params)) differs from params", again, problem.params, see=see)
 
 
 def statistics(problem: ModelProblem, report: Report) -> None:
@@ -83,28 +83,21 @@ def statistics(problem: ModelProblem, report: Report) -> None:
                 leaves = map(np.asarray, jax.tree.leaves(found["linear"]))
                 largest = max(float(np.abs(leaf[np.isfinite(leaf)]).max(initial=0)) for leaf in leaves)
                 told = "linearity: potentials are not linear in natural(params)"
-                report.agree(told, found["linear"][0], found["linear"][1], tol, largest, "`potentials`, `prepare`")
+                report.agree(told, *found["linear"], scale=largest, see="`potentials`, `prepare`")
             see = "`potentials`, `log_base`, `latent.weigh`"
             told = "additivity: statistics of all rows differ from the sum over two halves"
-            report.agree(told, found["halves"][0], found["halves"][1], tol, scale, see)
+            report.agree(told, *found["halves"], scale=scale, see=see)
             told = "additivity: weights 0 and 2 differ from dropping and repeating rows"
-            report.agree(told, found["repeated"][0], found["repeated"][1], tol, scale, see)
+            report.agree(told, *found["repeated"], scale=scale, see=see)
             told = "Fisher's identity: the gradients of Q and of the log-likelihood differ"
-            report.agree(
-                told,
-                found["gradients"][0],
-                found["gradients"][1],
-                tol,
-                scale,
-                "`latent`, whose moments must be a gradient",
-            )
+            report.agree(told, *found["gradients"], scale=scale, see="`latent`, whose moments must be a gradient")
             if model.linear:
                 before, after, gradient = (np.asarray(value) for value in found["maximum"])
                 allowed = tol * (abs(float(before)) + 1)
                 told = "maximisation: maximize(stats) lowers Q"
                 report.require(after >= before - allowed, told, before - after, allowed, "`maximize`")
                 told = "maximisation: Q is not stationary at maximize(stats)"
-                report.agree(told, gradient, np.zeros_like(gradient), tol, scale, "`maximize`")
+                report.agree(told, gradient, np.zeros_like(gradient), scale, "`maximize`")
 
 
 def _measure(model, params, other, data):
@@ -238,7 +231,9 @@ def precision(problem: ModelProblem, report: Report) -> None:
     with precision_of("float64"):
         double = cast(single, jnp.float64)
         fine = np.asarray(double[0].log_prob(*double[1:]))
-    report.agree("log_prob in float32 differs from float64", coarse, fine, 1e-3, 1.0, "differences of large numbers")
+    report.agree(
+        "log_prob in float32 differs from float64", coarse, fine, 1.0, "differences of large numbers", tol=1e-3
+    )
 
 
 def sampling(problem: ModelProblem, report: Report) -> None:

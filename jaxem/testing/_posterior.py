@@ -71,10 +71,12 @@ def posterior(problem: Problem, report: Report) -> None:
         )
         for what in ("there and back", "coded"):
             see = "`unconstrain`, `constrain`, `encode`, `decode`"
-            report.agree(f"the posterior {name}, {what}, is another", out[what], out["decoded"], tol, see=see)
-        report.agree(f"the posterior {name} is another than as it comes", out["decoded"], first["decoded"], 10 * tol)
+            report.agree(f"the posterior {name}, {what}, is another", out[what], out["decoded"], see=see)
         report.agree(
-            f"the evidence bound {name} is another than as it comes", out["bound"], first["bound"], 10 * tol, 1.0
+            f"the posterior {name} is another than as it comes", out["decoded"], first["decoded"], tol=10 * tol
+        )
+        report.agree(
+            f"the evidence bound {name} is another than as it comes", out["bound"], first["bound"], 1.0, tol=10 * tol
         )
         report.alike("mean", out["mean"], params, "`mean`")
         report.finite("mean", out["mean"], "`mean`")

@@ -16,15 +16,16 @@ class Report:
         self.failures: list[str] = []
         self.memo: dict[str, Any] = {}  # what several laws look at
         self._law = ""
+        self.tol: float = 0.0  # what rounding may do to the problem at hand
 
-    def run(self, laws: Mapping[str, Callable[..., None]], skip: Sequence[str], *args: Any) -> None:
-        """Ask each law, by name, but those of `skip`; an exception inside one is a failure of that law."""
+    def run(self, laws: Mapping[str, Callable[..., None]], skip: Sequence[str], problem: Any) -> None:
+        """Ask each law of a problem, by name, but those of `skip`; an exception inside one is a failure of that law."""
         for name, law in laws.items():
             if name in skip:
                 continue
-            self._law = name
+            self._law, self.tol = name, problem.tol
             try:
-                law(*args, self)
+                law(problem, self)
             except Exception as error:
                 self.fail(f"{type(error).__name__} while it was checked: {error}")
 
@@ -41,9 +42,19 @@ class Report:
             self.fail(what + size + (f"; look at {see}" if see else ""))
 
     def agree(
-        self, what: str, found: PyTree, expected: PyTree, tol: float, scale: float | None = None, see: str = ""
+        self,
+        what: str,
+        found: PyTree,
+        expected: PyTree,
+        scale: float | None = None,
+        see: str = "",
+        tol: float | None = None,
     ) -> None:
-        """Leaves that agree relative to the largest number among them (or to `scale`, if that is larger)."""
+        """Leaves that agree relative to the largest number among them (or to `scale`, if that is larger).
+
+        To `tol`, or to what rounding may do to the problem.
+        """
+        tol = self.tol if tol is None else tol
         if jax.tree.structure(found) != jax.tree.structure(expected):
             self.require(False, f"{what}: the trees have different structures", see=see)
             return

@@ -62,7 +62,7 @@ def starts(problem: Problem, report: Report) -> None:
         told = {"encode": "bind"}.get(name, name)
         what = f"{told} sees rows of weight 0"
         report.agree(
-            what, gone[0][name], short[0][name], 10 * problem.tol, see=f"`{told}`, where every row must be weighted"
+            what, gone[0][name], short[0][name], see=f"`{told}`, where every row must be weighted", tol=10 * problem.tol
         )
 
 

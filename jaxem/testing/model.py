@@ -25,12 +25,7 @@ MODEL_LAWS = {
 
 
 def check_model(
-    model: AbstractModel,
-    params: PyTree,
-    data: PyTree,
-    *,
-    skip: Sequence[str] = (),
-    key: PRNGKeyArray | None = None,
+    model: AbstractModel, params: PyTree, data: PyTree, *, skip: Sequence[str] = (), key: PRNGKeyArray | None = None
 ) -> None:
     """Raise one `AssertionError` that lists every law the model breaks: of which method, by how much, where to look.
 
