@@ -14,8 +14,7 @@ from jaxem.families.responses import Responses
 from jaxem.families.univariate import AbstractUnivariate, marginal_of
 from jaxem.kernels.forward_backward_log import logsumexp
 from jaxem.models._joined import AbstractJoined
-from jaxem.structures.gate import Gate
-from jaxem.structures.gated import Gated
+from jaxem.structures.gate import Gate, Gated
 from jaxem.structures.labelled import Labelled
 from jaxem.structures.one import One
 from jaxem.structures.sequences import Sequences

@@ -1,3 +1,5 @@
+"""Starts at rows, or from responsibilities, drawn at random."""
+
 from typing import final
 
 import equinox as eqx
@@ -5,6 +7,24 @@ import jax
 import jax.numpy as jnp
 
 from jaxem.init._init import AbstractInit, draw_rows, from_assignment, rows_of, start_at, subsample
+
+
+@final
+class Points(AbstractInit):
+    """Components centred on distinct rows drawn by weight, with equal weights and the spread of the whole data.
+
+    A component with labelled rows is centred on one of these.
+
+    **Example**
+
+    >>> import jaxem
+    >>> model = jaxem.GaussianMixture(3, start=jaxem.init.Points())
+    """
+
+    def __call__(self, model, key, data, weights):
+        rows, _ = rows_of(data)
+        chosen = draw_rows(key, data, weights, model.structure.num_members)
+        return start_at(model, jax.tree.map(lambda a: a[chosen], rows), rows, weights)
 
 
 @final

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.e_step.tempered import tempered
-from jaxem.layers._finite import finite_derivative
-from jaxem.layers._run import AbstractTask, Look, about_constant, placed, with_equal_share
+from jaxem.layers._run import AbstractTask, Look, about_constant, finite_derivative, placed, with_equal_share
 from jaxem.models import Mixture, MixtureParams
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxem._algorithm import Algorithm
@@ -21,7 +22,6 @@ from jaxem.families import GaussianParams
 from jaxem.families.priors import require_positive
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import without_weight
-from jaxem.layers._finite import finite_derivative
 from jaxem.layers._fitting import Fitting
 from jaxem.termination import FixedSteps
 
@@ -185,3 +185,18 @@ def _usable(data: PyTree, weights: Array | None) -> Bool[Array, ""]:
 
 def _where(usable: Array, leaf: Any, instead: float) -> Array:
     return jnp.where(usable, leaf, instead) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def finite_derivative(tree: PyTree) -> PyTree:
+    """The same numbers. A derivative with respect to them is 0 as a whole if any number of it is not finite.
+
+    The numbers themselves must be finite. In a batch each problem is judged by itself, in forward mode and in reverse.
+    """
+    numbers, rest = eqx.partition(tree, eqx.is_inexact_array)
+    flat, unravel = ravel_pytree(numbers)
+
+    def solve(_, values: Array) -> Array:
+        return jnp.where(jnp.all(jnp.isfinite(values)), values, 0)
+
+    # To JAX the solution of a linear equation, with a transpose of its own; the matrix is the identity.
+    return eqx.combine(unravel(jax.lax.custom_linear_solve(lambda values: values, flat, solve, solve)), rest)

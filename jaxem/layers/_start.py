@@ -1,9 +1,11 @@
-"""Initial parameters of a layer, and the prior that they are the centre of."""
+"""What layers start from, and what they have in common as modules."""
 
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxem._errors import DataError
 from jaxem.families import Gaussian, GaussianParams
@@ -73,3 +75,16 @@ def gaussian(covariance: str, start: GaussianParams, pseudo_count: float | None)
 def dirichlet(start: Array, pseudo_count: float | None) -> Dirichlet | None:
     """The prior of probabilities `[..., k]` with its mode where they start: `pseudo_count` rows for each of `k`."""
     return None if pseudo_count is None else Dirichlet(1 + pseudo_count * start.shape[-1] * start)
+
+
+class AbstractLayer(eqx.Module):
+    """A layer with a temperature."""
+
+    log_temperature: eqx.AbstractVar[Array]
+    learn_temperature: eqx.AbstractVar[bool]
+
+    @property
+    def temperature(self) -> Float[Array, ""]:
+        """The temperature, constant to JAX unless it is learned."""
+        value = jnp.exp(self.log_temperature)
+        return value if self.learn_temperature else jax.lax.stop_gradient(value)

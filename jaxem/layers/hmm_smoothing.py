@@ -14,7 +14,6 @@ from jaxem.families import Gaussian, GaussianParams
 from jaxem.kernels.forward_backward import forward_backward
 from jaxem.kernels.forward_backward_log import filter_log
 from jaxem.layers._fitting import Fitting
-from jaxem.layers._layer import AbstractLayer
 from jaxem.layers._run import (
     AbstractTask,
     Look,
@@ -24,7 +23,7 @@ from jaxem.layers._run import (
     state_after,
     with_equal_share,
 )
-from jaxem.layers._start import as_hmm, dirichlet, gaussian, log_positive
+from jaxem.layers._start import AbstractLayer, as_hmm, dirichlet, gaussian, log_positive
 from jaxem.models import HMM, HMMParams, Sequences
 
 

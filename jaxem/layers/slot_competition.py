@@ -11,9 +11,8 @@ from jaxem._arguments import as_count
 from jaxem._errors import DataError
 from jaxem.kernels.linalg import matmul
 from jaxem.layers._fitting import Fitting
-from jaxem.layers._layer import AbstractLayer
 from jaxem.layers._run import state_after
-from jaxem.layers._start import log_positive
+from jaxem.layers._start import AbstractLayer, log_positive
 from jaxem.layers.soft_clustering import soft_clustering
 
 

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxem._coordinates import coordinates
-from jaxem.m_step._ascent import ascend
+from jaxem.m_step._ascent import Optimiser, ascend
 from jaxem.m_step._m_step import AbstractMStep
-from jaxem.m_step._optimiser import Optimiser
 
 if TYPE_CHECKING:
     import optax

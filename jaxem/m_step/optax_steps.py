@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from jaxem._coordinates import coordinates
 from jaxem.kernels.newton import not_below
+from jaxem.m_step._ascent import Optimiser
 from jaxem.m_step._m_step import AbstractMStep
-from jaxem.m_step._optimiser import Optimiser
 
 if TYPE_CHECKING:
     import optax

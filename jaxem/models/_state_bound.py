@@ -18,9 +18,16 @@ from jaxem.kernels import linalg
 from jaxem.latent import Entries, GaussianChain, GaussianChainTree
 from jaxem.models._linear_regression import LinearRegression, RegressionNatural
 from jaxem.models._state_basis import at_floor, observability
-from jaxem.models._state_coordinates import on_covariances, regression_blocks
 from jaxem.models._state_data import observed_entries, present
-from jaxem.models._state_params import Coefficients, StateSpaceNatural, StateSpaceParams, clipped, rescaled
+from jaxem.models._state_params import (
+    Coefficients,
+    StateSpaceNatural,
+    StateSpaceParams,
+    clipped,
+    on_covariances,
+    regression_blocks,
+    rescaled,
+)
 from jaxem.models._state_start import SPREAD, guess_states, no_relations
 from jaxem.structures.sequences import as_sequences
 

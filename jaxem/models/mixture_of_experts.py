@@ -1,3 +1,5 @@
+"""Mixtures whose weights depend on covariates, and counts with too many zeros."""
+
 from typing import Any, final
 
 import equinox as eqx
@@ -7,13 +9,12 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.engine.door import question
-from jaxem.families import AbstractFamily
+from jaxem.families import AbstractFamily, NegativeBinomialRegression, OneOf, PointMass, PoissonRegression
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import not_finite
 from jaxem.models._mixture import AbstractMixture
-from jaxem.structures.gate import Gate, covariates_of
+from jaxem.structures.gate import Gate, Gated, check_gate, covariates_of
 from jaxem.structures.gate import MixtureOfExpertsParams as MixtureOfExpertsParams
-from jaxem.structures.gated import Gated, check_gate
 from jaxem.structures.labelled import unlabelled
 
 
@@ -102,3 +103,60 @@ class MixtureOfExperts(AbstractMixture):
         super().check(data, weights)
         if isinstance(inner, Gated):
             inner.check(self.gate_deviation is None)
+
+
+def ZeroInflatedPoisson(*, gate_deviation: float | None = None, frozen: tuple[str, ...] = ()) -> MixtureOfExperts:
+    """Counts that are zero with a probability that depends on covariates, and otherwise a Poisson regression.
+
+    It is a function that makes a `MixtureOfExperts`. What tells such a model is
+    `isinstance(model, jaxem.MixtureOfExperts) and isinstance(model.family, jaxem.families.OneOf)`.
+
+    Two experts of different kinds: `MixtureOfExperts(OneOf(zero=PointMass(0.0), count=PoissonRegression()), 2)`. The
+    hidden variable of a row says whether it is a zero whatever its rate. Data are as for `MixtureOfExperts`; in the
+    result `params.gate` `[1, q]` are the coefficients of the log odds of such a zero, and
+    `params.experts["count"].coefficients` `[1, p]` those of the log mean of the other counts. Lambert (1992).
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> y = jnp.array([0.0, 0.0, 0.0, 0.0, 3.0, 5.0, 4.0])
+    >>> rows = jaxem.Responses(jnp.ones((7, 1)), y)
+    >>> fit = jaxem.fit(jaxem.models.ZeroInflatedPoisson(), rows, key=jax.random.key(0))
+    >>> round(float(jnp.exp(fit.params.experts["count"].coefficients[0, 0])), 2)
+    3.92
+    """
+    family = OneOf(zero=PointMass(0.0), count=PoissonRegression())
+    return MixtureOfExperts(family, 2, gate_deviation, tuple(frozen))
+
+
+def ZeroInflatedNegativeBinomial(
+    *,
+    theta: float | None = None,
+    gate_deviation: float | None = None,
+    frozen: tuple[str, ...] = (),
+) -> MixtureOfExperts:
+    """`ZeroInflatedPoisson` with overdispersed counts, `NegativeBinomialRegression`, in the place of Poisson ones.
+
+    It is a function that makes a `MixtureOfExperts`. What tells such a model is
+    `isinstance(model, jaxem.MixtureOfExperts) and isinstance(model.family, jaxem.families.OneOf)`.
+
+    In the result `params.experts["count"]` has `coefficients` `[1, p]` and `theta` `[1]`. With covariates in both parts
+    the likelihood tends to be flat; `jaxem.algorithms.newton()` climbs it in few iterations. Greene (1994); Zeileis,
+    Kleiber and Jackman (2008).
+
+    **Arguments:**
+
+    - `theta`: a number that is not estimated.
+    - `gate_deviation`, `frozen`: as for `MixtureOfExperts`.
+
+    **Example**
+
+    >>> import jax, jax.numpy as jnp, jaxem
+    >>> y = jnp.array([0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 9.0, 4.0, 3.0, 17.0])
+    >>> rows = jaxem.Responses(jnp.ones((10, 1)), y)
+    >>> fit = jaxem.fit(jaxem.models.ZeroInflatedNegativeBinomial(), rows, key=jax.random.key(0))
+    >>> round(float(jnp.exp(fit.params.experts["count"].coefficients[0, 0])), 1)
+    6.5
+    """
+    family = OneOf(zero=PointMass(0.0), count=NegativeBinomialRegression(theta=theta))
+    return MixtureOfExperts(family, 2, gate_deviation, tuple(frozen))

@@ -37,8 +37,7 @@ from jaxem.kernels.chunks import num_rows
 from jaxem.models import HMM, Joined, Mixture
 from jaxem.structures import FreeInitial, FreeTransitions, Markov
 from jaxem.structures.markov import HMMParams
-from jaxem.structures.markov_up_to import MarkovUpTo
-from jaxem.structures.up_to import UpTo
+from jaxem.structures.up_to import MarkovUpTo, UpTo
 from jaxem.structures.weights import MixtureParams
 from jaxem.termination import AbstractTermination
 

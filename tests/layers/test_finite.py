@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem.layers._finite import finite_derivative
+from jaxem.layers._run import finite_derivative
 
 
 def loss(x):

@@ -3,12 +3,9 @@
 from typing import Any
 
 from jaxem.families.covariance._structure import AbstractCovariance as AbstractCovariance
-from jaxem.families.covariance._variances import AbstractVariances as AbstractVariances
-from jaxem.families.covariance.diagonal import Diagonal
-from jaxem.families.covariance.equal_shape import EqualShape
-from jaxem.families.covariance.full import Full
-from jaxem.families.covariance.spherical import Spherical
-from jaxem.families.covariance.tied import Tied
+from jaxem.families.covariance.matrices import EqualShape, Full, Tied
+from jaxem.families.covariance.variances import AbstractVariances as AbstractVariances
+from jaxem.families.covariance.variances import Diagonal, Spherical
 
 STRUCTURES: dict[str, Any] = {
     "full": Full,

@@ -1,13 +1,18 @@
+"""Structures with matrices: full, tied, and of equal shape."""
+
+from typing import ClassVar, NamedTuple, final
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import multigammaln
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem.families.covariance import _wishart
 from jaxem.families.covariance._structure import AbstractCovariance, least_variance
 from jaxem.kernels import linalg
 from jaxem.kernels.branch import refine_if
+from jaxem.kernels.equal_shape import equal_shape
 from jaxem.kernels.quadratic import whitened, whitened_forms
 
 
@@ -133,3 +138,112 @@ def _quotient(factor, about):
     same = jnp.all(factor == about, (-2, -1))[..., None, None]
     eye = jnp.broadcast_to(jnp.eye(found.shape[-1], dtype=found.dtype), found.shape)
     return found + jax.lax.stop_gradient(jnp.where(same, eye - found, 0))
+
+
+@final
+class Full(AbstractMatrices):
+    """A covariance matrix for each member, `[k, d, d]`."""
+
+
+@final
+class Tied(AbstractMatrices):
+    """One covariance matrix for all members, `[d, d]`."""
+
+    shared: ClassVar[bool] = True
+
+    def form(self, quadratic, linear, y):
+        return super().form(jnp.broadcast_to(quadratic, (y.shape[0], *quadratic.shape)), linear, y)
+
+    def whiten(self, factor, y):
+        return super().whiten(factor[None], y)
+
+    def whitened(self, inverse, location, x):
+        return super().whitened(jnp.broadcast_to(inverse, (location.shape[0], *inverse.shape)), location, x)
+
+    def colour(self, factor, y):
+        return super().colour(factor[None], y)
+
+    def apply(self, quadratic, y):
+        return super().apply(quadratic[None], y)
+
+    def divide(self, scatter, count, d):
+        return linalg.symmetrize(scatter) / jnp.sum(count)
+
+    def variances(self, covariance, d):
+        return super().variances(covariance[None], d)
+
+    def identity(self, k, variances):
+        return jnp.diag(variances)
+
+    def prior_count(self, dof, d, k):
+        return (dof + d + 1) / k + 1
+
+    def prior_normalizer(self, dof, scale, d, k):
+        return super().prior_normalizer(dof, scale, d, 1)
+
+    def posterior_dof(self, dof, counts, d):
+        return dof + jnp.sum(counts)
+
+    def coloured_noise(self, covariance, labels, noise):
+        return linalg.matmul(noise, linalg.transpose(self.factor(covariance)))
+
+
+class EqualShapeFree(NamedTuple):
+    """Log shape but for its last entry, which the others determine; Cayley coordinates of the orientations."""
+
+    log_volume: Float[Array, " k"]
+    log_shape: Float[Array, " d-1"]
+    orientation: Float[Array, "k q"]
+
+
+@final
+class EqualShape(AbstractMatrices):
+    """Matrices that differ in volume and orientation, but not in shape: `[k, d, d]`.
+
+    `volume_k orientation_k shape orientation_k^T` with numbers `volume_k`, orthogonal `orientation_k` and one diagonal
+    `shape` of determinant 1 that descends: ellipsoids whose axes have the same ratios. Celeux and Govaert (1995), model
+    `[lambda_k D_k A D_k']`; VEV in mclust (Scrucca et al. 2016). `k d(d - 1) / 2 + k + d - 1` free parameters.
+
+    The M-step is exact, see `jaxem.kernels.equal_shape`. One member, or one column, leaves nothing to share.
+    """
+
+    isotropic: ClassVar[bool] = True  # other scales of the columns would be another model
+    coupled: ClassVar[bool] = True
+    conjugate: ClassVar[bool] = False
+
+    def estimate(self, scatter, counts, empty, previous, floor, d):
+        if _unshared(previous):
+            return super().estimate(scatter, counts, empty, previous, floor, d)
+        stand_in = jnp.where(empty[:, None, None], previous, scatter)
+        return equal_shape(stand_in, jnp.where(empty, 0, counts), floor)
+
+    def conform(self, covariance):
+        if _unshared(covariance):
+            return covariance
+        return equal_shape(covariance, jnp.ones_like(covariance[:, 0, 0]), 0.0)
+
+    def pool(self, covariance, poor, pooled):
+        return self.conform(super().pool(covariance, poor, pooled))
+
+    def unconstrain(self, covariance):
+        if _unshared(covariance):
+            return super().unconstrain(covariance)
+        values, vectors = linalg.eigh(linalg.symmetrize(covariance))
+        log = jnp.log(values[:, ::-1])
+        volume = jnp.mean(log, 1)
+        shape = jnp.mean(log - volume[:, None], 0)
+        return EqualShapeFree(volume, shape[:-1], bijections.orthogonal_to_free(vectors[..., ::-1]))
+
+    def constrain(self, free):
+        if not isinstance(free, EqualShapeFree):
+            return super().constrain(free)
+        vectors = bijections.free_to_orthogonal(free.orientation)
+        shape = jnp.append(free.log_shape, -jnp.sum(free.log_shape))
+        values = jnp.exp(free.log_volume[:, None] + shape[None])
+        return linalg.from_eigen(vectors, values)
+
+
+def _unshared(covariance):
+    """Whether there are no two shapes that could differ."""
+    k, d, _ = covariance.shape
+    return k == 1 or d == 1
