@@ -5,11 +5,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxem._errors import DataError
 from jaxem.families import Gaussian, GaussianParams
 from jaxem.families.priors import require_positive
+from jaxem.layers._fitting import Fitting
 from jaxem.models import HMMParams, MixtureParams
 from jaxem.priors import Dirichlet, NormalInverseWishart
 
@@ -56,6 +57,12 @@ def log_positive(name: str, value: Any) -> Array:
     return jnp.log(jnp.asarray(value, float))
 
 
+def free_members(key: PRNGKeyArray, family: Gaussian, k: int, d: int) -> Any:
+    """Unconstrained coordinates of members with means from a standard normal distribution, and variances of 1."""
+    mean = jax.random.normal(key, (k, d))
+    return family.unconstrain(GaussianParams(mean, family.structure.identity(k, jnp.ones(d, mean.dtype))))
+
+
 def gaussian(covariance: str, start: GaussianParams, pseudo_count: float | None) -> Gaussian:
     """The family, with a prior under which a member without rows is where it starts.
 
@@ -78,10 +85,16 @@ def dirichlet(start: Array, pseudo_count: float | None) -> Dirichlet | None:
 
 
 class AbstractLayer(eqx.Module):
-    """A layer with a temperature."""
+    """A layer with a temperature, which may be learned."""
 
-    log_temperature: eqx.AbstractVar[Array]
-    learn_temperature: eqx.AbstractVar[bool]
+    log_temperature: Float[Array, ""]
+    learn_temperature: bool = eqx.field(static=True)
+    fitting: Fitting
+
+    def __init__(self, temperature: float, learn_temperature: bool, fitting: Fitting | None):
+        self.log_temperature = log_positive("temperature", temperature)
+        self.learn_temperature = learn_temperature
+        self.fitting = Fitting() if fitting is None else fitting
 
     @property
     def temperature(self) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from jaxem._arguments import as_count
 from jaxem._errors import DataError
 from jaxem.e_step.tempered import tempered
-from jaxem.families import Gaussian, GaussianParams
+from jaxem.families import Gaussian
 from jaxem.kernels.forward_backward import forward_backward
 from jaxem.kernels.forward_backward_log import filter_log
 from jaxem.layers._fitting import Fitting
@@ -23,7 +23,7 @@ from jaxem.layers._run import (
     state_after,
     with_equal_share,
 )
-from jaxem.layers._start import AbstractLayer, as_hmm, dirichlet, gaussian, log_positive
+from jaxem.layers._start import AbstractLayer, as_hmm, dirichlet, free_members, gaussian
 from jaxem.models import HMM, HMMParams, Sequences
 
 
@@ -172,10 +172,7 @@ class HMMSmoothing(AbstractLayer):
     initial_logits: Float[Array, " k"]
     transition_logits: Float[Array, "k k"]
     emission: PyTree  # in unconstrained coordinates
-    log_temperature: Float[Array, ""]
     covariance: str = eqx.field(static=True)
-    learn_temperature: bool = eqx.field(static=True)
-    fitting: Fitting
 
     def __init__(
         self,
@@ -192,16 +189,12 @@ class HMMSmoothing(AbstractLayer):
         k, d = as_count("num_states", num_states), as_count("num_features", num_features)
         if not 0 < stay < 1:
             raise DataError(f"stay must lie between 0 and 1, got {stay!r}")
-        mean, family = jax.random.normal(key, (k, d)), Gaussian(covariance)
-        self.initial_logits = jnp.zeros(k, mean.dtype)
-        away = jnp.full((k, k), (1 - stay) / max(k - 1, 1), mean.dtype)
+        family = Gaussian(covariance)
+        self.initial_logits, self.covariance = jnp.zeros(k), family.covariance
+        away = jnp.full((k, k), (1 - stay) / max(k - 1, 1))
         self.transition_logits = jnp.log(jnp.where(jnp.eye(k, dtype=bool), stay, away))
-        self.covariance = family.covariance
-        spread = family.structure.identity(k, jnp.ones(d, mean.dtype))
-        self.emission = family.unconstrain(GaussianParams(mean, spread))
-        self.log_temperature = log_positive("temperature", temperature)
-        self.learn_temperature = learn_temperature
-        self.fitting = Fitting() if fitting is None else fitting
+        self.emission = free_members(key, family, k, d)
+        super().__init__(temperature, learn_temperature, fitting)
 
     @property
     def start(self) -> HMMParams:

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxem._arguments import as_count
-from jaxem.families import Gaussian, GaussianParams
+from jaxem.families import Gaussian
 from jaxem.layers._fitting import Fitting
 from jaxem.layers._mixture import MixtureTask, log_density
 from jaxem.layers._run import fit, state_after
-from jaxem.layers._start import AbstractLayer, as_mixture, dirichlet, gaussian, log_positive
+from jaxem.layers._start import AbstractLayer, as_mixture, dirichlet, free_members, gaussian
 from jaxem.models import Mixture, MixtureParams
 
 
@@ -116,10 +116,7 @@ class MixtureDensity(AbstractLayer):
 
     logits: Float[Array, " k"]
     components: PyTree  # in unconstrained coordinates
-    log_temperature: Float[Array, ""]
     covariance: str = eqx.field(static=True)
-    learn_temperature: bool = eqx.field(static=True)
-    fitting: Fitting
 
     def __init__(
         self,
@@ -133,14 +130,10 @@ class MixtureDensity(AbstractLayer):
         fitting: Fitting | None = None,
     ):
         k, d = as_count("num_components", num_components), as_count("num_features", num_features)
-        mean, family = jax.random.normal(key, (k, d)), Gaussian(covariance)
-        self.logits = jnp.zeros(k, mean.dtype)
-        self.covariance = family.covariance
-        spread = family.structure.identity(k, jnp.ones(d, mean.dtype))
-        self.components = family.unconstrain(GaussianParams(mean, spread))
-        self.log_temperature = log_positive("temperature", temperature)
-        self.learn_temperature = learn_temperature
-        self.fitting = Fitting() if fitting is None else fitting
+        family = Gaussian(covariance)
+        self.logits, self.covariance = jnp.zeros(k), family.covariance
+        self.components = free_members(key, family, k, d)
+        super().__init__(temperature, learn_temperature, fitting)
 
     @property
     def start(self) -> MixtureParams:

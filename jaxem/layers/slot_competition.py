@@ -12,7 +12,7 @@ from jaxem._errors import DataError
 from jaxem.kernels.linalg import matmul
 from jaxem.layers._fitting import Fitting
 from jaxem.layers._run import state_after
-from jaxem.layers._start import AbstractLayer, log_positive
+from jaxem.layers._start import AbstractLayer
 from jaxem.layers.soft_clustering import soft_clustering
 
 
@@ -110,9 +110,6 @@ class SlotCompetition(AbstractLayer):
     to_keys: eqx.nn.Linear
     to_values: eqx.nn.Linear
     queries: Float[Array, "k d"]
-    log_temperature: Float[Array, ""]
-    learn_temperature: bool = eqx.field(static=True)
-    fitting: Fitting
 
     def __init__(
         self,
@@ -134,9 +131,7 @@ class SlotCompetition(AbstractLayer):
         self.to_keys = eqx.nn.Linear(width, d, use_bias=False, key=first)
         self.to_values = eqx.nn.Linear(width, v, use_bias=False, key=second)
         self.queries = jax.random.normal(third, (k, d))
-        self.log_temperature = log_positive("temperature", d**0.5 if temperature is None else temperature)
-        self.learn_temperature = learn_temperature
-        self.fitting = Fitting() if fitting is None else fitting
+        super().__init__(d**0.5 if temperature is None else temperature, learn_temperature, fitting)
 
     def __call__(
         self, x: Float[Array, "n f"], state: Float[Array, "k d"] | None = None, weights: Array | None = None

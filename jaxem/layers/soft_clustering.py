@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
@@ -12,7 +11,7 @@ from jaxem.families import GaussianParams
 from jaxem.layers._fitting import Fitting
 from jaxem.layers._mixture import MixtureTask
 from jaxem.layers._run import fit, state_after
-from jaxem.layers._start import AbstractLayer, as_start, gaussian, log_positive
+from jaxem.layers._start import AbstractLayer, as_start, gaussian
 from jaxem.models import Mixture, MixtureParams
 
 
@@ -112,9 +111,6 @@ class SoftClustering(AbstractLayer):
     """
 
     codes: Float[Array, "k d"]
-    log_temperature: Float[Array, ""]
-    learn_temperature: bool = eqx.field(static=True)
-    fitting: Fitting
 
     def __init__(
         self,
@@ -128,9 +124,7 @@ class SoftClustering(AbstractLayer):
     ):
         shape = as_count("num_codes", num_codes), as_count("num_features", num_features)
         self.codes = jax.random.normal(key, shape)
-        self.log_temperature = log_positive("temperature", temperature)
-        self.learn_temperature = learn_temperature
-        self.fitting = Fitting() if fitting is None else fitting
+        super().__init__(temperature, learn_temperature, fitting)
 
     def __call__(
         self, x: Float[Array, "n d"], state: Float[Array, "k d"] | None = None, weights: Array | None = None
