@@ -40,27 +40,11 @@ if TYPE_CHECKING:
     from jaxem._public import *  # noqa: F403
 else:
     _WITH_EXTRAS = ("plot", "sklearn")
-    _MODULES = (
-        *("accelerate", "adjoint", "algorithms", "cli", "datasets", "e_step", "families"),
-        *(
-            "goodness",
-            "information",
-            "init",
-            "latent",
-            "layers",
-            "m_step",
-            "models",
-            "priors",
-            "record",
-            "resampling",
-            "selection",
-            "structures",
-            "termination",
-            "testing",
-            "update",
-        ),
-        *_WITH_EXTRAS,
-    )
+    _OTHERS = """
+        accelerate adjoint algorithms cli datasets e_step families goodness information init latent layers m_step models
+        priors record resampling selection structures termination testing update
+    """
+    _MODULES = (*_OTHERS.split(), *_WITH_EXTRAS)
 
     def __getattr__(name):
         from importlib import import_module

@@ -271,22 +271,18 @@ class BoundStateSpace(AbstractBound):
     def encode(self, params):
         if self.frame is None:
             return params
-        (shift, scale), kind = self.frame, self.model.observation_covariance
-        intercept = params.observation_intercept
-        return params._replace(
-            observation=params.observation / scale[:, None],
-            observation_covariance=rescaled(kind, params.observation_covariance, 1 / scale),
-            observation_intercept=None if intercept is None else (intercept - shift) / scale,
-        )
+        shift, scale = self.frame
+        return self._rescaled(params, 1 / scale, -shift / scale)
 
     def decode(self, params):
-        if self.frame is None:
-            return params
-        (shift, scale), kind = self.frame, self.model.observation_covariance
+        return params if self.frame is None else self._rescaled(params, self.frame.scale, self.frame.shift)
+
+    def _rescaled(self, params: StateSpaceParams, scale: Array, shift: Array) -> StateSpaceParams:
+        """Parameters of observations that are multiplied by `scale` and then moved by `shift`."""
         intercept = params.observation_intercept
         return params._replace(
             observation=params.observation * scale[:, None],
-            observation_covariance=rescaled(kind, params.observation_covariance, scale),
+            observation_covariance=rescaled(self.model.observation_covariance, params.observation_covariance, scale),
             observation_intercept=None if intercept is None else intercept * scale + shift,
         )
 

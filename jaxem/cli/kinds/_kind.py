@@ -78,11 +78,11 @@ class Kind(NamedTuple):
     """
 
     title: str
-    options: Callable[[str, np.ndarray], dict[str, Any]]
     build: Callable[..., Any]
     layout: Callable[[dict[str, Any]], Any]
     describe: Callable[[View], tuple[str, dict[str, list[str]]]]
     panel: Callable[[View], Panel]
+    options: Callable[[str, np.ndarray], dict[str, Any]] = lambda covariance, x: {}
     continuous: bool = False
     missing: Callable[[np.ndarray], dict[str, Any]] | None = None
     fill: Callable[[Any, Any, np.ndarray], np.ndarray] = with_gaps
@@ -112,6 +112,39 @@ def declare(name: str, **fields: Any) -> Any:
     import jaxem
 
     return attrgetter(name)(jaxem)(**fields)
+
+
+def of_covariance(covariance: str, x: np.ndarray) -> dict[str, Any]:
+    """The `options` of a model whose components have covariances."""
+    return {"covariance": covariance}
+
+
+def with_covariances(params: str, options: dict[str, Any], **fields: str) -> Any:
+    """The declaration of the parameters of components with means and covariances, such as `"GaussianParams"`."""
+    return declare(f"families.{params}", mean="real k d", covariance=COVARIANCE[options["covariance"]], **fields)
+
+
+def named(name: str) -> Callable[..., Any]:
+    """The `build` of a model that has a name at the top of `jaxem`."""
+
+    def build(num_components: int, **options: Any) -> Any:
+        import jaxem
+
+        return getattr(jaxem, name)(num_components, **options)
+
+    return build
+
+
+def of_family(name: str, family: str, wrapper: str) -> Callable[..., Any]:
+    """The `build` of such a model of a family, within a `wrapper` where cells are missing."""
+
+    def build(num_components: int, missing: bool = False, **options: Any) -> Any:
+        import jaxem
+
+        members = getattr(jaxem.families, family)(**options)
+        return getattr(jaxem, name)(getattr(jaxem.families, wrapper)(members) if missing else members, num_components)
+
+    return build
 
 
 def numbered(cells: list[list[str]]) -> dict[str, list[str]]:

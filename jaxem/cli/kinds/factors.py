@@ -1,22 +1,12 @@
 """Factor analysis and probabilistic principal components: every row has scores, and no component."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
-from jaxem.cli.kinds._kind import Assignment, Kind, declare
-
-
-def _build(name: str) -> Callable[..., Any]:
-    def build(num_components: int) -> Any:
-        import jaxem
-
-        return getattr(jaxem, name)(num_components)
-
-    return build
+from jaxem.cli.kinds._kind import Assignment, Kind, declare, named
 
 
 def _scores(model: Any, params: Any, x: np.ndarray) -> Assignment:
@@ -44,8 +34,7 @@ def _describe(view: View) -> tuple[str, dict[str, list[str]]]:
 def _kind(title: str, name: str, noise: str) -> Kind:
     return Kind(
         title=title,
-        options=lambda covariance, x: {},
-        build=_build(name),
+        build=named(name),
         layout=lambda options: declare(
             "families.FactorParams", mean="real d", loading="real d k", noise_variance=noise
         ),

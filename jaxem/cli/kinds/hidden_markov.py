@@ -8,13 +8,15 @@ import numpy as np
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
 from jaxem.cli.kinds._kind import (
-    COVARIANCE,
     Assignment,
     Kind,
     declare,
     describe_field,
     describe_gaussians,
     incomplete,
+    of_covariance,
+    of_family,
+    with_covariances,
 )
 
 
@@ -27,22 +29,6 @@ def _one_sequence(x: np.ndarray) -> Any:
 def _partly_seen(x: np.ndarray) -> dict[str, Any]:
     """A step without any cell is no matter of the emission: the chain passes it by."""
     return incomplete(x[~np.isnan(x).all(1)])
-
-
-def _hmm(family: str, wrapper: str) -> Callable[..., Any]:
-    def build(num_components: int, missing: bool = False, **options: Any) -> Any:
-        import jaxem
-
-        emission = getattr(jaxem.families, family)(**options)
-        return jaxem.HMM(getattr(jaxem.families, wrapper)(emission) if missing else emission, num_components)
-
-    return build
-
-
-def _layout(emission: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: declare(
-        "models.HMMParams", initial="simplex k", transition="simplex k k", emission=emission(options)
-    )
 
 
 def _by_state(model: Any, params: Any, x: np.ndarray) -> Assignment:
@@ -67,44 +53,39 @@ def _with_transitions(describe: Callable[[View], tuple[str, dict[str, list[str]]
     return described
 
 
-def _kind(title: str, family: str, wrapper: str, layout: Any, describe: Any, options: Any, continuous: bool) -> Kind:
+def _kind(title: str, build: Any, emission: Callable[[dict[str, Any]], Any], describe: Any, **others: Any) -> Kind:
+    def layout(options: dict[str, Any]) -> Any:
+        own = emission(options)
+        return declare("models.HMMParams", initial="simplex k", transition="simplex k k", emission=own)
+
     return Kind(
-        title=title,
-        options=options,
-        build=_hmm(family, wrapper),
-        layout=layout,
-        describe=_with_transitions(describe),
-        panel=panels.sequence,
-        continuous=continuous,
+        title,
+        build,
+        layout,
+        _with_transitions(describe),
+        panels.sequence,
         missing=_partly_seen,
         unit="state",
         data=_one_sequence,
         assign=_by_state,
         sample=_drawn_sequence,
+        **others,
     )
 
 
 HIDDEN_MARKOV = {
     "hmm": _kind(
         "Gaussian hidden Markov model",
-        "Gaussian",
-        "Incomplete",
-        _layout(
-            lambda options: declare(
-                "families.GaussianParams", mean="real k d", covariance=COVARIANCE[options["covariance"]]
-            )
-        ),
+        of_family("HMM", "Gaussian", "Incomplete"),
+        lambda options: with_covariances("GaussianParams", options),
         describe_gaussians,
-        lambda covariance, x: {"covariance": covariance},
-        True,
+        options=of_covariance,
+        continuous=True,
     ),
     "poisson-hmm": _kind(
         "Poisson hidden Markov model",
-        "Poisson",
-        "IncompleteColumns",
-        _layout(lambda options: declare("families.PoissonParams", rate="nonnegative k d")),
+        of_family("HMM", "Poisson", "IncompleteColumns"),
+        lambda options: declare("families.PoissonParams", rate="nonnegative k d"),
         describe_field("rate", "rate", "{:.4g}"),
-        lambda covariance, x: {},
-        False,
     ),
 }

@@ -8,7 +8,6 @@ import numpy as np
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
 from jaxem.cli.kinds._kind import (
-    COVARIANCE,
     Kind,
     by_means,
     declare,
@@ -16,45 +15,29 @@ from jaxem.cli.kinds._kind import (
     describe_gaussians,
     incomplete,
     means_and_deviations,
+    named,
     numbered,
+    of_covariance,
+    of_family,
+    with_covariances,
 )
-
-
-def _gaussian_mixture(num_components: int, **options: Any) -> Any:
-    import jaxem
-
-    return jaxem.GaussianMixture(num_components, **options)
-
-
-def _student_mixture(num_components: int, covariance: str) -> Any:
-    import jaxem
-
-    return jaxem.StudentTMixture(num_components, covariance)
 
 
 def _mixture(family: str) -> Callable[..., Any]:
     """Of a family whose columns are independent given the component."""
+    return of_family("Mixture", family, "IncompleteColumns")
 
-    def build(num_components: int, missing: bool = False, **options: Any) -> Any:
-        import jaxem
 
-        columns = getattr(jaxem.families, family)(**options)
-        return jaxem.Mixture(jaxem.families.IncompleteColumns(columns) if missing else columns, num_components)
-
-    return build
+def _of_components(components: Any) -> Any:
+    return declare("models.MixtureParams", weights="simplex k", components=components)
 
 
 def _layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda options: declare(
-        "models.MixtureParams", weights="simplex k", components=declare(f"families.{params}", **fields)
-    )
+    return lambda options: _of_components(declare(f"families.{params}", **fields))
 
 
 def _gaussian_layout(params: str, **fields: str) -> Callable[[dict[str, Any]], Any]:
-    def layout(options: dict[str, Any]) -> Any:
-        return _layout(params, mean="real k d", covariance=COVARIANCE[options["covariance"]], **fields)(options)
-
-    return layout
+    return lambda options: _of_components(with_covariances(params, options, **fields))
 
 
 def _categorical_layout(options: dict[str, Any]) -> Any:
@@ -91,8 +74,8 @@ def _describe_categorical(view: View) -> tuple[str, dict[str, list[str]]]:
 MIXTURES = {
     "gaussian-mixture": Kind(
         title="Gaussian mixture",
-        options=lambda covariance, x: {"covariance": covariance},
-        build=_gaussian_mixture,
+        options=of_covariance,
+        build=named("GaussianMixture"),
         layout=_gaussian_layout("GaussianParams"),
         describe=describe_gaussians,
         panel=panels.gaussian,
@@ -102,8 +85,8 @@ MIXTURES = {
     ),
     "student-t-mixture": Kind(
         title="Student t mixture",
-        options=lambda covariance, x: {"covariance": covariance},
-        build=_student_mixture,
+        options=of_covariance,
+        build=named("StudentTMixture"),
         layout=_gaussian_layout("StudentTParams", degrees_of_freedom="positive k"),
         describe=_describe_student,
         panel=panels.gaussian,
@@ -111,7 +94,6 @@ MIXTURES = {
     ),
     "poisson-mixture": Kind(
         title="Poisson mixture",
-        options=lambda covariance, x: {},
         build=_mixture("Poisson"),
         layout=_layout("PoissonParams", rate="nonnegative k d"),
         describe=describe_field("rate", "rate", "{:.4g}"),
@@ -120,7 +102,6 @@ MIXTURES = {
     ),
     "negative-binomial-mixture": Kind(
         title="Negative binomial mixture",
-        options=lambda covariance, x: {},
         build=_mixture("NegativeBinomial"),
         layout=_layout("NegativeBinomialParams", mean="nonnegative k d", theta="positive k d"),
         describe=_describe_negative_binomial,
@@ -128,7 +109,6 @@ MIXTURES = {
     ),
     "bernoulli-mixture": Kind(
         title="Bernoulli mixture",
-        options=lambda covariance, x: {},
         build=_mixture("Bernoulli"),
         layout=_layout("BernoulliParams", probability="unit k d"),
         describe=describe_field("probability", "probability of 1", "{:.3f}"),
