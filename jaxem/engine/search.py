@@ -23,8 +23,7 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.processes import any_of, is_shared
 from jaxem.engine.programs import worth_preparing
 from jaxem.engine.runner import AbstractRunner, AtHand, finished
-from jaxem.engine.snapshot import restore, snapshot
-from jaxem.engine.stages import Aside, Best, Stage
+from jaxem.engine.snapshot import Aside, Best, Stage, restore, snapshot
 from jaxem.engine.state import State
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress, Restarts

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,9 +16,35 @@ from jaxem.engine.lanes import begin_anew, begin_lanes
 from jaxem.engine.pool import GroupState, Outcome
 from jaxem.engine.processes import whole
 from jaxem.engine.programs import Program
-from jaxem.engine.stages import Aside, Best, Stage
 from jaxem.engine.state import State
 from jaxem.engine.trees import is_key
+
+
+class Best(NamedTuple):
+    """The best run so far, with its state, and whether it was on the accurate kernel."""
+
+    outcome: Outcome
+    state: State
+    accurate: bool
+
+
+class Aside(NamedTuple):
+    """A run that was set aside for the next stage."""
+
+    start: int
+    code: int
+    objective: float
+    num_steps: int
+    state: State
+
+
+class Stage(NamedTuple):
+    """Runs that go together, fresh starts (`None`) or runs set aside before: a round of a race, all, the accurate."""
+
+    kind: str
+    going: list[tuple[int, State]] | None = None
+    steps: int = 0  # at which a round of a race is decided
+
 
 _BEST = ("best", "best, accurate")  # on either kernel
 _RECORDS = ("objective", "code", "num_steps")

@@ -10,8 +10,10 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
 from jaxem.families._family import AbstractKernelFamily
+from jaxem.families.kernels.scale_mixture import ScaleMixtureKernel
 from jaxem.kernels.rows import without_weight
 from jaxem.kernels.special import inverse_digamma_excess
+from jaxem.latent import GammaScale
 
 
 class AbstractScaled(AbstractKernelFamily):
@@ -139,3 +141,43 @@ class AbstractScaled(AbstractKernelFamily):
 def draw_log(key: PRNGKeyArray, shape: Array) -> Array:
     """Logarithms of gamma variables of mean 1."""
     return jax.random.loggamma(key, shape, shape.shape, shape.dtype) - jnp.log(shape)
+
+
+class AbstractScaledCounts(AbstractScaled):
+    """Counts with a mean, and a hidden multiple of it for each: negative binomial ones, of variance
+    `mean + mean^2 / theta`."""
+
+    spread: ClassVar[str] = "theta"
+    bounds: ClassVar[tuple[float, float]] = (1e-3, 1e6)
+    first: ClassVar[float] = 2.0
+
+    @property
+    def latent(self) -> GammaScale:
+        return GammaScale()
+
+
+class AbstractScaleMixture(AbstractScaled):
+    """Normal rows whose precision is multiplied by a hidden `u`, gamma of mean 1 with `degrees_of_freedom`.
+
+    Parameters are those of the normal family `base` and `degrees_of_freedom`, `[k]` or, if `pooled`, a number.
+    """
+
+    spread: ClassVar[str] = "degrees_of_freedom"
+    per_shape: ClassVar[float] = 2.0
+    bounds: ClassVar[tuple[float, float]] = (1e-2, 1e6)
+    first: ClassVar[float] = 4.0
+
+    @abstractmethod
+    def num_columns(self, params: Any) -> int:
+        """How many columns the precision of a row belongs to."""
+
+    @property
+    def latent(self) -> GammaScale:
+        return GammaScale(common=True)
+
+    def like(self, own: Any) -> Array:
+        return self.base.natural(own).log_det
+
+    @abstractmethod
+    def kernel(self) -> ScaleMixtureKernel:
+        """The kernel in the coordinates of the data."""

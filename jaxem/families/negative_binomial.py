@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxem.families import univariate
-from jaxem.families._scaled import draw_log
-from jaxem.families._scaled_counts import AbstractScaledCounts
+from jaxem.families._scaled import AbstractScaledCounts, draw_log
 from jaxem.families.kernels.counts import NegativeBinomialKernel
 from jaxem.families.kernels.counts import NegativeBinomialParams as NegativeBinomialParams
 from jaxem.families.kernels.poisson import PoissonKernel

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxem.families import univariate
 from jaxem.families._glm import as_columns, as_deviation
-from jaxem.families._scaled_counts import AbstractScaledCounts
+from jaxem.families._scaled import AbstractScaledCounts
 from jaxem.families.glm import PoissonRegression
 from jaxem.families.kernels.counts import NegativeBinomialRegressionKernel
 from jaxem.families.kernels.counts import NegativeBinomialRegressionParams as NegativeBinomialRegressionParams

@@ -7,8 +7,7 @@ from jaxtyping import Array, Float
 
 from jaxem.families import univariate
 from jaxem.families._columns import Columns
-from jaxem.families._scale_mixture import AbstractScaleMixture
-from jaxem.families._scaled import draw_log
+from jaxem.families._scaled import AbstractScaleMixture, draw_log
 from jaxem.families._table import check_table
 from jaxem.families.covariance import structure_name
 from jaxem.families.gaussian import Gaussian, GaussianParams

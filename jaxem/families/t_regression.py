@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxem.families import univariate
 from jaxem.families._design import Design
-from jaxem.families._scale_mixture import AbstractScaleMixture
+from jaxem.families._scaled import AbstractScaleMixture
 from jaxem.families.kernels.regression import RegressionKernel
 from jaxem.families.kernels.scale_mixture import ScaleMixtureKernel
 from jaxem.families.regression import LinearRegression, RegressionParams
