@@ -2,6 +2,8 @@
 forward all that there is to forward."""
 
 import inspect
+import re
+from pathlib import Path
 
 import equinox as eqx
 import pytest
@@ -41,6 +43,12 @@ def public_modules():
         if inspect.isclass(value := getattr(module, name)) and issubclass(value, eqx.Module)
     }
     return [pytest.param(value, id=name) for name, value in named.items()]
+
+
+def test_no_test_imports_a_test():
+    imports = re.compile(r"^\s*(?:from|import) \S*\btest_|^\s*from tests\S* import .*\btest_", re.M)
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    assert [str(file) for file in files if imports.search(file.read_text())] == []
 
 
 @pytest.mark.parametrize("kind", public_modules())

@@ -15,7 +15,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 import jaxem
 from tests.helpers import engine
-from tests.test_model import START, Experts
+from tests.helpers.experts import START, Experts
 
 assert jax.device_count() == 2
 mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Auto,))

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy import stats
 
 import jaxem
 from jaxem.families import Factor, FactorParams
 from jaxem.testing import check_model
 from tests.families import cases
+from tests.helpers.factors import log_density
 
 K, D, Q, N = 2, 4, 2, 50
 NOISES = ("diagonal", "isotropic")
@@ -35,19 +35,6 @@ def problem(noise):
 
 def dense(variance):
     return variance if variance.ndim == 2 else np.broadcast_to(variance[:, None], (K, D))
-
-
-def log_density(params, x):
-    out = np.zeros((K, len(x)))
-    for k, (mean, loading, noise) in enumerate(
-        zip(params.mean, params.loading, dense(params.noise_variance), strict=True)
-    ):
-        covariance = loading @ loading.T + np.diag(noise)
-        for i, row in enumerate(x):
-            seen = ~np.isnan(row)
-            if seen.any():
-                out[k, i] = stats.multivariate_normal.logpdf(row[seen], mean[seen], covariance[np.ix_(seen, seen)])
-    return out
 
 
 def e_step(family, params, x, r):

@@ -13,8 +13,8 @@ from jaxem.information import _monomials
 from jaxem.information._matrices import matrices
 from jaxem.kernels.linalg import products
 from tests.helpers import engine
+from tests.helpers.hessian import by_hessian
 from tests.helpers.product import Cell
-from tests.information.test_observed import by_hessian
 
 K, D = 3, 2
 MODELS = {

@@ -12,11 +12,11 @@ import pytest
 from scipy import linalg
 
 import jaxem
-from jaxem._coordinates import vector
 from jaxem.information import observed
 from jaxem.information._matrices import matrices
 from jaxem.latent import Categorical
 from tests.helpers import engine, problems, product, published
+from tests.helpers.hessian import by_hessian
 
 EXACT = ("oakes", "hessian", "louis", "sem")
 
@@ -166,15 +166,6 @@ _FAST = ("bernoulli", "function", "factors", "censored regression")
 
 
 MODELS = [name for name, cell in product.models().items() if "expectation" not in cell.model.latent.lacks]
-
-
-def by_hessian(cell):
-    here, at = vector(cell.model, cell.start)
-
-    def objective(u):
-        return cell.model.log_likelihood(at(u), cell.x, cell.weights) + cell.model.log_prior(at(u)).astype(u.dtype)
-
-    return -jax.jit(jax.hessian(objective))(here)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in _FAST else pytest.mark.slow) for n in MODELS])

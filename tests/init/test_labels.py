@@ -8,43 +8,7 @@ import pytest
 import jaxem
 from jaxem.init import METHODS, KMeansPlusPlus
 from jaxem.init._init import draw_rows, subsample
-
-N, K, PER = 240, 2, 5
-KEYS = jax.random.split(jax.random.key(3), 16)
-_rng = np.random.default_rng(4)
-SIDE = _rng.integers(0, K, N)
-
-
-def some(side, per=PER, seed=0):
-    """Labels of `per` rows of each cluster, -1 for the others."""
-    labels, rng = np.full(len(side), -1), np.random.default_rng(seed)
-    for j in np.unique(side):
-        labels[rng.choice(np.flatnonzero(side == j), per, replace=False)] = j
-    return jnp.asarray(labels)
-
-
-LABELS = some(SIDE)
-FAR = 20.0 * SIDE[:, None] + _rng.normal(size=(N, 1))
-COUNTS = _rng.poisson(np.where(SIDE, 3.0, 20.0)[:, None], (N, 2)).astype(float)
-BITS = (_rng.random((N, 8)) < np.where(SIDE, 0.9, 0.1)[:, None]).astype(float)
-WIDE = np.c_[FAR, COUNTS]
-X = np.c_[np.ones(N), _rng.normal(size=N)]
-LINE = np.where(SIDE, 1 + 2 * X[:, 1], -3 - 2 * X[:, 1]) + 0.3 * _rng.normal(size=N)
-LINES = jaxem.Responses(X, LINE)
-
-
-def starts(model, rows, labels=LABELS, keys=KEYS, weights=None, bound=True):
-    """Starts for all keys, in one program, in the user's coordinates."""
-    rows = jax.tree.map(jnp.asarray, rows)
-    data = rows if labels is None else jaxem.Labelled(rows, labels)
-    weights = jnp.ones(len(jax.tree.leaves(rows)[0])) if weights is None else weights
-
-    @jax.jit
-    def draw(data, weights):
-        own = model.bind(data, weights) if bound else model.bound()
-        return jax.vmap(lambda key: own.decode(own.init(key, data, weights)))(keys)
-
-    return draw(data, weights)
+from tests.helpers.labelled import BITS, COUNTS, FAR, HOLES, KEYS, LABELS, LINES, SIDE, WIDE, K, N, X, some, starts
 
 
 def agreement(model, params, rows, truth):
@@ -66,7 +30,7 @@ FAMILIES = {
     "Bernoulli": (jaxem.Bernoulli(), BITS),
     "Categorical": (jaxem.Categorical(2), BITS),
     "StudentT": (jaxem.StudentT("diagonal"), FAR),
-    "Incomplete": (jaxem.Incomplete(jaxem.Gaussian()), np.where(_rng.random(WIDE.shape) < 0.2, np.nan, WIDE)),
+    "Incomplete": (jaxem.Incomplete(jaxem.Gaussian()), HOLES),
     "Product": (
         jaxem.Product({"a": jaxem.Gaussian(), "b": jaxem.Poisson()}, columns={"a": [0], "b": [1, 2]}),
         WIDE,

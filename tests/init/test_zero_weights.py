@@ -8,7 +8,7 @@ import pytest
 import jaxem
 from jaxem.init import KMeansPlusPlus, Points, RandomResponsibilities
 from jaxem.init._init import draw_rows, subsample
-from tests.init.test_labels import BITS, COUNTS, FAR, LINE, SIDE, WIDE, X, starts
+from tests.helpers.labelled import BITS, COUNTS, FAR, LINE, SIDE, WIDE, X, starts
 
 N = len(SIDE)
 KEYS = jax.random.split(jax.random.key(5), 4)

@@ -121,7 +121,7 @@ def test_what_cannot_be_is_refused():
 
 
 def test_a_model_that_cannot_be_frozen_is_refused():
-    from tests.test_model import START, Experts
+    from tests.helpers.experts import START, Experts
 
     data = (jnp.zeros(3), jnp.zeros(3))
     rule = Conditional(OnLikelihood("gate"), OnLikelihood("line"))

@@ -14,8 +14,8 @@ from sklearn.datasets import load_iris
 
 import jaxem
 from jaxem.models import factor_analysis
-from tests.families.test_factor import log_density
 from tests.helpers import engine, product
+from tests.helpers.factors import log_density
 from tests.helpers.published import ABILITY
 
 SQUAREM = jaxem.squarem()

@@ -17,7 +17,7 @@ import jaxem
 from jaxem.latent import MeanField
 from jaxem.testing import check_model
 from tests.helpers import engine
-from tests.latent.test_mean_field import coordinate_ascent
+from tests.helpers.mean_field import coordinate_ascent
 
 TOPICS, WORDS, DOCUMENTS = 3, 8, 30
 ALPHA, ETA = 0.4, 0.3

@@ -29,7 +29,7 @@ def test_the_models_of_the_package_pass(name):
 
 @pytest.mark.slow
 def test_rung_one_and_single_precision_pass():
-    from tests.test_model import START, Experts
+    from tests.helpers.experts import START, Experts
 
     rng = np.random.default_rng(0)
     t, y = jnp.asarray(rng.uniform(-2, 2, 40)), jnp.asarray(rng.standard_normal(40))
