@@ -6,7 +6,6 @@ from jaxem._conjugate import AbstractConjugate as AbstractConjugate
 from jaxem._conjugate import AbstractPriorConjugate as AbstractPriorConjugate
 from jaxem.families._family import AbstractFamily as AbstractFamily
 from jaxem.families._family import AbstractKernelFamily as AbstractKernelFamily
-from jaxem.families._glm import GLMParams as GLMParams
 from jaxem.families.bernoulli import Bernoulli as Bernoulli
 from jaxem.families.bernoulli import BernoulliParams as BernoulliParams
 from jaxem.families.categorical import Categorical as Categorical
@@ -25,9 +24,10 @@ from jaxem.families.function import NeuralFamily as NeuralFamily
 from jaxem.families.gaussian import Gaussian as Gaussian
 from jaxem.families.gaussian import GaussianParams as GaussianParams
 from jaxem.families.glm import BinomialRegression as BinomialRegression
+from jaxem.families.glm import GLMParams as GLMParams
 from jaxem.families.glm import PoissonRegression as PoissonRegression
 from jaxem.families.incomplete import Incomplete as Incomplete
-from jaxem.families.incomplete_columns import IncompleteColumns as IncompleteColumns
+from jaxem.families.incomplete import IncompleteColumns as IncompleteColumns
 from jaxem.families.intervals import Interval as Interval
 from jaxem.families.inverse_gaussian import InverseGaussian as InverseGaussian
 from jaxem.families.inverse_gaussian import InverseGaussianParams as InverseGaussianParams
@@ -39,7 +39,7 @@ from jaxem.families.negative_binomial_regression import (
     NegativeBinomialRegressionParams as NegativeBinomialRegressionParams,
 )
 from jaxem.families.one_of import OneOf as OneOf
-from jaxem.families.point_mass import PointMass as PointMass
+from jaxem.families.one_of import PointMass as PointMass
 from jaxem.families.poisson import Poisson as Poisson
 from jaxem.families.poisson import PoissonParams as PoissonParams
 from jaxem.families.product import Product as Product

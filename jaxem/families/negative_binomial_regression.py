@@ -5,9 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxem.families import univariate
-from jaxem.families._glm import as_columns, as_deviation
 from jaxem.families._scaled import AbstractScaledCounts
-from jaxem.families.glm import PoissonRegression
+from jaxem.families.glm import PoissonRegression, as_columns, as_deviation
 from jaxem.families.kernels.counts import NegativeBinomialRegressionKernel
 from jaxem.families.kernels.counts import NegativeBinomialRegressionParams as NegativeBinomialRegressionParams
 from jaxem.families.kernels.glm import GLMParams

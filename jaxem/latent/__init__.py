@@ -2,7 +2,6 @@
 
 from jaxem.latent._latent import AbstractChoice as AbstractChoice
 from jaxem.latent._latent import AbstractLatent as AbstractLatent
-from jaxem.latent._several import SeveralTree as SeveralTree
 from jaxem.latent.categorical import Categorical as Categorical
 from jaxem.latent.chain import Chain as Chain
 from jaxem.latent.chain import ChainTree as ChainTree
@@ -14,14 +13,15 @@ from jaxem.latent.gaussian import GaussianPotentials as GaussianPotentials
 from jaxem.latent.gaussian_chain import Entries as Entries
 from jaxem.latent.gaussian_chain import GaussianChain as GaussianChain
 from jaxem.latent.gaussian_chain import GaussianChainTree as GaussianChainTree
-from jaxem.latent.independent import Independent as Independent
 from jaxem.latent.mean_field import MeanField as MeanField
 from jaxem.latent.mean_field import MeanFieldTree as MeanFieldTree
 from jaxem.latent.missing_block import MissingBlock as MissingBlock
 from jaxem.latent.nested import Nested as Nested
 from jaxem.latent.nested import NestedTree as NestedTree
+from jaxem.latent.several import Independent as Independent
+from jaxem.latent.several import SeveralTree as SeveralTree
+from jaxem.latent.several import Unlike as Unlike
 from jaxem.latent.truncated import TruncatedExponential as TruncatedExponential
 from jaxem.latent.truncated import TruncatedExponentialPotentials as TruncatedExponentialPotentials
 from jaxem.latent.truncated import TruncatedNormal as TruncatedNormal
 from jaxem.latent.truncated import TruncatedNormalPotentials as TruncatedNormalPotentials
-from jaxem.latent.unlike import Unlike as Unlike

@@ -12,7 +12,7 @@ from jaxem.engine.door import question
 from jaxem.families import AbstractFamily, NegativeBinomialRegression, OneOf, PointMass, PoissonRegression
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import not_finite
-from jaxem.models._mixture import AbstractMixture
+from jaxem.models.mixture import AbstractMixture
 from jaxem.structures.gate import Gate, Gated, check_gate, covariates_of
 from jaxem.structures.gate import MixtureOfExpertsParams as MixtureOfExpertsParams
 from jaxem.structures.labelled import unlabelled

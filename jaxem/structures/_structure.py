@@ -6,6 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._conjugate import AbstractConjugate
@@ -206,3 +208,14 @@ def over(outer: PyTree, members: PyTree, hidden: AbstractLatent | None) -> PyTre
 def first_leaf(tree: PyTree) -> Array:
     """Any leaf of a tree, for its type and number of rows."""
     return jax.tree.leaves(tree)[0]
+
+
+def centred_normal(coefficients: Array, deviation: float, axis: int) -> Array:
+    """Log prior density of coefficients that are normal about their mean over `axis`, where one of them is 0.
+
+    The mean is integrated over, so that it does not matter which of them is the reference.
+    """
+    k = coefficients.shape[axis]
+    squares = jnp.sum((coefficients - jnp.mean(coefficients, axis, keepdims=True)) ** 2) / deviation**2
+    constant = coefficients.size // k * ((k - 1) * np.log(2 * np.pi * deviation**2) + np.log(k)) / 2
+    return -squares / 2 - jnp.asarray(constant, coefficients.dtype)

@@ -14,8 +14,7 @@ from jaxem.families._design import check_columns
 from jaxem.families._frame import Frame
 from jaxem.families._table import check_table
 from jaxem.kernels.linalg import matmul
-from jaxem.structures._logits import centred_normal
-from jaxem.structures._structure import AbstractStructure, over
+from jaxem.structures._structure import AbstractStructure, centred_normal, over
 from jaxem.structures.labelled import unlabelled
 from jaxem.structures.weights import allowed
 

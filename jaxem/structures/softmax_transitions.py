@@ -14,8 +14,8 @@ from jaxem.families._frame import Frame
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import matmul
 from jaxem.kernels.sums import unreduced
-from jaxem.structures._logits import centred_normal
 from jaxem.structures._parts import AbstractTransitions
+from jaxem.structures._structure import centred_normal
 
 
 class _AbstractSoftmax(AbstractTransitions):

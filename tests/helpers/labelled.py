@@ -8,13 +8,13 @@ import jaxem
 
 N, K, PER = 240, 2, 5
 KEYS = jax.random.split(jax.random.key(3), 16)
-RNG = np.random.defaultRNG(4)
+RNG = np.random.default_rng(4)
 SIDE = RNG.integers(0, K, N)
 
 
 def some(side, per=PER, seed=0):
     """Labels of `per` rows of each cluster, -1 for the others."""
-    labels, rng = np.full(len(side), -1), np.random.defaultRNG(seed)
+    labels, rng = np.full(len(side), -1), np.random.default_rng(seed)
     for j in np.unique(side):
         labels[rng.choice(np.flatnonzero(side == j), per, replace=False)] = j
     return jnp.asarray(labels)

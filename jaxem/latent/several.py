@@ -1,8 +1,8 @@
-"""What structures have in common that hold several others side by side."""
+"""Several hidden variables that know nothing of each other: side by side, or of members of unlike families."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -74,3 +74,62 @@ class AbstractSeveral(AbstractLatent):
 
 def _trees(found: Sequence[Any]) -> tuple[PyTree, ...]:
     return tuple(() if one is None else one for one in found)
+
+
+@final
+class Independent(AbstractSeveral):
+    """Several things that are hidden of an observation at once, for `Nested`: independent given its member.
+
+    Potentials and moments are a `SeveralTree`, all of whose leaves have leading axes `[k, n]`. The log-normalizer is
+    the sum of those of the structures.
+
+    **Arguments:**
+
+    - `structures`: one for each; `None` for what hides nothing.
+
+    **Example**
+
+    >>> import jax.numpy as jnp
+    >>> from jaxem.latent import GammaScale, GammaScaleTree, Independent, SeveralTree
+    >>> zero = jnp.zeros((1, 1))
+    >>> scale = GammaScaleTree(zero, zero + 2, zero + 0.5, zero)
+    >>> latent = Independent((GammaScale(), GammaScale()))
+    >>> alone, both = GammaScale().log_normalizer(scale), latent.log_normalizer(SeveralTree(zero, (scale, scale)))
+    >>> bool(jnp.allclose(both, 2 * alone))
+    True
+    """
+
+    structures: tuple[AbstractLatent | None, ...]
+
+    def combine(self, like, values):
+        return sum((value for value in values if value is not None), jnp.zeros_like(like))
+
+    def factor_of(self, factor, j):
+        return factor
+
+
+@final
+class Unlike(AbstractSeveral):
+    """Members that hide different things of an observation, for `Nested`: one structure for each of them.
+
+    Potentials and moments are a `SeveralTree`, whose leaves have leading axes `[k, n]` in `member`, and `[1, n]` in
+    what a member hides.
+
+    **Arguments:**
+
+    - `structures`: that of each member, `None` for those that hide nothing.
+
+    **Example**
+
+    >>> from jaxem.latent import GammaScale, Unlike
+    >>> Unlike((None, GammaScale())).lacks
+    ()
+    """
+
+    structures: tuple[AbstractLatent | None, ...]
+
+    def combine(self, like, values):
+        return jnp.concatenate([jnp.zeros_like(like[:1]) if value is None else value for value in values], 0)
+
+    def factor_of(self, factor, j):
+        return factor[j : j + 1]
