@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem import _bijections as bijections
 from jaxem._errors import MissingCapabilityError
+from jaxem.families import univariate
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families.kernels.scale_mixture import ScaleMixtureKernel
 from jaxem.kernels.rows import without_weight
@@ -177,6 +178,12 @@ class AbstractScaleMixture(AbstractScaled):
 
     def like(self, own: Any) -> Array:
         return self.base.natural(own).log_det
+
+    def marginal(self, params, column, rows=None):
+        inner = self.base.marginal(self.of_base(params), column, rows)
+        normal: Any = inner.distribution
+        freedom = jnp.broadcast_to(self.value(params), params[0].shape[:1])[:, None]
+        return inner._replace(distribution=univariate.StudentT(normal.mean, normal.deviation, freedom))
 
     @abstractmethod
     def kernel(self) -> ScaleMixtureKernel:

@@ -18,6 +18,29 @@ from jaxem.latent import TruncatedExponential, TruncatedExponentialPotentials
 from jaxem.latent.truncated import moving_bounds
 
 
+class AbstractLifetimes(AbstractFamily):
+    """Independent columns of positive values, of which some are known only to lie in an interval."""
+
+    zero: ClassVar[bool]  # whether a value may be 0
+
+    def log_base(self, x: Any) -> Float[Array, " n"]:
+        x = as_columns(x)
+        possible = jnp.where(x.is_exact, x.lower >= 0 if self.zero else x.lower > 0, x.upper > 0)
+        return jnp.where(jnp.all(possible, -1), jnp.zeros(x.lower.shape[0], x.lower.dtype), -jnp.inf)
+
+    def embed(self, x: Any, weights=None):
+        return log_middle(x)
+
+    def check_shape(self, params, x, name="data"):
+        check_bounds(x, params[0].shape[1], name)
+
+    def unusable(self, x):
+        return no_bounds(x)
+
+    def check_rows(self, x: Any, name: str = "data") -> None:
+        check_intervals(x, name, positive=True, zero=self.zero)
+
+
 class ExponentialParams(NamedTuple):
     """Rates, `[k, d]`: the inverse of the means."""
 
@@ -32,7 +55,7 @@ class ExponentialNatural(NamedTuple):
 
 
 @final
-class CensoredExponential(AbstractFamily):
+class CensoredExponential(AbstractLifetimes):
     """Independent exponential columns of which some values are known only to lie in an interval.
 
     Rows are a `jaxem.Interval` of values that are not negative, `[n]` or `[n, d]`; the hidden variables are the values
@@ -56,6 +79,7 @@ class CensoredExponential(AbstractFamily):
     prior: Gamma | None = None
 
     parameters: ClassVar[tuple[str, ...]] = ("rate",)
+    zero: ClassVar[bool] = True
     prior_hint: ClassVar[str] = "CensoredExponential has no prior: CensoredExponential(prior=Gamma(...))"
 
     @property
@@ -81,11 +105,6 @@ class CensoredExponential(AbstractFamily):
         moved = moving_bounds(found, jnp.zeros_like(width), jnp.where(endless, jnp.inf, width))
         return found._replace(constant=found.constant + jnp.sum(moved, -1))
 
-    def log_base(self, x: Any) -> Float[Array, " n"]:
-        x = as_columns(x)
-        possible = jnp.where(x.is_exact, x.lower >= 0, x.upper > 0)
-        return jnp.where(jnp.all(possible, -1), jnp.zeros(x.lower.shape[0], x.lower.dtype), -jnp.inf)
-
     def maximize(self, stats: ExponentialNatural, params: ExponentialParams, frozen: tuple[str, ...] = ()):
         events, exposure = stats.log_rate, stats.slope
         empty = without_weight(events[:, 0])[:, None]
@@ -109,9 +128,6 @@ class CensoredExponential(AbstractFamily):
         counts = counts[:, None]
         return ExponentialParams((counts + 1) / (counts / params.rate + 1 / pooled.rate))
 
-    def embed(self, x: Any, weights=None):
-        return log_middle(x)
-
     def sample(self, key, params, labels):
         """Draws that are not censored."""
         rate = params.rate[labels]
@@ -127,15 +143,6 @@ class CensoredExponential(AbstractFamily):
     @property
     def domains(self):
         return {"rate": "positive"}
-
-    def check_shape(self, params, x, name="data"):
-        check_bounds(x, params.rate.shape[1], name)
-
-    def unusable(self, x):
-        return no_bounds(x)
-
-    def check_rows(self, x: Any, name: str = "data") -> None:
-        check_intervals(x, name, positive=True, zero=True)
 
     def check(self, x: Any, name: str = "data") -> None:
         self.check_rows(x, name)
@@ -175,7 +182,7 @@ class WeibullParams(NamedTuple):
 
 
 @final
-class CensoredWeibull(AbstractFamily):
+class CensoredWeibull(AbstractLifetimes):
     """Independent Weibull columns of which some values are known only to lie in an interval.
 
     Rows are a `jaxem.Interval` of positive values, `[n]` or `[n, d]`. The shape has no closed-form M-step:
@@ -192,6 +199,7 @@ class CensoredWeibull(AbstractFamily):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("shape", "scale")
+    zero: ClassVar[bool] = False
     linear: ClassVar[bool] = False
 
     def natural(self, params: WeibullParams) -> WeibullParams:
@@ -217,11 +225,6 @@ class CensoredWeibull(AbstractFamily):
         interval = -cumulative + _log_one_minus_exp(rise)
         return jnp.sum(jnp.where(exact, density, jnp.where(endless, -cumulative, interval)), -1)
 
-    def log_base(self, x: Any) -> Float[Array, " n"]:
-        x = as_columns(x)
-        possible = jnp.where(x.is_exact, x.lower > 0, x.upper > 0)
-        return jnp.where(jnp.all(possible, -1), jnp.zeros(x.lower.shape[0], x.lower.dtype), -jnp.inf)
-
     def from_points(self, points: Any, x: Any, weights):
         share = (weights / jnp.sum(weights))[:, None]
         logs = log_middle(x)
@@ -231,9 +234,6 @@ class CensoredWeibull(AbstractFamily):
         scale = jnp.exp((log_middle(points) + mean[None]) / 2)
         shape = np.pi / np.sqrt(6) / jnp.where(deviation > 0, deviation, 1)
         return WeibullParams(jnp.broadcast_to(shape, scale.shape), scale)
-
-    def embed(self, x: Any, weights=None):
-        return log_middle(x)
 
     def sample(self, key, params, labels):
         """Draws that are not censored."""
@@ -250,15 +250,6 @@ class CensoredWeibull(AbstractFamily):
     @property
     def domains(self):
         return {"shape": "positive", "scale": "positive"}
-
-    def check_shape(self, params, x, name="data"):
-        check_bounds(x, params.shape.shape[1], name)
-
-    def unusable(self, x):
-        return no_bounds(x)
-
-    def check_rows(self, x: Any, name: str = "data") -> None:
-        check_intervals(x, name, positive=True)
 
     def check(self, x: Any, name: str = "data") -> None:
         self.check_rows(x, name)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._errors import DataError
 from jaxem.families import univariate
 from jaxem.families._counts import clamped_log, deviance, stirling
 from jaxem.families._design import check_columns
@@ -17,7 +17,7 @@ from jaxem.families._family import AbstractKernelFamily
 from jaxem.families._frame import Frame
 from jaxem.families.kernels.glm import CommonFree, GLMKernel, sizes
 from jaxem.families.kernels.glm import GLMParams as GLMParams
-from jaxem.families.responses import Responses, check_covariates, one_response, require_responses
+from jaxem.families.responses import Responses, check_covariates, no_covariates, one_response, require_responses
 from jaxem.kernels.linalg import matmul
 
 
@@ -95,10 +95,7 @@ class AbstractGLM(AbstractKernelFamily):
     # Data
 
     def sample(self, key, params, labels):
-        raise MissingCapabilityError(
-            f"{type(self).__name__} says how responses follow from covariates, and has no distribution of covariates "
-            "to draw rows from"
-        )
+        raise no_covariates(self)
 
     # The door of data
 

@@ -3,13 +3,12 @@ from typing import Any, ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 
-from jaxem._errors import MissingCapabilityError
 from jaxem.families import univariate
 from jaxem.families._design import Design, check_design
 from jaxem.families._family import AbstractKernelFamily
 from jaxem.families.kernels.regression import RegressionKernel
 from jaxem.families.kernels.regression import RegressionParams as RegressionParams
-from jaxem.families.responses import check_covariates, check_responses, one_response
+from jaxem.families.responses import check_covariates, check_responses, no_covariates, one_response
 from jaxem.kernels.linalg import matmul
 
 
@@ -60,10 +59,7 @@ class LinearRegression(AbstractKernelFamily):
         return RegressionParams(coefficients, jnp.where(poor, pooled.variance, params.variance))
 
     def sample(self, key, params, labels):
-        raise MissingCapabilityError(
-            "LinearRegression says how responses follow from covariates, and has no distribution of covariates to draw "
-            "rows from"
-        )
+        raise no_covariates(self)
 
     def marginal(self, params, column, rows=None):
         rows = univariate.require_covariates(rows, type(self).__name__)

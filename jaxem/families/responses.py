@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxem._errors import DataError
+from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families._table import check_table
 
 
@@ -56,6 +56,14 @@ def require_responses(rows: Any, name: str = "data") -> None:
     """Raise `DataError` for what is no `Responses`."""
     if not isinstance(rows, Responses):
         raise DataError(f"{name} must be jaxem.Responses(x, y), got {type(rows).__name__}")
+
+
+def no_covariates(family: Any) -> MissingCapabilityError:
+    """What a regression answers where it is to draw rows."""
+    return MissingCapabilityError(
+        f"{type(family).__name__} says how responses follow from covariates, and has no distribution of covariates to "
+        "draw rows from"
+    )
 
 
 def check_responses(rows: Any, name: str = "data") -> None:

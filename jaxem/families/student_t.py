@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxem.families import univariate
 from jaxem.families._columns import Columns
 from jaxem.families._scaled import AbstractScaleMixture, draw_log
 from jaxem.families._table import check_table
@@ -88,12 +87,6 @@ class StudentT(AbstractScaleMixture):
         log = draw_log(scale, jnp.broadcast_to(self.shape(params), params.mean.shape[:1])[labels])
         location = params.mean[labels]
         return location + (self.base.sample(rows, self.of_base(params), labels) - location) * jnp.exp(-log / 2)[:, None]
-
-    def marginal(self, params, column, rows=None):
-        inner = self.base.marginal(self.of_base(params), column, rows)
-        normal: Any = inner.distribution
-        freedom = jnp.broadcast_to(self.value(params), params.mean.shape[:1])[:, None]
-        return inner._replace(distribution=univariate.StudentT(normal.mean, normal.deviation, freedom))
 
     def check_rows(self, x: Any, name: str = "data") -> None:
         check_table(x, name)

@@ -1,10 +1,8 @@
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxem.families import univariate
 from jaxem.families._design import Design
 from jaxem.families._scaled import AbstractScaleMixture
 from jaxem.families.kernels.regression import RegressionKernel
@@ -71,12 +69,6 @@ class TRegression(AbstractScaleMixture):
     def bind(self, x: Any, weights, reduce):
         design = Design.of(x, weights, reduce).robust(x, weights, reduce)
         return ScaleMixtureKernel(self, RegressionKernel(self.base, design, heavy=True))
-
-    def marginal(self, params, column, rows=None):
-        inner = self.base.marginal(self.of_base(params), column, rows)
-        normal: Any = inner.distribution
-        freedom = jnp.broadcast_to(self.value(params), params.variance.shape)[:, None]
-        return inner._replace(distribution=univariate.StudentT(normal.mean, normal.deviation, freedom))
 
     def sample(self, key, params, labels):
         return self.base.sample(key, self.of_base(params), labels)

@@ -31,6 +31,17 @@ def codes_of(model: Any, params: PyTree, shape: tuple[int, ...], levels: Any = N
     return found * (shape[0] if len(shape) == 2 else 1)
 
 
+def counted(data: Any, weights: Any, who: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of positive weight and their weights; raises `DataError` for a missing entry, which `who` cannot take."""
+    x = np.asarray(data)
+    count = np.ones(len(x)) if weights is None else np.asarray(weights, float)
+    x, count = x[count > 0], count[count > 0]
+    missing = np.argwhere(np.isnan(x))
+    if len(missing):
+        raise DataError(f"data: row {int(missing[0][0])} has a missing entry; {who} complete rows")
+    return x, count
+
+
 def require_codes(x: np.ndarray, codes: tuple[Codes, ...]) -> None:
     """Raise `DataError` for an entry of `x` `[n, d]` that is none of the categories of its column."""
     levels = [own.levels for own in codes]

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from jaxem._errors import DataError, MissingCapabilityError
+from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel
 from jaxem._traced import require_concrete
 from jaxem.engine.door import for_question
-from jaxem.goodness._levels import category_probabilities, codes_of, require_codes
+from jaxem.goodness._levels import category_probabilities, codes_of, counted, require_codes
 from jaxem.structures.one import One
 from jaxem.structures.weights import Weights
 
@@ -46,12 +46,7 @@ def bivariate_residuals(
         raise MissingCapabilityError(
             "bivariate residuals take a Mixture or a Single, and a table of codes [rows, columns] without labels"
         )
-    x = np.asarray(data)
-    count = np.ones(len(x)) if weights is None else np.asarray(weights, float)
-    x, count = x[count > 0], count[count > 0]
-    missing = np.argwhere(np.isnan(x))
-    if len(missing):
-        raise DataError(f"data: row {int(missing[0][0])} has a missing entry; two-way tables take complete rows")
+    x, count = counted(data, weights, "two-way tables take")
     require_codes(x, codes_of(model, params, x.shape[1:]))
     own: Any = structure.split(params)[0]
     share = np.ones(1) if isinstance(structure, One) else np.asarray(own[0], float)

@@ -12,7 +12,7 @@ from jaxem._errors import DataError
 from jaxem._model import AbstractModel
 from jaxem._traced import require_concrete
 from jaxem.engine.door import for_question
-from jaxem.goodness._levels import Codes, codes_of, require_codes
+from jaxem.goodness._levels import Codes, codes_of, counted, require_codes
 from jaxem.goodness._weighted_chi2 import p_value
 
 _CELLS = 2**16  # so many are worked out, to count those that expect few
@@ -102,12 +102,7 @@ def table_fit(model: AbstractModel, params: PyTree, data: Any, weights: Any = No
     data, weights, params, _ = for_question(model, params, data, weights)
     if not hasattr(data, "ndim"):
         raise DataError(f"data must be a table of codes [rows, columns], got {type(data).__name__}")
-    x = np.asarray(data)
-    count = np.ones(len(x)) if weights is None else np.asarray(weights, float)
-    x, count = x[count > 0], count[count > 0]
-    missing = np.argwhere(np.isnan(x))
-    if len(missing):
-        raise DataError(f"data: row {int(missing[0][0])} has a missing entry; a table of patterns takes complete rows")
+    x, count = counted(data, weights, "a table of patterns takes")
     each = codes_of(model, params, x.shape[1:], levels)
     flat = x.reshape(len(x), -1)
     require_codes(flat, each)

@@ -101,3 +101,7 @@ class AbstractLayer(eqx.Module):
         """The temperature, constant to JAX unless it is learned."""
         value = jnp.exp(self.log_temperature)
         return value if self.learn_temperature else jax.lax.stop_gradient(value)
+
+    def options(self, state: Any, weights: Array | None) -> dict[str, Any]:
+        """What the function of this layer takes besides rows and initial parameters."""
+        return {"temperature": self.temperature, "warm": state, "weights": weights, "fitting": self.fitting}

@@ -210,13 +210,5 @@ class HMMSmoothing(AbstractLayer):
     ) -> tuple[Smoothed, HMMParams]:
         """The states of one set of sequences, and the state of the layer after them."""
         start = self.start
-        smoothed = hmm_smoothing(
-            x,
-            start,
-            covariance=self.covariance,
-            temperature=self.temperature,
-            warm=state,
-            weights=weights,
-            fitting=self.fitting,
-        )
+        smoothed = hmm_smoothing(x, start, covariance=self.covariance, **self.options(state, weights))
         return smoothed, state_after(start, smoothed.params, smoothed.trusted)

@@ -149,14 +149,5 @@ class MixtureDensity(AbstractLayer):
     ) -> tuple[Density, MixtureParams]:
         """The density at rows `[m, d]` (by default `x`) of the mixture of one set of rows `[n, d]`, and the state."""
         start = self.start
-        density = mixture_density(
-            x,
-            start,
-            at=at,
-            covariance=self.covariance,
-            temperature=self.temperature,
-            warm=state,
-            weights=weights,
-            fitting=self.fitting,
-        )
+        density = mixture_density(x, start, at=at, covariance=self.covariance, **self.options(state, weights))
         return density, state_after(start, density.params, density.trusted)

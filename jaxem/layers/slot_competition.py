@@ -139,14 +139,7 @@ class SlotCompetition(AbstractLayer):
         """Slots of one set of rows `[n, num_features]`, and the state after them."""
         finite = jnp.all(jnp.isfinite(x))
         rows = jax.vmap(self.norm)(jnp.where(finite, x, 0))
-        slots = slot_competition(
-            jax.vmap(self.to_keys)(rows),
-            jax.vmap(self.to_values)(rows),
-            self.queries,
-            temperature=self.temperature,
-            warm=state,
-            weights=weights,
-            fitting=self.fitting,
-        )
+        keys, values = jax.vmap(self.to_keys)(rows), jax.vmap(self.to_values)(rows)
+        slots = slot_competition(keys, values, self.queries, **self.options(state, weights))
         slots = slots._replace(trusted=slots.trusted & finite)
         return slots, state_after(self.queries, slots.queries, slots.trusted)

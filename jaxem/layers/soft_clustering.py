@@ -130,7 +130,5 @@ class SoftClustering(AbstractLayer):
         self, x: Float[Array, "n d"], state: Float[Array, "k d"] | None = None, weights: Array | None = None
     ) -> tuple[Clusters, Float[Array, "k d"]]:
         """Clusters of one set of rows `[n, d]`, and the state after them."""
-        clusters = soft_clustering(
-            x, self.codes, temperature=self.temperature, warm=state, weights=weights, fitting=self.fitting
-        )
+        clusters = soft_clustering(x, self.codes, **self.options(state, weights))
         return clusters, state_after(self.codes, clusters.codes, clusters.trusted)

@@ -76,6 +76,14 @@ class Surrogate(eqx.Module):
         return value + self.model.log_prior(params).astype(value.dtype)
 
 
+def require_linear(model: AbstractBound, instead: str) -> None:
+    """Raise `MissingCapabilityError` for a model without a closed-form M-step."""
+    if not model.linear:
+        raise MissingCapabilityError(
+            f"{model.name} has no closed-form M-step (rung 2: `natural` and `maximize` on linear `potentials`){instead}"
+        )
+
+
 class AbstractMStep(eqx.Module):
     """How parameters are chosen given Q. `ascends` says that Q never falls, so that the likelihood does not.
 

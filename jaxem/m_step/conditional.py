@@ -5,10 +5,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxem._bound import AbstractBound
-from jaxem._errors import MissingCapabilityError
 from jaxem._paths import covers, parameter_names
 from jaxem.m_step._ascent import ascend
-from jaxem.m_step._m_step import AbstractMStep
+from jaxem.m_step._m_step import AbstractMStep, require_linear
 
 
 @final
@@ -86,11 +85,8 @@ class Conditional(AbstractMStep):
             )
 
     def init(self, model, params):
-        if not model.linear and not all(isinstance(block, OnLikelihood) for block in self.blocks):
-            raise MissingCapabilityError(
-                f"{model.name} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
-                "`potentials`); mark the blocks of Conditional as OnLikelihood, or use a gradient M-step"
-            )
+        if not all(isinstance(block, OnLikelihood) for block in self.blocks):
+            require_linear(model, "; mark the blocks of Conditional as OnLikelihood, or use a gradient M-step")
         _given_others(model, params, self.blocks)
         return jnp.zeros((), jnp.int32)
 

@@ -1,7 +1,6 @@
 from typing import Any, ClassVar, final
 
-from jaxem._errors import MissingCapabilityError
-from jaxem.m_step._m_step import AbstractMStep
+from jaxem.m_step._m_step import AbstractMStep, require_linear
 
 
 @final
@@ -23,11 +22,7 @@ class Expanded(AbstractMStep):
     closed: ClassVar[bool] = True
 
     def init(self, model, params):
-        if not model.linear:
-            raise MissingCapabilityError(
-                f"{model.name} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
-                "`potentials`), which PX-EM expands; use jaxem.em_gradient()"
-            )
+        require_linear(model, ", which PX-EM expands; use jaxem.em_gradient()")
         return ()
 
     def __call__(self, surrogate, params, state, key):

@@ -1,7 +1,6 @@
 from typing import ClassVar, final
 
-from jaxem._errors import MissingCapabilityError
-from jaxem.m_step._m_step import AbstractMStep
+from jaxem.m_step._m_step import AbstractMStep, require_linear
 
 
 @final
@@ -21,11 +20,7 @@ class Maximize(AbstractMStep):
     closed: ClassVar[bool] = True
 
     def init(self, model, params):
-        if not model.linear:
-            raise MissingCapabilityError(
-                f"{model.name} has no closed-form M-step (rung 2: `natural` and `maximize` on linear "
-                "`potentials`); use an algorithm with a gradient M-step, such as jaxem.em_gradient()"
-            )
+        require_linear(model, "; use an algorithm with a gradient M-step, such as jaxem.em_gradient()")
         return ()
 
     def __call__(self, surrogate, params, state, key):

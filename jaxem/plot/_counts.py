@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from jaxem.plot._style import FAINT, INK, color, dash, label, reach, tidy, title
+from jaxem.plot._style import FAINT, INK, color, dash, label, reach, tidy, title, whole_numbers
 
 _log_gamma = np.vectorize(math.lgamma, otypes=[float])
 
@@ -66,7 +65,7 @@ def counts(
     ax.plot(grid, parts.sum(0), color=INK, linewidth=1.5, **marker)
     ax.set(xlabel=label(column), ylabel="relative frequency")
     ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    whole_numbers(ax, 10)
     return tidy(ax)
 
 

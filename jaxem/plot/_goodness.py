@@ -4,9 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from jaxem.plot._style import FAINT, INK, MUTED, color, label, point_size, thin, thinned_note, tidy, title
+from jaxem.plot._style import (
+    FAINT,
+    INK,
+    MUTED,
+    color,
+    label,
+    point_size,
+    thin,
+    thinned_note,
+    tidy,
+    title,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from jaxem.goodness import QQ, Rootogram
@@ -79,5 +90,5 @@ def rootogram(ax: Axes, found: "Rootogram", *, style: str = "hanging", column: s
     ax.plot(found.counts, np.sqrt(found.expected), color=color(1), linewidth=1.4, zorder=2, **marker)
     ax.axhline(0, color=INK, linewidth=0.8, zorder=1)
     ax.set(xlabel=label(column), ylabel="square root of frequency")
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    whole_numbers(ax, 10)
     return tidy(ax)

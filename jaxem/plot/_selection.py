@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from jaxem._titles import kind_of, sizes_in
-from jaxem.plot._style import INK, color, dash, halo, label, tidy, title
+from jaxem.plot._style import INK, color, dash, halo, label, tidy, title, whole_numbers
 
 _SOUND = ("converged", "completed", "max_steps_reached")
 
@@ -66,7 +65,7 @@ def selection(ax: Axes, selection: Any, *, names: Any = None) -> Axes:
     ax.set(xlabel=label(" or ".join(f"{word}s" for word in words) or "model"))
     ax.set_ylabel("log density" if crossed else label(selection.criterion.upper()))
     ax.margins(x=0.08, y=0.15)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    whole_numbers(ax)
     if len(lines) > 1:
         ax.legend(fontsize=8, frameon=False)
     return tidy(ax)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from jaxem.plot._style import INK, MUTED, color, halo, label, tidy, title
+from jaxem.plot._style import INK, MUTED, color, halo, label, tidy, title, whole_numbers
 
 _BLUE, _ORANGE = color(0), color(1)
 
@@ -53,7 +52,7 @@ def starts(ax: Axes, objective: Float[np.ndarray, " r"], *, tolerance: float = 0
         title(ax, f"all {len(objective)} starts failed")
     ax.set(xlabel="start, best first", ylabel="final objective")
     ax.margins(x=0.03)
-    _integers(ax)
+    whole_numbers(ax)
     return tidy(ax)
 
 
@@ -87,7 +86,7 @@ def history(ax: Axes, objective: Float[np.ndarray, " steps"]) -> Axes:
         title(ax, f"best start: {steps[-1]} steps")
     ax.set(xlabel="step", ylabel="objective")
     ax.margins(x=0.03)
-    _integers(ax)
+    whole_numbers(ax)
     return tidy(ax)
 
 
@@ -121,9 +120,5 @@ def criterion(ax: Axes, values: Mapping[int, float], *, chosen: int, name: str =
     title(ax, f"{name} (smaller is better)")
     ax.set(xlabel="components", ylabel=label(name))
     ax.margins(x=0.06, y=0.15)
-    _integers(ax)
+    whole_numbers(ax)
     return tidy(ax)
-
-
-def _integers(ax: Axes) -> None:
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from jaxem._text import plain
 
@@ -40,6 +41,11 @@ def tidy(ax: Axes) -> Axes:
     ax.xaxis.label.set_fontsize(9)
     ax.yaxis.label.set_fontsize(9)
     return ax
+
+
+def whole_numbers(ax: Axes, most: int = 6) -> None:
+    """At most so many ticks of the horizontal axis, at whole numbers."""
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=most, integer=True))
 
 
 def title(ax: Axes, text: str) -> None:
