@@ -151,17 +151,13 @@ def _document(request: RatioRequest, table: Any, test: Any) -> dict[str, Any]:
         "degrees_of_freedom": test.degrees_of_freedom,
         "p_value": test.p_value,
         "p_value_error": test.p_value_error,
-        "samples": [_written(value) for value in test.replicates.tolist()],
+        "samples": [value if np.isfinite(value) else None for value in test.replicates.tolist()],
         "num_failed": test.num_failed,
         "num_negative": test.num_negative,
         "stopped": test.stopped,
         "whole": whole,
         "seed": request.null.seed,
     }
-
-
-def _written(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def _report(console: Console, document: dict[str, Any], told: list[str]) -> None:

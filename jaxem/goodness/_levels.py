@@ -66,7 +66,7 @@ def category_probabilities(model: Any, params: PyTree) -> list[np.ndarray]:
         )
     model.require_parameters(params)
     members = model.structure.split(params)[1]
-    width = len(names) if isinstance(family, Product) else _width(members)
+    width = len(names) if isinstance(family, Product) else jax.tree.leaves(members)[0].shape[1]
     found = []
     for column in range(width):
         distribution: Any = marginal_of(family, members, column).distribution
@@ -85,10 +85,6 @@ def _columns(family: Any) -> list[Any]:
         return []
     parts = [(_columns(family.families[block]), which) for block, which in family.columns]
     return [own for own, which in parts for _ in which] if all(own for own, _ in parts) else []
-
-
-def _width(members: PyTree) -> int:
-    return jax.tree.leaves(members)[0].shape[1]
 
 
 def _given(levels: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import equinox as eqx
 import jax
@@ -54,11 +54,9 @@ class Optax(AbstractMStep):
 
     def init(self, model, params):
         one = jnp.ones((), jax.tree.leaves(params)[0].dtype)
-        return one if self.restart else (one, self._begun(Optimiser(self.transformation), model, params))
-
-    def _begun(self, optimiser: Optimiser, model: Any, params: Any) -> Any:
-        """The optimiser's state before its first step."""
-        return jax.tree.map(jnp.asarray, optimiser.init(coordinates(model, params)[0]))
+        if self.restart:
+            return one
+        return one, jax.tree.map(jnp.asarray, Optimiser(self.transformation).init(coordinates(model, params)[0]))
 
     def __call__(self, surrogate, params, state, key):
         optimiser = Optimiser(self.transformation)

@@ -54,7 +54,7 @@ def selection(ax: Axes, selection: Any, *, names: Any = None) -> Axes:
         if crossed:
             errors = np.array([row["cv_standard_error"] for _, row in rows], float)
             ax.errorbar(x, y, np.where(np.isfinite(errors), errors, 0), color=color(j), fmt="none", linewidth=0.8)
-        sound = np.array([_is_sound(row) for _, row in rows])
+        sound = np.array([row["status"] in _SOUND and not row.get("failed_folds") for _, row in rows])
         ax.plot(x[sound], y[sound], "o", color=color(j), markersize=4)
         ax.plot(x[~sound], y[~sound], "o", color=color(j), markerfacecolor="white", markersize=5)
     _mark(ax, selection, column)
@@ -99,7 +99,3 @@ def _size(model: Any) -> int:
 
 def _drawn(value: Any) -> bool:
     return value is not None and bool(np.isfinite(value))
-
-
-def _is_sound(row: dict[str, Any]) -> bool:
-    return row["status"] in _SOUND and not row.get("failed_folds")

@@ -79,8 +79,7 @@ class Report:
         if jax.tree.structure(found) != jax.tree.structure(expected):
             self.require(False, f"{what}: the trees have different structures", see=see)
             return
-        for path, x in jax.tree_util.tree_leaves_with_path(found):
-            y = _at(expected, path)
+        for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
             same = np.shape(x) == np.shape(y) and x.dtype == y.dtype
             told = f"{what}{jax.tree_util.keystr(path)} is {x.dtype}{np.shape(x)}, not {y.dtype}{np.shape(y)}"
             self.require(same, told, see=see)
@@ -97,7 +96,3 @@ def known(names: Sequence[str], laws: Iterable[str]) -> None:
     for name in names:
         if name not in laws:
             raise ValueError(f"skip: unknown law {name!r}; choose from {', '.join(laws)}")
-
-
-def _at(tree: PyTree, path: Any) -> Any:
-    return dict(jax.tree_util.tree_leaves_with_path(tree))[path]
