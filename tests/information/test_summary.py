@@ -13,8 +13,8 @@ import pytest
 import jaxem
 from jaxem.information import observed
 from jaxem.information._summary._entries import constants
-from tests.families import test_censored
 from tests.helpers import problems, product, published
+from tests.helpers.published_regression_errors import affairs
 
 slow = pytest.mark.slow
 
@@ -172,7 +172,7 @@ def test_a_tree_has_named_axes(london):
 def test_the_published_table_of_a_tobit_model():
     """Fair (1978), as Kleiber and Zeileis (2008) print it, with the error of the logarithm of the scale."""
     names = ["(Intercept)", "age", "yearsmarried", "religiousness", "occupation", "rating"]
-    model, data = jaxem.models.Tobit(), test_censored.affairs()
+    model, data = jaxem.models.Tobit(), affairs()
     fit = jaxem.fit(model, data, key=jax.random.key(0), algorithm=jaxem.squarem(), tol=0.0)
     summary = jaxem.summary(model, fit, data, columns=names)
     rows = {row["column"]: row for row in summary.table}
