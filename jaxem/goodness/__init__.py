@@ -19,6 +19,6 @@ from jaxem.goodness._residuals import pseudo_residuals as pseudo_residuals
 from jaxem.goodness._rootogram import Rootogram as Rootogram
 from jaxem.goodness._rootogram import rootogram as rootogram
 from jaxem.goodness._table import TableFit as TableFit
+from jaxem.goodness._table import TableTest as TableTest
 from jaxem.goodness._table import table_fit as table_fit
-from jaxem.goodness._table_samples import TableTest as TableTest
-from jaxem.goodness._table_samples import table_test as table_test
+from jaxem.goodness._table import table_test as table_test

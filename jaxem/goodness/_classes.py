@@ -12,7 +12,7 @@ from jaxem._traced import require_concrete
 from jaxem.engine.door import for_question
 from jaxem.models._joined import AbstractJoined
 from jaxem.models.function import FunctionModel
-from jaxem.structures.driven import steps_of
+from jaxem.structures.sequences import steps_of
 
 KINDS = ("uniform", "marginal")
 

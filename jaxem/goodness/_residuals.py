@@ -17,7 +17,7 @@ from jaxem.families.univariate import marginal_of
 from jaxem.goodness._mixed import Mixed, missing_as, mixed, safe_log
 from jaxem.kernels.tails import survival_quantile
 from jaxem.models._chain_questions import AbstractChainModel
-from jaxem.structures.driven import steps_of
+from jaxem.structures.sequences import steps_of
 
 KINDS = ("ordinary", "forecast")
 

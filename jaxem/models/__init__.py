@@ -34,7 +34,7 @@ from jaxem.models.single import Single as Single
 from jaxem.models.single import Tobit as Tobit
 from jaxem.models.state_space import LinearGaussianStateSpace as LinearGaussianStateSpace
 from jaxem.models.state_space import StateSpaceParams as StateSpaceParams
-from jaxem.structures.driven import Driven as Driven
 from jaxem.structures.gate import Gated as Gated
 from jaxem.structures.labelled import Labelled as Labelled
+from jaxem.structures.sequences import Driven as Driven
 from jaxem.structures.sequences import Sequences as Sequences

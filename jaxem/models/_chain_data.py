@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from jaxem._errors import DataError
 from jaxem.kernels.chunks import not_finite
 from jaxem.models._joined import AbstractJoined
-from jaxem.structures.driven import Driven, lengthened, steps_of, transition_covariates
+from jaxem.structures.sequences import Driven, lengthened, steps_of, transition_covariates
 
 
 class AbstractSequenceModel(AbstractJoined):

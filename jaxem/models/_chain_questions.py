@@ -19,7 +19,7 @@ from jaxem.kernels.linalg import trailing
 from jaxem.kernels.paths import draw_path, of_path, path_entropy, viterbi
 from jaxem.models._chain_data import AbstractSequenceModel
 from jaxem.models._members import fill
-from jaxem.structures.driven import steps_of, transition_covariates
+from jaxem.structures.sequences import steps_of, transition_covariates
 
 
 class AbstractChainModel(AbstractSequenceModel):

@@ -17,8 +17,7 @@ from jaxem.models._state_bound import BoundStateSpace
 from jaxem.models._state_data import check_steps, observed_entries, present
 from jaxem.models._state_forecast import Forecast, StateMarginals, ahead, predicted, sample
 from jaxem.models._state_params import StateSpaceParams as StateSpaceParams
-from jaxem.structures.driven import lengthened
-from jaxem.structures.sequences import as_sequences
+from jaxem.structures.sequences import as_sequences, lengthened
 
 _NAMES = StateSpaceParams._fields
 

@@ -26,10 +26,9 @@ from jaxem.kernels.chunks import sum_chunks
 from jaxem.kernels.linalg import matmul
 from jaxem.models._exchange import aligned
 from jaxem.record import Progress
-from jaxem.resampling._draws import Units, blocks, require_several, require_whole, units_of, weights_of
+from jaxem.resampling._draws import Units, blocks, require_several, require_whole, simulated, units_of, weights_of
 from jaxem.resampling._replicates import Replicates, replicates_of
 from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, sharing
-from jaxem.resampling._simulated import simulated
 
 
 def acceleration(

@@ -23,8 +23,8 @@ from jaxem.engine.convert import as_data
 from jaxem.engine.door import count_rows, for_question
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
+from jaxem.resampling._draws import simulated
 from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, sharing
-from jaxem.resampling._simulated import simulated
 from jaxem.termination import Racing, default_tolerance
 
 METHODS = ("bootstrap", "wilks")

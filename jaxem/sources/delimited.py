@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError
-from jaxem.sources._arrow import arrow, numbers, require_columns
-from jaxem.sources._source import AbstractSource, as_tables, in_tables, names_in, recut
+from jaxem.sources._source import AbstractSource, arrow, as_tables, in_tables, names_in, numbers, recut, require_columns
 
 _BYTES = 2**22  # of text that are read at a time
 

@@ -8,8 +8,19 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
-from jaxem.sources._arrow import arrow, numbers, require_columns
-from jaxem.sources._source import AbstractSource, as_tables, edges_of, in_tables, names_in, recut, seed_of, shuffled
+from jaxem.sources._source import (
+    AbstractSource,
+    arrow,
+    as_tables,
+    edges_of,
+    in_tables,
+    names_in,
+    numbers,
+    recut,
+    require_columns,
+    seed_of,
+    shuffled,
+)
 
 
 @final

@@ -14,7 +14,7 @@ from jaxem.kernels.rows import without_weight
 from jaxem.latent import Chain, ChainTree, NestedTree
 from jaxem.structures._parts import AbstractInitial, AbstractTransitions
 from jaxem.structures._structure import AbstractStructure
-from jaxem.structures.driven import steps_of, transition_covariates, transition_weights
+from jaxem.structures.sequences import steps_of, transition_covariates, transition_weights
 
 
 class HMMParams(NamedTuple):

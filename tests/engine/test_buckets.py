@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import jaxem
 from jaxem.engine.buckets import ASKED, FITTED, bucket, bucket_of_steps, filled
-from jaxem.structures.driven import lengthened
+from jaxem.structures.sequences import lengthened
 from tests.helpers import engine, product
 from tests.helpers.compiling import compilations
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 import jaxem
 from jaxem import goodness
-from jaxem.resampling._simulated import simulated
+from jaxem.resampling._draws import simulated
 
 KEY = jax.random.key(3)
 ITEMS = jaxem.Single(jaxem.Bernoulli())

@@ -9,7 +9,7 @@ import jaxem
 from jaxem.families import GaussianParams, PoissonParams
 from jaxem.models import Driven, HMMParams, Labelled, MixtureParams, Sequences
 from jaxem.resampling import _draws
-from jaxem.resampling._simulated import repeated, simulated
+from jaxem.resampling._draws import repeated, simulated
 
 KEY = jax.random.key(2)
 RNG = np.random.default_rng(3)
