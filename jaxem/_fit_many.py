@@ -24,9 +24,8 @@ from jaxem._fit import (
     start_shapes,
     with_method,
 )
-from jaxem._many_lanes import in_lanes
 from jaxem._many_processes import of_all_processes
-from jaxem._many_results import collected
+from jaxem._many_results import collected, in_lanes
 from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit

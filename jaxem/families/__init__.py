@@ -12,11 +12,11 @@ from jaxem.families.categorical import Categorical as Categorical
 from jaxem.families.categorical import CategoricalParams as CategoricalParams
 from jaxem.families.censored import CensoredLogNormal as CensoredLogNormal
 from jaxem.families.censored import CensoredNormal as CensoredNormal
+from jaxem.families.censored import CensoredRegression as CensoredRegression
 from jaxem.families.censored_lifetimes import CensoredExponential as CensoredExponential
 from jaxem.families.censored_lifetimes import CensoredWeibull as CensoredWeibull
 from jaxem.families.censored_lifetimes import ExponentialParams as ExponentialParams
 from jaxem.families.censored_lifetimes import WeibullParams as WeibullParams
-from jaxem.families.censored_regression import CensoredRegression as CensoredRegression
 from jaxem.families.factor import Factor as Factor
 from jaxem.families.factor import FactorParams as FactorParams
 from jaxem.families.function import FunctionFamily as FunctionFamily
@@ -34,8 +34,8 @@ from jaxem.families.inverse_gaussian import InverseGaussianParams as InverseGaus
 from jaxem.families.kernels import AbstractKernel as AbstractKernel
 from jaxem.families.negative_binomial import NegativeBinomial as NegativeBinomial
 from jaxem.families.negative_binomial import NegativeBinomialParams as NegativeBinomialParams
-from jaxem.families.negative_binomial_regression import NegativeBinomialRegression as NegativeBinomialRegression
-from jaxem.families.negative_binomial_regression import (
+from jaxem.families.negative_binomial import NegativeBinomialRegression as NegativeBinomialRegression
+from jaxem.families.negative_binomial import (
     NegativeBinomialRegressionParams as NegativeBinomialRegressionParams,
 )
 from jaxem.families.one_of import OneOf as OneOf
@@ -48,8 +48,8 @@ from jaxem.families.regression import RegressionParams as RegressionParams
 from jaxem.families.responses import Responses as Responses
 from jaxem.families.student_t import StudentT as StudentT
 from jaxem.families.student_t import StudentTParams as StudentTParams
-from jaxem.families.t_regression import TRegression as TRegression
-from jaxem.families.t_regression import TRegressionParams as TRegressionParams
+from jaxem.families.student_t import TRegression as TRegression
+from jaxem.families.student_t import TRegressionParams as TRegressionParams
 
 if not TYPE_CHECKING:
 

@@ -10,8 +10,8 @@ from jaxem._errors import DataError, MissingCapabilityError
 from jaxem._model import AbstractModel
 from jaxem._traced import require_concrete
 from jaxem.engine.door import for_question
-from jaxem.models._joined import AbstractJoined
 from jaxem.models.function import FunctionModel
+from jaxem.models.joined import AbstractJoined
 from jaxem.structures.sequences import steps_of
 
 KINDS = ("uniform", "marginal")

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families import Bernoulli, Categorical, IncompleteColumns, Product
 from jaxem.families.univariate import Categories, marginal_of
-from jaxem.models._joined import AbstractJoined
+from jaxem.models.joined import AbstractJoined
 
 
 class Codes(NamedTuple):

@@ -13,7 +13,7 @@ from jaxem.families.intervals import Interval
 from jaxem.families.responses import Responses
 from jaxem.families.univariate import AbstractUnivariate, marginal_of
 from jaxem.kernels.forward_backward_log import logsumexp
-from jaxem.models._joined import AbstractJoined
+from jaxem.models.joined import AbstractJoined
 from jaxem.structures.gate import Gate, Gated
 from jaxem.structures.labelled import Labelled
 from jaxem.structures.one import One

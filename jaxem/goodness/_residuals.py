@@ -16,7 +16,7 @@ from jaxem.engine.door import for_question
 from jaxem.families.univariate import marginal_of
 from jaxem.goodness._mixed import Mixed, missing_as, mixed, safe_log
 from jaxem.kernels.tails import survival_quantile
-from jaxem.models._chain_questions import AbstractChainModel
+from jaxem.models._chain import AbstractChainModel
 from jaxem.structures.sequences import steps_of
 
 KINDS = ("ordinary", "forecast")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxem.families import AbstractFamily
 from jaxem.families.priors import Dirichlet
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.models._chain_questions import AbstractChainModel
+from jaxem.models._chain import AbstractChainModel
 from jaxem.models._members import require_family
 from jaxem.structures import AbstractInitial, AbstractTransitions, FreeInitial, FreeTransitions, StationaryInitial
 from jaxem.structures._parts import Word, require_alone, require_part

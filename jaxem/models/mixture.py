@@ -12,8 +12,8 @@ from jaxem.families import AbstractFamily, Gaussian, Incomplete, StudentT
 from jaxem.families.priors import Dirichlet, NormalInverseWishart, StickBreaking
 from jaxem.init import AbstractInit, KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
-from jaxem.models._joined import AbstractJoined
 from jaxem.models._members import require_family
+from jaxem.models.joined import AbstractJoined
 from jaxem.structures.labelled import Labelled
 from jaxem.structures.weights import MixtureParams as MixtureParams
 from jaxem.structures.weights import Weights

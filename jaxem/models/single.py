@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxem.families import AbstractFamily, CensoredRegression, Gaussian, Incomplete, StudentT
 from jaxem.families.priors import NormalInverseWishart
 from jaxem.init import AbstractInit, KMeansPlusPlus
-from jaxem.models._joined import AbstractJoined
 from jaxem.models._members import require_family
+from jaxem.models.joined import AbstractJoined
 from jaxem.structures.one import One
 
 

@@ -21,7 +21,7 @@ from jaxem._solve import solve
 from jaxem.kernels.chunks import num_rows
 from jaxem.kernels.sums import inner, unreduced, weighted_sum
 from jaxem.m_step import AbstractMStep, Maximize, Newton
-from jaxem.models._joined import AbstractJoined
+from jaxem.models.joined import AbstractJoined
 from jaxem.termination import FixedSteps
 from jaxem.testing._coordinates import rank_of
 from jaxem.testing._density import DRAWS, Sums, judge_integral, judge_sampling

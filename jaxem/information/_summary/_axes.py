@@ -12,7 +12,7 @@ from jaxem._paths import covers, leaf_name
 from jaxem.families import OneOf, Product
 from jaxem.information._summary._labels import default_labels, given_labels, named_in
 from jaxem.information._summary._letters import MEMBERS, letters_of, siblings_of, word_of
-from jaxem.models._joined import AbstractJoined
+from jaxem.models.joined import AbstractJoined
 
 _MEMBER_WORDS = {"components": "component", "emission": "state", "experts": "expert"}
 

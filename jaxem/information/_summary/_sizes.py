@@ -13,7 +13,7 @@ from jaxem.kernels.chunks import num_rows, sum_chunks
 from jaxem.kernels.linalg import matmul
 from jaxem.latent import Categorical
 from jaxem.models import LDA
-from jaxem.models._joined import AbstractJoined
+from jaxem.models.joined import AbstractJoined
 
 
 def sizes_of(model: Any, params: PyTree, data: PyTree, weights: Any) -> Float[np.ndarray, " k"] | None:

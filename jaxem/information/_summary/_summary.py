@@ -24,7 +24,7 @@ from jaxem.information._summary._frames import to_dataframe, to_datatree
 from jaxem.information._summary._render import as_html, as_text
 from jaxem.information._summary._sizes import sizes_of
 from jaxem.information.observed import observed
-from jaxem.models._joined import AbstractJoined
+from jaxem.models.joined import AbstractJoined
 
 if TYPE_CHECKING:
     import pandas
