@@ -12,9 +12,8 @@ from jaxtyping import Array, Float
 from jaxem._errors import DataError
 from jaxem.families import univariate
 from jaxem.families._counts import clamped_log, deviance, stirling
-from jaxem.families._design import check_columns
+from jaxem.families._design import Frame, check_columns
 from jaxem.families._family import AbstractKernelFamily
-from jaxem.families._frame import Frame
 from jaxem.families.kernels.glm import CommonFree, GLMKernel, sizes
 from jaxem.families.kernels.glm import GLMParams as GLMParams
 from jaxem.families.responses import Responses, check_covariates, no_covariates, one_response, require_responses

@@ -6,6 +6,7 @@ from jaxem.goodness._classes import classification_error as classification_error
 from jaxem.goodness._classes import entropy_r2 as entropy_r2
 from jaxem.goodness._distribution import cdf as cdf
 from jaxem.goodness._distribution import density as density
+from jaxem.goodness._distribution import quantile as quantile
 from jaxem.goodness._factors import FactorFit as FactorFit
 from jaxem.goodness._factors import factor_fit as factor_fit
 from jaxem.goodness._lo_mendell_rubin import LoMendellRubin as LoMendellRubin
@@ -13,7 +14,6 @@ from jaxem.goodness._lo_mendell_rubin import lo_mendell_rubin as lo_mendell_rubi
 from jaxem.goodness._pairs import bivariate_residuals as bivariate_residuals
 from jaxem.goodness._qq import QQ as QQ
 from jaxem.goodness._qq import qq as qq
-from jaxem.goodness._quantile import quantile as quantile
 from jaxem.goodness._residuals import PseudoResiduals as PseudoResiduals
 from jaxem.goodness._residuals import pseudo_residuals as pseudo_residuals
 from jaxem.goodness._rootogram import Rootogram as Rootogram

@@ -16,9 +16,9 @@ from jaxem.latent.gaussian_chain import GaussianChainTree as GaussianChainTree
 from jaxem.latent.mean_field import MeanField as MeanField
 from jaxem.latent.mean_field import MeanFieldTree as MeanFieldTree
 from jaxem.latent.missing_block import MissingBlock as MissingBlock
-from jaxem.latent.nested import Nested as Nested
-from jaxem.latent.nested import NestedTree as NestedTree
 from jaxem.latent.several import Independent as Independent
+from jaxem.latent.several import Nested as Nested
+from jaxem.latent.several import NestedTree as NestedTree
 from jaxem.latent.several import SeveralTree as SeveralTree
 from jaxem.latent.several import Unlike as Unlike
 from jaxem.latent.truncated import TruncatedExponential as TruncatedExponential

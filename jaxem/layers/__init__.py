@@ -1,6 +1,6 @@
 """EM as a layer of a network: soft clustering, mixture densities, smoothing by hidden Markov models, slots."""
 
-from jaxem.layers._fitting import Fitting as Fitting
+from jaxem.layers._layer import Fitting as Fitting
 from jaxem.layers.hmm_smoothing import HMMSmoothing as HMMSmoothing
 from jaxem.layers.hmm_smoothing import Smoothed as Smoothed
 from jaxem.layers.hmm_smoothing import hmm_smoothing as hmm_smoothing

@@ -22,7 +22,7 @@ from jaxem.families import GaussianParams
 from jaxem.families.priors import require_positive
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import without_weight
-from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import Fitting
 from jaxem.termination import FixedSteps
 
 _POOR = 0.01  # of an equal share of the rows: a member that holds less is revived

@@ -13,7 +13,7 @@ from jaxem.e_step.tempered import tempered
 from jaxem.families import Gaussian
 from jaxem.kernels.forward_backward import forward_backward
 from jaxem.kernels.forward_backward_log import filter_log
-from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer, Fitting, as_hmm, dirichlet, free_members, gaussian
 from jaxem.layers._run import (
     AbstractTask,
     Look,
@@ -23,7 +23,6 @@ from jaxem.layers._run import (
     state_after,
     with_equal_share,
 )
-from jaxem.layers._start import AbstractLayer, as_hmm, dirichlet, free_members, gaussian
 from jaxem.models import HMM, HMMParams, Sequences
 
 

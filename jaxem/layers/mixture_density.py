@@ -9,10 +9,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxem._arguments import as_count
 from jaxem.families import Gaussian
-from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer, Fitting, as_mixture, dirichlet, free_members, gaussian
 from jaxem.layers._mixture import MixtureTask, log_density
 from jaxem.layers._run import fit, state_after
-from jaxem.layers._start import AbstractLayer, as_mixture, dirichlet, free_members, gaussian
 from jaxem.models import Mixture, MixtureParams
 
 

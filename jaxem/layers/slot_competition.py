@@ -10,9 +10,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxem._arguments import as_count
 from jaxem._errors import DataError
 from jaxem.kernels.linalg import matmul
-from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer, Fitting
 from jaxem.layers._run import state_after
-from jaxem.layers._start import AbstractLayer
 from jaxem.layers.soft_clustering import soft_clustering
 
 

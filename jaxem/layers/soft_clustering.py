@@ -8,10 +8,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxem._arguments import as_count
 from jaxem.families import GaussianParams
-from jaxem.layers._fitting import Fitting
+from jaxem.layers._layer import AbstractLayer, Fitting, as_start, gaussian
 from jaxem.layers._mixture import MixtureTask
 from jaxem.layers._run import fit, state_after
-from jaxem.layers._start import AbstractLayer, as_start, gaussian
 from jaxem.models import Mixture, MixtureParams
 
 

@@ -17,13 +17,14 @@ from jaxem.families.covariance import STRUCTURES
 from jaxem.kernels import linalg
 from jaxem.latent import Entries, GaussianChain, GaussianChainTree
 from jaxem.models._linear_regression import LinearRegression, RegressionNatural
-from jaxem.models._state_basis import at_floor, observability
 from jaxem.models._state_data import observed_entries, present
 from jaxem.models._state_params import (
     Coefficients,
     StateSpaceNatural,
     StateSpaceParams,
+    at_floor,
     clipped,
+    observability,
     on_covariances,
     regression_blocks,
     rescaled,

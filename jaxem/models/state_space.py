@@ -12,11 +12,11 @@ from jaxem.families._columns import Columns
 from jaxem.families.covariance import structure_name
 from jaxem.kernels.chunks import not_finite
 from jaxem.kernels.sums import unreduced
-from jaxem.models._state_basis import unidentified
 from jaxem.models._state_bound import BoundStateSpace
 from jaxem.models._state_data import check_steps, observed_entries, present
 from jaxem.models._state_forecast import Forecast, StateMarginals, ahead, predicted, sample
 from jaxem.models._state_params import StateSpaceParams as StateSpaceParams
+from jaxem.models._state_params import unidentified
 from jaxem.structures.sequences import as_sequences, lengthened
 
 _NAMES = StateSpaceParams._fields

@@ -16,8 +16,8 @@ from jaxem.plot._density import histogram as histogram
 from jaxem.plot._goodness import qq as qq
 from jaxem.plot._goodness import rootogram as rootogram
 from jaxem.plot._loadings import loadings as loadings
-from jaxem.plot._pairs import pairs as pairs
 from jaxem.plot._replicates import replicates as replicates
+from jaxem.plot._scatter import pairs as pairs
 from jaxem.plot._scatter import scatter as scatter
 from jaxem.plot._scatter import scatter_with_marginals as scatter_with_marginals
 from jaxem.plot._selection import selection as selection

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from jaxem.plot._components import Gaussians
 from jaxem.plot._density import histogram
-from jaxem.plot._pairs import MAX_COLUMNS, pairs
-from jaxem.plot._scatter import scatter_with_marginals
+from jaxem.plot._scatter import MAX_COLUMNS, pairs, scatter_with_marginals
 from jaxem.plot._starts import criterion, history, starts
 from jaxem.plot._style import INK, label, thinned_note
 

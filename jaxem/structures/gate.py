@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jaxem._errors import DataError
-from jaxem.families._design import check_columns
-from jaxem.families._frame import Frame
+from jaxem.families._design import Frame, check_columns
 from jaxem.families._table import check_table
 from jaxem.kernels.linalg import matmul
 from jaxem.structures._structure import AbstractStructure, centred_normal, over

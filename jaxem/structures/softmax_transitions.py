@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxem._errors import DataError
-from jaxem.families._design import Design, check_columns
-from jaxem.families._frame import Frame
+from jaxem.families._design import Design, Frame, check_columns
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import matmul
 from jaxem.kernels.sums import unreduced

@@ -10,8 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxem._errors import MissingCapabilityError
 from jaxem._precision import precision_of
 from jaxem.testing._m_step import has_m_step
-from jaxem.testing._problem import Problem, cast, collect, coordinates, named, scored, surrogate
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Problem, Report, cast, collect, coordinates, named, scored, surrogate
 
 
 def coordinates_law(problem: Problem, report: Report) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.testing._layout import Layout, layouts
-from jaxem.testing._problem import Problem, density, joined
+from jaxem.testing._problem import Problem, Report, density, joined
 from jaxem.testing._quadrature import Points, points
-from jaxem.testing._report import Report
 
 DRAWS = 4096
 _SEE = "`log_base`, and the constants in `natural`; if the rows are right in another measure, pass `support`"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxem._errors import MissingCapabilityError
 from jaxem.testing._latent_moments import _comparable
 from jaxem.testing._latent_problem import LatentProblem, directions, times, total
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Report
 
 _DRAWS, _COLD = 2000, 2048.0
 

@@ -11,8 +11,7 @@ from jaxem._errors import MissingCapabilityError
 from jaxem._precision import precision_of
 from jaxem.latent import AbstractChoice, Nested
 from jaxem.testing._latent_problem import LatentProblem, directions, times, total
-from jaxem.testing._problem import cast
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Report, cast
 
 _SEE = "`expectation`, whose moments must be the gradient of the log-normalizer"
 

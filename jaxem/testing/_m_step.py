@@ -10,8 +10,7 @@ from jaxtyping import Array, PyTree
 
 from jaxem._errors import MissingCapabilityError
 from jaxem.families.kernels.kept import kept
-from jaxem.testing._problem import Problem, collect, coordinates, count, named, scored, surrogate, with_prior
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Problem, Report, collect, coordinates, count, named, scored, surrogate, with_prior
 
 _DIRECTIONS = 6
 

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem.testing._problem import Problem, collect, coordinates, count, density, moments_of, surrogate, take
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Problem, Report, collect, coordinates, count, density, moments_of, surrogate, take
 
 
 def kernels(problem: Problem, report: Report) -> None:

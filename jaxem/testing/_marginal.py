@@ -9,8 +9,7 @@ import numpy as np
 from jaxem._errors import DataError, MissingCapabilityError
 from jaxem.families.responses import Responses
 from jaxem.families.univariate import Stacked
-from jaxem.testing._problem import Problem, density
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Problem, Report, density
 
 _DRAWS = 4096
 _VALUES = 8

@@ -26,9 +26,8 @@ from jaxem.termination import FixedSteps
 from jaxem.testing._coordinates import rank_of
 from jaxem.testing._density import DRAWS, Sums, judge_integral, judge_sampling
 from jaxem.testing._layout import layouts
-from jaxem.testing._problem import cast, take
+from jaxem.testing._problem import Report, cast, take
 from jaxem.testing._quadrature import points
-from jaxem.testing._report import Report
 from jaxem.testing.family import family_laws
 from jaxem.testing.latent import latent_laws
 

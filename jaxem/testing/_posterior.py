@@ -9,8 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from jaxem.kernels.sums import inner
-from jaxem.testing._problem import Problem, collect, coordinates
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Problem, Report, collect, coordinates
 
 _DRAWS = 1000
 

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxem.testing._problem import Problem, density, take
-from jaxem.testing._report import Report
+from jaxem.testing._problem import Problem, Report, density, take
 
 
 def starts(problem: Problem, report: Report) -> None:

@@ -8,8 +8,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem.families import AbstractFamily
 from jaxem.testing import _coordinates, _density, _m_step, _map, _marginal, _posterior, _starts
-from jaxem.testing._problem import Problem, cast, density, take
-from jaxem.testing._report import Report, known
+from jaxem.testing._problem import Problem, Report, cast, density, known, take
 from jaxem.testing.latent import latent_laws
 
 FAMILY_LAWS: dict[str, Callable[..., None]] = {

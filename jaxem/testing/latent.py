@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from jaxem.latent import AbstractLatent
 from jaxem.testing import _latent_draws, _latent_moments
 from jaxem.testing._latent_problem import LatentProblem
-from jaxem.testing._report import Report, known
+from jaxem.testing._problem import Report, known
 
 LATENT_LAWS = {
     "moments": _latent_moments.moments,

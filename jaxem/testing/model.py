@@ -7,7 +7,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from jaxem._model import AbstractModel
 from jaxem.testing import _model_laws
 from jaxem.testing._model_laws import ModelProblem
-from jaxem.testing._report import Report, known
+from jaxem.testing._problem import Report, known
 from jaxem.testing.family import FAMILY_LAWS
 from jaxem.testing.latent import LATENT_LAWS
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxem.families._frame import Frame
+from jaxem.families._design import Frame
 from jaxem.families.kernels._kernel import AbstractKernel
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import cholesky, einsum, inverse_lower, matmul
