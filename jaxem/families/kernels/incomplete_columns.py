@@ -25,7 +25,7 @@ class ColumnsKernel(AbstractKernel):
     def product_form(self) -> bool:
         return self.columns.product_form
 
-    def _each(self, fn: Callable[..., Any], *args: PyTree) -> PyTree:
+    def each(self, fn: Callable[..., Any], *args: PyTree) -> PyTree:
         """`fn(kernel of a column, ...)` over the columns, the leading axis of the arrays in `args`."""
 
         def one(column, args):
@@ -36,30 +36,30 @@ class ColumnsKernel(AbstractKernel):
     # The map
 
     def natural(self, params):
-        return self._each(lambda column, p: column.natural(p), split(params))
+        return self.each(lambda column, p: column.natural(p), split(params))
 
     def coefficients(self, natural: PyTree) -> Float[Array, "k p"]:
-        each = jnp.moveaxis(self._each(lambda column, eta: column.coefficients(eta), natural), 0, 1)
+        each = jnp.moveaxis(self.each(lambda column, eta: column.coefficients(eta), natural), 0, 1)
         return each.reshape(each.shape[0], -1)
 
     def statistics(self, x: Float[Array, "n d"]) -> Float[Array, "p n"]:
-        each = self._each(lambda column, x: column.statistics(x[:, None]), _filled(x).T)
+        each = self.each(lambda column, x: column.statistics(x[:, None]), _filled(x).T)
         return _where_seen(x, each).reshape(-1, x.shape[0])
 
     def potentials(self, natural: PyTree, x: Float[Array, "n d"]) -> Float[Array, "k n"]:
         if self.product_form:
             return super().potentials(natural, x)
-        each = self._each(lambda column, eta, x: column.potentials(eta, x[:, None]), natural, _filled(x).T)
+        each = self.each(lambda column, eta, x: column.potentials(eta, x[:, None]), natural, _filled(x).T)
         return jnp.sum(_where_seen(x, each), 0)
 
     def log_base(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        base = self._each(lambda column, x: column.log_base(x[:, None]), _filled(x).T)
+        base = self.each(lambda column, x: column.log_base(x[:, None]), _filled(x).T)
         return jnp.sum(jnp.where(jnp.isnan(x).T, 0, base), 0)
 
     # The maximum
 
     def maximize(self, stats, params, frozen=()):
-        found = self._each(lambda column, s, p: column.maximize(s, p, frozen), stats, split(params))
+        found = self.each(lambda column, s, p: column.maximize(s, p, frozen), stats, split(params))
         return join(found)
 
     def log_prior(self, params):
@@ -76,14 +76,14 @@ class ColumnsKernel(AbstractKernel):
         return None if columns is None else ColumnsKernel(self.family, columns)
 
     def about(self, params):
-        moved = self._each(lambda column, p: with_prior(column.about(p), None), split(params))
+        moved = self.each(lambda column, p: with_prior(column.about(p), None), split(params))
         return ColumnsKernel(self.family, moved)
 
     def translate(self, stats, source):
-        return self._each(lambda column, s, other: column.translate(s, other), stats, source.columns)
+        return self.each(lambda column, s, other: column.translate(s, other), stats, source.columns)
 
     def rounding_error(self, params, natural=None):
-        return jnp.max(self._each(lambda column, p: column.rounding_error(p), split(params)))
+        return jnp.max(self.each(lambda column, p: column.rounding_error(p), split(params)))
 
     def floats_per_row(self, params):
         shared, own = self.family.family.kernel().floats_per_row(params)
@@ -104,12 +104,12 @@ class ColumnsKernel(AbstractKernel):
         def one(column, points, x, seen):
             return column.from_points(points[:, None], x[:, None], weights * seen)
 
-        return join(self._each(one, points.T, _filled(x).T, seen.T.astype(weights.dtype)))
+        return join(self.each(one, points.T, _filled(x).T, seen.T.astype(weights.dtype)))
 
     def embed(self, x, weights=None):
         weights = jnp.ones(x.shape[0], x.dtype) if weights is None else weights
         seen = ~jnp.isnan(x).T[:, :, None]
-        each = self._each(lambda column, x: column.embed(x[:, None]), _filled(x).T)
+        each = self.each(lambda column, x: column.embed(x[:, None]), _filled(x).T)
         amount = jnp.where(seen, weights[None, :, None], 0)
         total = jnp.sum(amount, 1, keepdims=True)
         mean = jnp.sum(amount * each, 1, keepdims=True) / jnp.where(total > 0, total, 1)
@@ -150,12 +150,12 @@ class ColumnsConjugate(AbstractConjugate):
     def posterior(self, stats):
         if not self._apart:
             return self.whole.posterior(join(stats))
-        return join(self.kernel._each(lambda column, s: column.conjugate().posterior(s), stats))
+        return join(self.kernel.each(lambda column, s: column.conjugate().posterior(s), stats))
 
     def expected_natural(self, posterior):
         if not self._apart:
             return split(self.whole.expected_natural(posterior))
-        return self.kernel._each(lambda column, p: column.conjugate().expected_natural(p), split(posterior))
+        return self.kernel.each(lambda column, p: column.conjugate().expected_natural(p), split(posterior))
 
     def mean(self, posterior):
         return self.whole.mean(posterior)
