@@ -15,7 +15,6 @@ from jaxem._conjugate import AbstractConjugate
 from jaxem._constraints import Constraints, mapped
 from jaxem._errors import MissingCapabilityError
 from jaxem._moved import moved_method
-from jaxem._passed import passed
 from jaxem._paths import leaves_but
 from jaxem.engine.buckets import Lengthen
 from jaxem.engine.door import question
@@ -220,18 +219,43 @@ class AbstractBoundModel(AbstractModel):
     def bound(self) -> AbstractBound:
         """This model in the coordinates of the data."""
 
-    linear = passed("bound()")
-    latent = passed("bound()")  # pyright: ignore[reportIncompatibleMethodOverride]
-    natural = passed("bound()")
-    potentials = passed("bound()")
-    log_base = passed("bound()")
-    maximize = passed("bound()")
-    log_prior = passed("bound()")
-    conjugate = passed("bound()")
-    unconstrain = passed("bound()")
-    constrain = passed("bound()")
-    trainable = passed("bound()")
-    init = passed("bound()")
+    @property
+    def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.bound().linear
+
+    @property
+    def latent(self):
+        return self.bound().latent
+
+    def natural(self, params):
+        return self.bound().natural(params)
+
+    def potentials(self, natural, data):
+        return self.bound().potentials(natural, data)
+
+    def log_base(self, data):
+        return self.bound().log_base(data)
+
+    def maximize(self, stats, params):
+        return self.bound().maximize(stats, params)
+
+    def log_prior(self, params):
+        return self.bound().log_prior(params)
+
+    def conjugate(self):
+        return self.bound().conjugate()
+
+    def unconstrain(self, params):
+        return self.bound().unconstrain(params)
+
+    def constrain(self, free):
+        return self.bound().constrain(free)
+
+    def trainable(self, tree):
+        return self.bound().trainable(tree)
+
+    def init(self, key, data, weights=None):
+        return self.bound().init(key, data, weights)
 
 
 def has_entries(rows: PyTree) -> Array:

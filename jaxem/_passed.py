@@ -1,4 +1,4 @@
-"""What an object passes on to one of its parts."""
+"""What an object inside the package passes on to one of its parts."""
 
 from typing import Any
 
@@ -11,13 +11,9 @@ class _Passed:
         self.name = name
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        part = getattr(instance, self.part.removesuffix("()"))
-        return getattr(part() if self.part.endswith("()") else part, self.name)
+        return self if instance is None else getattr(getattr(instance, self.part), self.name)
 
 
 def passed(part: str) -> Any:
-    """A method, or a property, that is the one of the same name of a part: of `self.family` or, by `"bound()"`, of what
-    that method returns."""
+    """A method, or a property, that is the one of the same name of a part, such as of `self.model`."""
     return _Passed(part)
