@@ -103,11 +103,8 @@ def _(primals, tangents):
 def eigh_where(wanted: Array, a: Array) -> tuple[Array, Array]:
     """`eigh` of the matrices that are `wanted`, `[...]`, and nothing of use of the others; without derivatives."""
 
-    def one(a, wanted):
-        return jax.lax.cond(wanted, _eigh, lambda a: (jnp.diagonal(a), a), a)
-
     def in_turn(a, wanted):
-        return jax.lax.map(lambda each: one(*each), (a, wanted))
+        return jax.lax.map(lambda each: jax.lax.cond(each[1], _eigh, lambda a: (a[0], a), each[0]), (a, wanted))
 
     return jax.lax.platform_dependent(
         jax.lax.stop_gradient(a), wanted, cpu=partial(_on_one_axis, in_turn), default=lambda a, wanted: _eigh(a)
