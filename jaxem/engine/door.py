@@ -137,19 +137,21 @@ def for_start(data: Any, weights: Any = None) -> tuple[PyTree, Any]:
     return data, beside(data, ones_beside(data, dtype) if weights is None else as_weights(weights, n, dtype))
 
 
-def question(method: Callable | None = None, *, fill: bool = True, by_step: bool = False) -> Callable:
+def question(
+    method: Callable | None = None, *, fill: bool = True, by_step: bool = False, quickly: bool = False
+) -> Callable:
     """A method of a model that is asked about `data` at `params` (and `weights`, if it takes any), compiled.
 
     What it is given comes through the door. A function will do, if it calls the model `model`. It is compiled for a
     few numbers of rows, and tables are filled up to the next: the answer has the rows as its leading axis, or is a sum
     by `weights`. Sequences are filled up with steps as well, and an answer whose second axis is theirs says `by_step`.
     What is of another kind, or has rows beside those in `data`, says `fill=False`; what takes a key to draw is never
-    filled.
+    filled. What is asked once says `quickly`: less time is spent on its compilation.
     """
     if method is None:
-        return functools.partial(question, fill=fill, by_step=by_step)
+        return functools.partial(question, fill=fill, by_step=by_step, quickly=quickly)
     called, signature = _called(method), inspect.signature(method)
-    for_few, for_many = Program(called, quickly=True), Program(called)
+    for_few, for_many = Program(called, quickly=True), Program(called, quickly=quickly)
     asked = "self" if "self" in signature.parameters else "model"
     fill, totals = fill and "key" not in signature.parameters, "weights" in signature.parameters
 

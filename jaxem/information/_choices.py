@@ -31,12 +31,15 @@ class Choices(NamedTuple):
         each = len(self.common) + self.own.shape[1]
         return self.num_members * each**2 + self.size**2 <= 2 * num_natural * self.size
 
-    def tangents(self, directions: PyTree) -> PyTree:
+    def units(self, dtype: Any) -> Float[Array, "q p"]:
         """Directions in which potentials tell all their derivatives: each of `common`, then one of each row of `own`.
 
         A member's own coordinates do not touch the others, so that `k` of them are looked at in one direction.
         """
-        return jax.tree.map(lambda leaf: jnp.concatenate([leaf[self.common], jnp.sum(leaf[self.own], 0)]), directions)
+        m, k = len(self.common), self.num_members
+        which = np.concatenate([np.arange(m), np.tile(m + np.arange(self.own.shape[1]), k)])
+        found = jnp.zeros((m + self.own.shape[1], self.size), dtype)
+        return found.at[which, np.concatenate([self.common, self.own.ravel()])].set(1)
 
     def sums(
         self, derivatives: Float[Array, "q k n"], shares: Float[Array, "k n"], w: Float[Array, " n"]
@@ -75,7 +78,7 @@ class Choices(NamedTuple):
         return matrix[order[:, None], order[None, :]]
 
     def unfold(self, columns: Float[Array, "q p"]) -> Float[Array, "p p"]:
-        """A symmetric matrix in which members do not meet, from its products with `tangents` of the unit vectors."""
+        """A symmetric matrix in which members do not meet, from its products with `units`."""
         m = len(self.common)
         whole = jnp.zeros((self.size, self.size), columns.dtype)
         whole = whole.at[self.common].set(columns[:m]).at[:, self.common].set(transpose(columns[:m]))

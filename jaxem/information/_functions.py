@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from scipy import sparse
 
 from jaxem._coordinates import vector
+from jaxem.engine.programs import program
 from jaxem.information._directions import along
 
 
@@ -40,16 +40,19 @@ class Wald(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function of the parameters: its value, derivatives `[m, p]`, spread and standard errors `[m]`."""
+    """A function of the parameters: its value, derivatives `[m, p]`, spread and standard errors `[m]`.
+
+    Derivatives may be a sparse matrix.
+    """
 
     value: PyTree
-    jacobian: np.ndarray
+    jacobian: Any
     spread: np.ndarray
     error: np.ndarray
     lost: np.ndarray
 
 
-@eqx.filter_jit
+@program(quickly=True)
 def derivatives(model: Any, params: PyTree, fn: Callable[[PyTree], PyTree]) -> tuple[PyTree, Array]:
     """The value of a function of the parameters, and its derivatives in the coordinates, `[m, p]`."""
     here, at = vector(model, params)
@@ -60,10 +63,9 @@ def derivatives(model: Any, params: PyTree, fn: Callable[[PyTree], PyTree]) -> t
     return fn(params), along(flat, here).T
 
 
-def times(jacobian: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Their product, for a `jacobian` most of whose entries may be 0: a parameter moves with few coordinates."""
-    few = np.count_nonzero(jacobian) < 0.1 * jacobian.size
-    return sparse.csr_array(jacobian) @ root if few else jacobian @ root
+def thin(jacobian: np.ndarray) -> Any:
+    """The same as a sparse matrix, if most of it is 0: a parameter moves with few coordinates."""
+    return sparse.csr_array(jacobian) if np.count_nonzero(jacobian) < 0.1 * jacobian.size else jacobian
 
 
 def like(tree: PyTree, values: np.ndarray) -> PyTree:

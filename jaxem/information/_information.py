@@ -14,7 +14,7 @@ from scipy import special
 
 from jaxem._errors import FitError
 from jaxem._traced import require_concrete
-from jaxem.information._functions import Estimate, Function, Interval, Wald, derivatives, like, times
+from jaxem.information._functions import Estimate, Function, Interval, Wald, derivatives, like, thin
 from jaxem.information._identified import Spectrum, moves, spectrum
 from jaxem.information._names import at_bound, names_of
 from jaxem.information._scales import intervals
@@ -62,9 +62,11 @@ class Information(eqx.Module):
         require_concrete("Information", "its `matrix`", matrix=self.matrix)
         if not all(np.isfinite(a).all() for a in (self.matrix, self.complete, self.gradient)):
             raise FitError("the information is not finite: the log-likelihood has no second derivatives at params")
-        free = np.ones(len(self.gradient)) if self.fixed is None else 1.0 - np.asarray(self.fixed)
-        observed, complete = (np.asarray(a, float) * np.outer(free, free) for a in (self.matrix, self.complete))
-        gradient = np.asarray(self.gradient, float) * free
+        observed, complete, gradient = (np.asarray(a, float) for a in (self.matrix, self.complete, self.gradient))
+        if self.fixed is not None:
+            free = 1.0 - np.asarray(self.fixed)
+            both = np.outer(free, free)
+            observed, complete, gradient = observed * both, complete * both, gradient * free
         return spectrum(observed, complete, gradient, float(self.total_weight), self._eps)
 
     @property
@@ -125,15 +127,16 @@ class Information(eqx.Module):
         if self.fixed is not None:
             jacobian = jacobian * (1.0 - np.asarray(self.fixed))
         lost = moves(jacobian, self.spectrum, self._eps)
-        spread = times(jacobian, self.root)
-        error = np.where(lost, np.nan, np.sqrt(np.sum(spread**2, 1)))
+        jacobian = thin(jacobian)
+        spread = jacobian @ self.root
+        error = np.where(lost, np.nan, np.sqrt(np.einsum("ij,ij->i", spread, spread)))
         return Function(value, jacobian, spread, error, lost)
 
     @cached_property
     def _bound(self) -> np.ndarray:
         """Which of the parameters' numbers lie on a bound of where they may."""
         found = self._readable
-        complete = np.linalg.norm(times(found.jacobian, self.spectrum.complete_root), axis=1)
+        complete = np.linalg.norm(found.jacobian @ self.spectrum.complete_root, axis=1)
         bound = at_bound(self.model, self.params, complete)
         if self.fixed is not None and np.any(self.fixed):
             touched = derivatives(self.model, self.params, _same)[1]
@@ -173,8 +176,8 @@ class Information(eqx.Module):
         there is no standard error, or the parameter is frozen.
         """
         found = self._readable
-        observed = np.sum(times(found.jacobian, self.spectrum.root) ** 2, 1)
-        complete = np.sum(times(found.jacobian, self.spectrum.complete_root) ** 2, 1)
+        observed = np.sum((found.jacobian @ self.spectrum.root) ** 2, 1)
+        complete = np.sum((found.jacobian @ self.spectrum.complete_root) ** 2, 1)
         there = (observed > 0) & ~found.lost & ~self._bound
         return like(self.params, np.where(there, 1 - complete / np.where(there, observed, 1), np.nan))
 

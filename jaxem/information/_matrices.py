@@ -37,7 +37,7 @@ class Matrices(NamedTuple):
     scores: Float[Array, "p p"] | None  # the sum of outer products, for the covariance of a sandwich
 
 
-@question
+@question(quickly=True)
 def matrices(
     model: Any, params: PyTree, data: PyTree, *, weights: Any = None, method: str = "oakes", monomials: bool = False
 ) -> Matrices:
@@ -45,11 +45,13 @@ def matrices(
     place = Place(model, params, data, weights)
     cheap = place.choices if monomials else place.cheap
 
+    told: Any = _monomials.spread(place, model, method in ("scores", "sandwich")) if monomials else None
+
     def spread(choices: Choices) -> tuple[Array, Any]:
-        return _monomials.spread(place, model, method in ("scores", "sandwich")) if monomials else place.spread(choices)
+        return place.spread(choices) if told is None else told[1:]
 
     curvature, slope = of_prior(model, place.here, place.at)
-    stats = place.stats()
+    stats = place.stats() if told is None else told[0]
     gradient = jax.vjp(place.natural_at, place.here)[1](stats)[0] + slope
     complete, scores = place.complete(stats), None
     if method == "hessian":
@@ -143,7 +145,7 @@ class Place:
         """The information of the complete data: minus the second derivatives of Q, the log prior apart."""
         if self.bound.linear:
             choices = self.choices or every_coordinate(self.here.size)
-            units = choices.tangents(jnp.eye(self.here.size, dtype=self.here.dtype))
+            units = choices.units(self.here.dtype)
             pushed = jax.linearize(jax.grad(lambda u: inner(self.natural_at(u), stats)), self.here)[1]
             return -choices.unfold(in_directions(pushed, units))
 
@@ -206,8 +208,7 @@ class Place:
 
     def spread(self, choices: Choices) -> tuple[Array, Array]:
         """How far the scores of complete rows spread given what is observed, and the outer products of their means."""
-        units = choices.tangents(jnp.eye(self.here.size, dtype=self.here.dtype))
-        tangents, zero = in_directions(self.pushed, units), jnp.zeros((), self.here.dtype)
+        tangents, zero = in_directions(self.pushed, choices.units(self.here.dtype)), jnp.zeros((), self.here.dtype)
 
         def one(block: PyTree, w: Array) -> tuple[Array, Array]:
             potentials, pushed = jax.linearize(lambda natural: self.bound.potentials(natural, block), self.natural)

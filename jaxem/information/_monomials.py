@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from jaxem._bound import collect
 from jaxem.engine.convert import is_concrete
 from jaxem.engine.door import for_question, question
+from jaxem.engine.kept import Arguments, Signature
 from jaxem.information._choices import Choices, choices_of
 from jaxem.information._directions import in_directions
 from jaxem.kernels.chunks import num_rows, sum_chunks
@@ -24,6 +26,8 @@ _FEW = 100  # parameters, up to which nothing takes long
 _GAIN = 2  # times fewer operations that pay for another program
 _WRITTEN = 16  # operations that take as long as a monomial of a row does to be written and read
 _MOST = 2**15  # monomials, of which a block of rows would fill memory
+_KNOWN: dict[Signature, bool] = {}
+_MOST_KNOWN = 64
 
 
 def pay(model: Any, params: PyTree, data: PyTree, weights: Any) -> bool:
@@ -31,16 +35,29 @@ def pay(model: Any, params: PyTree, data: PyTree, weights: Any) -> bool:
     if not is_concrete((params, data, weights)) or sum(np.size(leaf) for leaf in jax.tree.leaves(params)) < _FEW:
         return False
     data, weights, params, _ = for_question(model, params, data, weights)
+    return _take_fewer(model, params, data) and bool(rounding_is_small(model, params, data, weights=weights))
+
+
+def _take_fewer(model: Any, params: PyTree, data: PyTree) -> bool:
+    """Whether monomials take far fewer operations than scores: a matter of shapes, looked at once for each."""
+    known = Arguments((model, params, data)).signature()
+    if known not in _KNOWN:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[known] = _gain(model, params, data) >= _GAIN
+    return _KNOWN[known]
+
+
+def _gain(model: Any, params: PyTree, data: PyTree) -> float:
+    """How many times the operations of monomials those of scores are; 0 where there are no monomials, or too many."""
     choices = _choices_of(model, params, data)
     if choices is None:
-        return False
+        return 0.0
     k, size = choices.num_members, len(choices.common) + choices.own.shape[1]
     terms, d = _num_terms(model, params, data)
     monomials = (d + 4) * (d + 3) * (d + 2) * (d + 1) // 24
     by_scores = 2 * k * size * (size + terms) + choices.size**2
-    if monomials > _MOST or by_scores < _GAIN * monomials * (k * (k - 1) + _WRITTEN):
-        return False
-    return bool(rounding_is_small(model, params, data, weights=weights))
+    return 0.0 if monomials > _MOST else by_scores / (monomials * (k * (k - 1) + _WRITTEN))
 
 
 def _choices_of(model: Any, params: PyTree, data: PyTree) -> Choices | None:
@@ -72,10 +89,11 @@ def rounding_is_small(model: Any, params: PyTree, data: PyTree, *, weights: Any 
     return larger**2 * eps < eps ** (2 / 3)
 
 
-def spread(place: Any, model: Any, scores: bool) -> tuple[Float[Array, "p p"], Float[Array, "p p"] | None]:
-    """How far the scores of complete rows spread given what is observed; the outer products of their means, if asked.
+def spread(place: Any, model: Any, scores: bool) -> tuple[PyTree, Float[Array, "p p"], Float[Array, "p p"] | None]:
+    """The statistics, how far the scores of complete rows spread given what is observed, and, if asked, the outer
+    products of the scores' means.
 
-    `place` is a `Place`. As `Place.spread`, in the columns that the model's fast kernel takes.
+    `place` is a `Place`. As `Place.stats` and `Place.spread`, in the columns that the model's fast kernel takes.
     """
     bound, choices = model.bind(place.data, place.weights, unreduced), place.choices
     k, d = choices.num_members, _num_terms(model, place.params, place.data)[1]
@@ -83,21 +101,25 @@ def spread(place: Any, model: Any, scores: bool) -> tuple[Float[Array, "p p"], F
     # Only products of two members are missing from what a row tells of both: a member's own are what is left.
     left, right = np.triu_indices(k, 0 if scores else 1)
 
-    def one(block: PyTree, w: Array, _: Array) -> tuple[Array, Array]:
-        shares = place.bound.latent.expectation(place.bound.potentials(place.natural, block))[0]
-        terms = bound.kernel.statistics(bound.rows(block))
+    def one(block: PyTree, w: Array, _: Array) -> tuple[tuple[PyTree, Array], Array]:
+        def shared(potentials: Array) -> tuple[Array, Array]:
+            return (place.bound.latent.expectation(potentials)[0],) * 2
+
+        stats, shares = collect(place.bound, place.natural, block, w, shared)
         pairs = shares[left] * shares[right] * w[None]
-        return matmul(pairs, transpose(terms[first] * terms[second])), jnp.zeros((), w.dtype)
+        terms = bound.kernel.statistics(bound.rows(block))
+        found = matmul(pairs, transpose(terms[first] * terms[second]))
+        return (stats, found), jnp.zeros((), w.dtype)
 
     rows = place.rows(2 * len(first) + len(left), 1)
-    sums, _ = sum_chunks(one, place.data, place.weights, rows)
-    each = jnp.zeros((k, k, *position.shape), sums.dtype)
-    each = each.at[left, right].set(sums[:, position]).at[right, left].set(sums[:, position])
-    others = jnp.where(jnp.eye(k, dtype=bool)[:, :, None, None], 0, each)
-    mine = jnp.sum(others, 1)
-    jacobian = _jacobian(place, bound, jnp.any(mine != 0, (1, 2)))
-    hidden = -_in_coordinates(choices, jacobian, others.at[np.arange(k), np.arange(k)].set(-mine))
-    return hidden, _in_coordinates(choices, jacobian, each) if scores else None
+    (stats, sums), _ = sum_chunks(one, place.data, place.weights, rows)
+    apart = left != right
+    mine = matmul(jnp.asarray((left == np.arange(k)[:, None]) ^ (right == np.arange(k)[:, None]), sums.dtype), sums)
+    jacobian = _jacobian(place, bound, jnp.any(mine != 0, 1))
+    pairs = np.concatenate([np.stack([left[apart], right[apart]], 1), np.stack([np.arange(k)] * 2, 1)])
+    hidden = -_in_coordinates(choices, jacobian, pairs, jnp.concatenate([sums[apart], -mine])[:, position])
+    whole = np.stack([left, right], 1)
+    return stats, hidden, _in_coordinates(choices, jacobian, whole, sums[:, position]) if scores else None
 
 
 def _jacobian(place: Any, bound: Any, there: Array) -> Float[Array, "k q D"]:
@@ -108,17 +130,20 @@ def _jacobian(place: Any, bound: Any, there: Array) -> Float[Array, "k q D"]:
         own, members = bound.structure.split_natural(natural)
         return bound.kernel.coefficients(bound.kernel.add_constant(members, bound.structure.constant(own)))
 
-    units = place.choices.tangents(jnp.eye(place.here.size, dtype=place.here.dtype))
+    units = place.choices.units(place.here.dtype)
     found = jnp.moveaxis(in_directions(jax.linearize(coefficients, place.here)[1], units), 1, 0)
     return jnp.where(there[:, None, None], found, 0)
 
 
 def _in_coordinates(
-    choices: Choices, jacobian: Float[Array, "k q D"], each: Float[Array, "k k D D"]
+    choices: Choices, jacobian: Float[Array, "k q D"], pairs: np.ndarray, each: Float[Array, "m D D"]
 ) -> Float[Array, "p p"]:
-    """Products of the coefficients of two members as those of their coordinates."""
-    half = einsum("kqa,klab->klqb", jacobian, each)
-    return choices.joined(einsum("klqb,lrb->klqr", half, jacobian))
+    """Products of the coefficients of the members of each of `pairs`, `[m, 2]`, as those of their coordinates."""
+    (left, right), k, q = pairs.T, *jacobian.shape[:2]
+    half = einsum("mqa,mab->mqb", jacobian[left], each)
+    found = einsum("mqb,mrb->mqr", half, jacobian[right])
+    blocks = jnp.zeros((k, k, q, q), found.dtype).at[right, left].set(transpose(found)).at[left, right].set(found)
+    return choices.joined(blocks)
 
 
 def factors(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
