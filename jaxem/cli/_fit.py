@@ -99,7 +99,7 @@ def _errors(request: FitRequest, model: Any, fit: Any, data: Any, columns: Seque
             drawn, note = bootstrapped(
                 model, fit, data, kind, request.bootstrap, request.seed, request.max_steps, track("bootstrap")
             )
-    return errors_of(model, fit, data, columns, drawn, note)
+    return errors_of(model, fit, data, columns, drawn, note, KINDS[request.model].derived)
 
 
 def standardization(table: Table) -> tuple[np.ndarray, np.ndarray]:

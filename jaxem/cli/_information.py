@@ -1,12 +1,14 @@
 """Standard errors, and for tables with missing cells how much of the information is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxem.cli._errors import one_line
 from jaxem.cli._signals import asked
+from jaxem.cli.kinds._kind import Derived
 
 _FEW, _MOST = 100, 1000  # parameters for which the rate matrix is computed in any case, and at most
 
@@ -56,10 +58,13 @@ class Errors(NamedTuple):
     bounds: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def errors_of(model: Any, fit: Any, data: Any, columns: Sequence[str], drawn: Any, note: str) -> Errors:
+def errors_of(
+    model: Any, fit: Any, data: Any, columns: Sequence[str], drawn: Any, note: str, derived: Mapping[str, Derived]
+) -> Errors:
     """The estimates with standard errors and intervals, and those of the bootstrap beside them where it was `drawn`.
 
-    `note` is what there is to say of the bootstrap. The picture has its bounds where there are any.
+    `note` is what there is to say of the bootstrap. The picture has its bounds where there are any. What is `derived`
+    has Wald's.
     """
     import jaxem
 
@@ -74,7 +79,63 @@ def errors_of(model: Any, fit: Any, data: Any, columns: Sequence[str], drawn: An
     for own in summary.measured:
         lower, upper = own.drawn[1:] or (own.lower, own.upper)
         bounds[own.leaf.name] = lower, upper
-    return Errors(kept, f"{summary}\n{note}".rstrip("\n"), bounds)
+    text = f"{summary}\n{note}".rstrip("\n")
+    if derived:
+        more = _derived(model, fit, data, derived, summary.level)
+        kept["derived"] = {name: own.rows(columns) for name, own in more.items()}
+        bounds |= {name: (own.lower, own.upper) for name, own in more.items()}
+        text += "".join(f"\n\n{name.capitalize()}\n{own.written(columns)}" for name, own in more.items())
+    return Errors(kept, text, bounds)
+
+
+class _Told(NamedTuple):
+    """Numbers that depend on the parameters, `[d, ...]`: estimates, standard errors and bounds."""
+
+    value: np.ndarray
+    error: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+    def rows(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """A row for each number, as JSON can hold it."""
+        names = ("estimate", "standard_error", "lower", "upper")
+        rows = []
+        for at in np.ndindex(self.value.shape):
+            told = {name: _written(float(own[at])) for name, own in zip(names, self, strict=True)}
+            rows.append({"column": columns[at[0]], "factor": at[1] if len(at) > 1 else None, **told})
+        return rows
+
+    def written(self, columns: Sequence[str]) -> str:
+        """The same as lines of text; one line where the data determine none of them."""
+        if not np.isfinite(self.error).any():
+            return "  not determined: other values have the same likelihood"
+        lines, wide = [], max(map(len, columns)) + 14
+        for row in self.rows(columns):
+            of = row["column"] + ("" if row["factor"] is None else f", factor {row['factor']}")
+            known = row["standard_error"] is not None
+            told = (
+                f"{row['standard_error']:.3g}   {row['lower']:.3f} to {row['upper']:.3f}" if known else "not determined"
+            )
+            lines.append(f"  {of:{wide}}{row['estimate']:8.3f}   {told}")
+        return "\n".join(lines)
+
+
+def _derived(model: Any, fit: Any, data: Any, derived: Mapping[str, Derived], level: float) -> dict[str, _Told]:
+    """Wald's errors and bounds of what depends on the parameters; nothing where these have none."""
+    import jaxem
+
+    try:
+        info = jaxem.information.observed(model, fit.params, data)
+        found = info.delta(lambda params: {name: own.scaled(params) for name, own in derived.items()})
+    except (jaxem.FitError, jaxem.MissingCapabilityError):
+        return {}
+    wide, told = NormalDist().inv_cdf((1 + level) / 2), {}
+    for name, own in derived.items():
+        at, error = (np.asarray(tree[name], float) for tree in (found.value, found.standard_error))
+        value = own.back(at)
+        bounds = (own.back(at + sign * wide * error) for sign in (-1, 1))
+        told[name] = _Told(value, error * own.slope(value), *bounds)
+    return told
 
 
 def bootstrapped(

@@ -116,6 +116,28 @@ def test_standard_errors_are_printed_and_kept(run, tmp_path):
     assert kept["level"] == 0.95
 
 
+def test_communalities_have_errors_where_loadings_have_none(run, tmp_path):
+    rng = np.random.default_rng(0)
+    loading = np.array([[1, 0.2], [0.8, -0.3], [0.5, 0.9], [-0.4, 0.8], [0.3, 0.3], [0.6, -0.7]])
+    x = rng.standard_normal((200, 2)) @ loading.T + 0.6 * rng.standard_normal((200, 6))
+    np.savetxt(tmp_path / "f.csv", x, delimiter=",", header="a,b,c,d,e,f", comments="")
+    given = ("--model", "factor-analysis", "--components", 2, "--restarts", 2)
+    code, out, _ = run("fit", "f.csv", *given, "--standard-errors", "--out", "f")
+    assert code == 0
+    assert "Correlation\n  not determined" in out
+    assert "Communality\n  a " in out
+    stored = load_fit(tmp_path / "f")
+    rows = stored.document["standard_errors"]["derived"]
+    assert all(row["standard_error"] is None for row in rows["correlation"])
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.asarray, stored.fit.params)
+        info = jaxem.information.observed(stored.model, params, x)
+        expected = info.delta(lambda p: (p.loading**2).sum(1) / ((p.loading**2).sum(1) + p.noise_variance))
+    found = [(row["estimate"], row["standard_error"]) for row in rows["communality"]]
+    np.testing.assert_allclose(found, np.stack([expected.value, expected.standard_error], 1), rtol=1e-6)
+    assert all(0 < row["lower"] < row["estimate"] < row["upper"] < 1 for row in rows["communality"])
+
+
 def test_without_standard_errors_there_are_none(fitted):
     assert document(fitted)["standard_errors"] is None
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from jaxem import plot
@@ -268,3 +269,22 @@ def test_bounds_of_states_are_bands():
     heights = [band.get_paths()[0].vertices[:, 1] for band in axes[0].collections if len(band.get_paths()) == 1]
     spans = sorted((min(height), max(height)) for height in heights if max(height) > min(height))
     assert spans[-1] == (4.0, 7.0)
+
+
+def test_loadings_have_errors_or_say_that_they_turn():
+    values, shares = np.array([[0.9, 0.1], [-0.5, 0.3]]), np.array([0.82, 0.34])
+    known = values - 0.05, values + 0.05
+    left, right = plot.loadings(
+        Figure(), values, shares, columns=["a", "b"], bounds=known, communality_bounds=(shares - 0.1, shares + 0.1)
+    )
+    assert [text.get_text() for text in left.texts][:2] == ["0.90\n0.85 to 0.95", "0.10\n0.05 to 0.15"]
+    assert left.get_xlabel() == "factor"
+    bars = [c for c in right.containers if isinstance(c, ErrorbarContainer)]
+    np.testing.assert_allclose(
+        next(line.tolist() for line in bars[0].lines[2][0].get_segments()), [[0.72, 0], [0.92, 0]]
+    )
+    lost = np.full((2, 2), np.nan)
+    left, right = plot.loadings(Figure(), values, shares, columns=["a", "b"], bounds=(lost, lost))
+    assert "no errors" in left.get_xlabel()
+    assert next(text.get_text() for text in left.texts) == "0.90"
+    assert not [c for c in right.containers if isinstance(c, ErrorbarContainer)]

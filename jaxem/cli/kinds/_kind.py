@@ -1,7 +1,8 @@
 """What the command line has to know of a model; nothing here imports JAX before it is called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,17 @@ def by_means(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
     return np.asarray(model.impute(params, x)) if np.isnan(x).any() else x
 
 
+class Derived(NamedTuple):
+    """What has standard errors beside the parameters: a function of these, on a scale where it is closer to normal.
+
+    `back` leads from that scale to what is shown, and `slope` is its derivative there, as a function of what is shown.
+    """
+
+    scaled: Callable[[Any], Any]
+    back: Callable[[np.ndarray], np.ndarray]
+    slope: Callable[[np.ndarray], np.ndarray]
+
+
 class Kind(NamedTuple):
     """A model as the command line sees it.
 
@@ -75,6 +87,7 @@ class Kind(NamedTuple):
     - `data(x)`: a table as the model takes it.
     - `assign(model, params, x)`: what a fit says of every row.
     - `sample(model, params, key, n)`: `n` rows and their components (or `()`).
+    - `derived`: what standard errors are told of besides, by name: `[d, ...]`.
     """
 
     title: str
@@ -91,6 +104,7 @@ class Kind(NamedTuple):
     data: Callable[[np.ndarray], Any] = as_it_is
     assign: Callable[[Any, Any, np.ndarray], Assignment] = by_responsibilities
     sample: Callable[[Any, Any, Any, int], tuple[Any, Any]] = drawn_rows
+    derived: Mapping[str, Derived] = MappingProxyType({})
 
     def options_for(self, x: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
         """`options` of a model of the same parameters that takes the empty cells of `x` as well."""

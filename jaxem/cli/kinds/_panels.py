@@ -98,6 +98,13 @@ def factors(view: View) -> Panel:
     total = explained + noise
 
     def draw(left: Any) -> None:
-        loadings(left, loading / np.sqrt(total)[:, None], explained / total, columns=view.columns)
+        loadings(
+            left,
+            loading / np.sqrt(total)[:, None],
+            explained / total,
+            columns=view.columns,
+            bounds=view.bounds.get("correlation"),
+            communality_bounds=view.bounds.get("communality"),
+        )
 
     return draw, 5.0

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxem.cli._view import View
 from jaxem.cli.kinds import _panels as panels
-from jaxem.cli.kinds._kind import Assignment, Kind, declare, named
+from jaxem.cli.kinds._kind import Assignment, Derived, Kind, declare, named
 
 
 def _scores(model: Any, params: Any, x: np.ndarray) -> Assignment:
@@ -31,6 +31,21 @@ def _describe(view: View) -> tuple[str, dict[str, list[str]]]:
     return "loadings, up to a rotation of the factors", rows
 
 
+def _correlation(params: Any) -> Any:
+    """Fisher's transformation of the correlations of columns with factors, `[d, q]`."""
+    import jax.numpy as jnp
+
+    total = (params.loading**2).sum(1) + params.noise_variance
+    return jnp.arctanh(params.loading / jnp.sqrt(total)[:, None])
+
+
+def _communality(params: Any) -> Any:
+    """Log-odds of the shares of columns that factors explain, `[d]`."""
+    import jax.numpy as jnp
+
+    return jnp.log((params.loading**2).sum(1)) - jnp.log(params.noise_variance)
+
+
 def _kind(title: str, name: str, noise: str) -> Kind:
     return Kind(
         title=title,
@@ -46,6 +61,10 @@ def _kind(title: str, name: str, noise: str) -> Kind:
         most=lambda num_columns: num_columns - 1,
         assign=_scores,
         sample=lambda model, params, key, n: (model.sample(key, params, n)[0], ()),
+        derived={
+            "correlation": Derived(_correlation, np.tanh, lambda r: 1 - r**2),
+            "communality": Derived(_communality, lambda u: 1 / (1 + np.exp(-u)), lambda c: c * (1 - c)),
+        },
     )
 
 
