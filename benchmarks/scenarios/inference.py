@@ -22,7 +22,7 @@ def _notes(missing: list) -> list[str]:
 
 
 def standard_errors(quick: bool, repetitions: int) -> Section:
-    n, d, k = (3000, 4, 3) if quick else (50_000, 16, 8)
+    n, d, k = (3000, 12, 3) if quick else (50_000, 16, 8)
     rows, claims, found = [], [], {}
     for dtype in DTYPES:
         spec = {"n": n, "d": d, "k": k, "tol": 1e-6, "dtype": dtype}
