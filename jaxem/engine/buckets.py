@@ -3,6 +3,7 @@
 Rows are added that have weight 0, which are no rows: everything leaves them out. Sequences get steps after their end.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +21,22 @@ FITTED, ASKED = 16, 256  # the least rows of a table that a fit runs over, and o
 _FEWEST_STEPS = 16  # of sequences
 _MOST_ROWS, _MOST_NUMBERS = 2**16, 2**24
 _FEW_NUMBERS = 2**12  # to fill a table up to as many costs nothing that could be measured
+
+
+def _ladder(most: int, digits: int = 7) -> list[int]:
+    """The fewest numbers up to `most` of which one is at most an eighth more than any other number.
+
+    Each is an eighth more than the least that the one before leaves out, cut to so many binary digits.
+    """
+    sizes = [1]
+    while sizes[-1] < most:
+        size = (sizes[-1] + 1) * 9 // 8
+        grain = 2 ** max(size.bit_length() - digits, 0)
+        sizes.append(size // grain * grain)
+    return sizes
+
+
+_SIZES = _ladder(_MOST_ROWS)
 
 
 class Bucket(NamedTuple):
@@ -41,23 +58,26 @@ def bucket(n: int, numbers_per_row: int, least: int) -> int:
 
     >>> from jaxem.engine.buckets import bucket
     >>> [bucket(n, 4, least=16) for n in (1, 17, 149, 150, 70_000)]
-    [16, 18, 160, 160, 70000]
+    [16, 18, 150, 150, 70000]
     """
-    return n if outlasts_compilation(n, numbers_per_row) else _next(n, numbers_per_row, least, 4)
+    if outlasts_compilation(n, numbers_per_row):
+        return n
+    few = _few(least, numbers_per_row)
+    return few if n <= few else _SIZES[bisect_left(_SIZES, n)]
 
 
 def bucket_of_steps(n: int, numbers_per_step: int) -> int:
     """The number of steps that sequences of `n` are filled up to: at most a sixteenth more, or few in all."""
-    return _next(n, numbers_per_step, _FEWEST_STEPS, 5)
-
-
-def _next(n: int, numbers_each: int, least: int, digits: int) -> int:
-    """The next number of so many binary digits; at least `least`, unless that makes many numbers."""
-    few = min(least, _FEW_NUMBERS // max(numbers_each, 1))
+    few = _few(_FEWEST_STEPS, numbers_per_step)
     if n <= few:
         return few
-    grain = max(2 ** ((n - 1).bit_length() - digits), 1)
+    grain = max(2 ** ((n - 1).bit_length() - 5), 1)
     return -(-n // grain) * grain
+
+
+def _few(least: int, numbers_each: int) -> int:
+    """So many rows are always filled up to: `least`, unless that makes many numbers."""
+    return min(least, _FEW_NUMBERS // max(numbers_each, 1))
 
 
 def outlasts_compilation(n: int, numbers_per_row: int) -> bool:
@@ -68,6 +88,7 @@ def outlasts_compilation(n: int, numbers_per_row: int) -> bool:
 def filled(data: PyTree, weights: Any, dtype: Any, least: int, lengthen: Lengthen | None = None) -> Bucket | None:
     """`data` and `weights` filled up with copies of its first rows, of weight 0; `None` where nothing is to be added.
 
+    Weights of 1 are added to a table without any, so that one that is full has the programs of those that are not.
     A model of sequences says how to `lengthen` them. Data that are traced, bound to devices, or not in this machine's
     memory stay as they are.
     """
@@ -80,7 +101,7 @@ def filled(data: PyTree, weights: Any, dtype: Any, least: int, lengthen: Lengthe
         data, added = lengthen(data, partial(_steps, size))
         size = sum(leaf.size for leaf in jax.tree.leaves(data))
     total = bucket(n, size // n, least)
-    if total == n and data is given:
+    if total == n and data is given and (weights is not None or outlasts_compilation(n, size // n)):
         return None
     index = np.arange(total) % n
     own = np.ones(n, dtype) if weights is None else np.asarray(weights)

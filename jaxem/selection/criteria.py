@@ -5,16 +5,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
+from scipy.special import entr
 
 from jaxem._bound import rows_per_chunk
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel
 from jaxem.engine.buckets import ASKED, filled
-from jaxem.engine.door import for_start, question
+from jaxem.engine.convert import as_data
+from jaxem.engine.door import count_rows, for_start, question
 from jaxem.engine.programs import program
+from jaxem.engine.spread import is_spread
 from jaxem.kernels.chunks import num_rows, sum_chunks
 from jaxem.kernels.sums import weighted_sum
+from jaxem.models import Mixture
+
+_FEW_NUMBERS = 2**16  # of a posterior that is looked at on the host
 
 
 def num_observations(model: AbstractModel, data: PyTree, weights: Any = None) -> Float[Array, ""]:
@@ -99,7 +106,16 @@ def from_numbers(
 
 
 def entropy_if_discrete(model: AbstractModel, params: PyTree, data: PyTree, weights: Any) -> float | None:
-    """`total_entropy`, or `None` for a model without discrete latents."""
+    """`total_entropy`, or `None` for a model without discrete latents.
+
+    That of components is worked out from the posterior, which who chooses a mixture asks for next.
+    """
+    data = as_data(data)
+    n = count_rows(data)
+    if isinstance(model, Mixture) and not is_spread(data) and n * model.num_components <= _FEW_NUMBERS:
+        each = entr(np.asarray(model.posterior(params, data), float)).sum(1)
+        w = np.ones(n) if weights is None else np.asarray(weights, float)
+        return float(np.sum(each * w, where=w > 0))
     try:
         return float(total_entropy(model, params, data, weights))
     except MissingCapabilityError:

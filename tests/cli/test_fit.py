@@ -9,6 +9,7 @@ import jaxem
 from jaxem import datasets
 from jaxem.cli import load_fit
 from jaxem.cli._precision import precision
+from tests.helpers.compiling import compilations
 
 KEYS = {
     "model", "num_components", "covariance", "log_likelihood", "objective", "bic", "aic", "icl", "status", "num_steps",
@@ -144,6 +145,16 @@ def test_without_standard_errors_there_are_none(fitted):
 
 def test_quiet_prints_nothing(run):
     assert run("fit", "--components", 1, *QUICK) == (0, "", "")
+
+
+def test_another_table_compiles_nothing(run, fitted, tmp_path):
+    """Of another length; whichever number of components it is that is chosen."""
+    for number, columns in enumerate(([0, 1], [1, 0])):
+        x = np.resize(datasets.old_faithful().data[:, columns], (300, 2)) + np.arange(600).reshape(300, 2) % 7 / 100
+        polars.DataFrame(x).write_csv(tmp_path / "other.csv")
+        options = ("--components", "1:2", *QUICK, "--out", tmp_path / str(number))
+        (code, _, _), count = compilations(lambda options=options: run("fit", tmp_path / "other.csv", *options))
+        assert (code, count) == (0, 0)
 
 
 def test_the_same_seed_gives_the_same_files(run, tmp_path):

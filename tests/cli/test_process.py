@@ -29,6 +29,31 @@ def test_fit(tmp_path):
     assert json.loads((tmp_path / "jaxem-fit" / "fit.json").read_text())["dtype"] == "float64"
 
 
+COUNTED = """
+import sys, jax
+missed = []
+jax.monitoring.register_event_listener(lambda event, **_: event.endswith("cache_misses") and missed.append(event))
+from jaxem.cli import main
+assert main(sys.argv[1:]) == 0
+print(len(missed))
+"""
+
+
+@pytest.mark.slow
+def test_another_process_compiles_nothing_for_another_number_of_rows(tmp_path):
+    options, counts = ["--components", "1:2", "--restarts", "4", "--quiet"], []
+    other = tmp_path / "other.csv"
+    other.write_text("".join(f"{i % 17}.5,{i % 23}\n" for i in range(300)))
+    for table in ([], [str(other)], [str(other)]):
+        command = [sys.executable, "-c", COUNTED, "fit", *table, *options]
+        environment = {**ENVIRONMENT, "JAXEM_CACHE": "on", "JAXEM_CACHE_DIR": str(tmp_path / "programs")}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        counts.append(int(done.stdout))
+    assert counts[0] > 5
+    assert counts[1:] == [0, 0]
+
+
 def test_refusal(tmp_path):
     done = jaxem("fit", "nothing.csv", cwd=tmp_path)
     assert done.returncode == 2
