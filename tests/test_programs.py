@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import jaxem
+from jaxem.engine import lanes, runner
 from jaxem.engine import programs as _programs
-from jaxem.engine.kept import Shelf
+from jaxem.engine.kept import Arguments, Shelf
 from jaxem.engine.programs import Program, blank, worth_preparing
 
 KEY = jax.random.key(0)
@@ -66,6 +67,42 @@ def test_starts_that_all_have_a_lane_need_no_refilling(compiled):
     assert compiled("refill") == 0
     few = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3, lanes=2)
     np.testing.assert_allclose(fit.restarts.objective, few.restarts.objective, rtol=1e-9)
+
+
+def test_what_is_soon_done_is_not_optimized(monkeypatch):
+    name = "xla_backend_optimization_level"
+    monkeypatch.setattr(_programs, "_quick_options", lambda: {name: 1, "another": False})
+
+    def level(size, *options):
+        return Program(jnp.sin, *options)._options(Arguments((np.zeros(size),)))
+
+    assert level(10, True) == {name: 0, "another": False}
+    assert level(10_000, True) == {name: 1, "another": False}
+    assert level(10, True, 1) == {name: 1, "another": False}
+    assert level(10_000, True, 0) == {name: 0, "another": False}
+    assert level(10, False) == {}
+    monkeypatch.setattr(_programs, "_quick_options", dict)
+    assert level(10, True) == {}
+
+
+def test_a_long_search_goes_on_with_a_program_that_is_optimized(monkeypatch):
+    """By sizes and steps alone; one that is long for its number of starts has it from the first."""
+    used, advance = [], lanes.advance
+
+    def chosen(problem, states, runs, age=0.0):
+        found = advance(problem, states, runs, age)
+        used.append(found is lanes._advance_few)
+        return found
+
+    monkeypatch.setattr(runner, "advance", chosen)
+    x = np.random.default_rng(0).normal(size=(80, 2))
+    options = {"key": KEY, "restarts": 2, "tol": 0.0, "max_steps": 90}
+    for products, optimized in ((3e7, {False}), (2e5, {False, True}), (1.0, {True})):
+        monkeypatch.setattr(lanes, "_UNOPTIMIZED_PRODUCTS", products)
+        used.clear()
+        jaxem.fit(jaxem.GaussianMixture(2), x, **options)
+        assert set(used) == optimized
+        assert used == sorted(used)
 
 
 def test_what_the_environment_says_of_the_compiler_holds(monkeypatch):

@@ -24,6 +24,8 @@ from jaxem.kernels.linalg import trailing
 
 COMPILATION_PRODUCTS = 1e11  # what a few seconds of compiling would have bought
 FEW_PRODUCTS = 2**21  # what takes less than a millisecond or so
+_UNOPTIMIZED_PRODUCTS = 3e7  # what takes a tenth of a second or two longer without optimization than with it
+_STEPS = 50  # of a run, as a guess
 _FEWEST_LANES = 8  # that are worth a thread
 _FEW_FLOATS = 2**21  # where their number comes from a short list: idle ones cost less than another compilation
 _LANE_FLOATS = 2**26  # numbers that the starts of one block may take while they are drawn
@@ -88,12 +90,12 @@ class Block(NamedTuple):
 Blocks = Callable[[int], Block | None]  # each by its number; `None` after the last
 
 
-@program(quickly=True)
+@program(quickly=True, level=0)
 def _begin(problem: Problem | Many, params: PyTree, keys: PRNGKeyArray, history: int) -> State:
     return problem.each_lane(lambda problem, p, key: begin(problem, p, key, history), params, keys)
 
 
-@program(quickly=True)
+@program(quickly=True, level=0)
 def refill(lanes: State, block: State, source: Array) -> State:
     """Lanes in which `source >= 0` become that entry of `block`."""
     return jax.tree.map(
@@ -105,7 +107,8 @@ def _advance(problem: Problem | Many, lanes: State, limit: Array) -> State:
     return problem.each_lane(lambda problem, state: run(problem, state, limit), lanes)
 
 
-_advance_few, _advance_many = Program(_advance, quickly=True), Program(_advance)
+_advance_least, _advance_few = Program(_advance, quickly=True, level=0), Program(_advance, quickly=True, level=1)
+_advance_many = Program(_advance)
 
 
 def few_products(num_rows: int, state: State, lanes: int = 1) -> bool:
@@ -118,24 +121,39 @@ def num_products(num_rows: int, state: State) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(state.iterate.stats)) * num_rows
 
 
-def advance(problem: Problem | Many, lanes: State) -> Program:
-    """The program that advances such lanes; what is compiled quickly is no slower where a step is short."""
-    return _advance_few if few_products(problem.num_rows, lanes) else _advance_many
+def advance(problem: Problem | Many, lanes: State, runs: int, age: float = 0.0) -> Program:
+    """The program that advances such lanes, of `runs` in all that have made `age` steps so far.
+
+    It is compiled without optimization while all that is to come takes less time than that. What is compiled quickly is
+    no slower where a step is short.
+    """
+    rows, size = problem.num_rows, len(lanes.num_steps)
+    if not few_products(rows, lanes):
+        return _advance_many
+    each = num_products(_steps_of_rows(problem), lanes) // size
+    least = max(runs, size) * max(age, _STEPS) * each <= _UNOPTIMIZED_PRODUCTS
+    return _advance_least if least else _advance_few
 
 
-@program(quickly=True)
+def _steps_of_rows(problem: Problem | Many) -> int:
+    """How many rows there are, those of sequences step by step."""
+    tables = [leaf.size // leaf.shape[-1] for leaf in jax.tree.leaves(problem.data) if leaf.ndim > 1]
+    return max([problem.num_rows, *tables])
+
+
+@program(quickly=True, level=0)
 def take(lanes: State, lane: Array) -> State:
     """One lane, or several for an array of numbers."""
     return jax.tree.map(lambda leaf: leaf[lane], lanes)
 
 
-@program(quickly=True)
+@program(quickly=True, level=0)
 def stack(states: tuple[State, ...]) -> State:
     """Several runs as lanes."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-@program(quickly=True)
+@program(quickly=True, level=0)
 def begin_anew(problem: Problem | Many, lanes: State) -> State:
     """Runs that stopped for lack of accuracy, ready to go on under `problem`."""
     return problem.each_lane(resume, lanes)
@@ -174,7 +192,7 @@ def prepare(problem: Problem | Many, draw: Any, key: PRNGKeyArray, layout: Layou
     params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
     problem = problem.of_starts(numbers)
     lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
-    advance(problem, lanes).begin_compiling(problem, lanes, np.asarray(steps, np.int32))
+    advance(problem, lanes, total).begin_compiling(problem, lanes, np.asarray(steps, np.int32))
     if total != layout.lanes * layout.groups:
         refill.begin_compiling(lanes, lanes, numbers)
     return blank(take.begin_compiling(lanes, np.zeros((), np.int32)), key)

@@ -48,6 +48,11 @@ class Many(eqx.Module):
         return (model.accurate() or model) if self.accurate else model
 
     @property
+    def data(self) -> PyTree:
+        """The data of all; each problem's own have a leading axis."""
+        return eqx.combine(self.own, self.common).data
+
+    @property
     def max_steps(self) -> Array:
         return self.common.max_steps
 

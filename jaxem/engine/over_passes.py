@@ -50,7 +50,7 @@ class OverPasses(AbstractRunner):
         self.passes, self.batch_rows, self.rows, self.on_step = passes, batch_rows, rows, on_step
         self.together = passes.together
 
-    def advance(self, problem, lanes, age):
+    def advance(self, problem, lanes, age, runs):
         moves = _moved(problem, lanes)
         evaluated = _EVALUATED_FEW if few_products(self.batch_rows, lanes) else _EVALUATED_MANY
         sums = self.passes.sums(evaluated, (), problem, (lanes, moves))
@@ -86,7 +86,7 @@ class OverBatches(AbstractRunner):
     def __init__(self, over: OverPasses, batches: int):
         self.over, self.round_steps = over, batches
 
-    def advance(self, problem, lanes, age):
+    def advance(self, problem, lanes, age, runs):
         stepped = _STEPPED_FEW if few_products(self.over.batch_rows, lanes) else _STEPPED_MANY
         for rows in self.over.passes.each():
             before, lanes = lanes, stepped(problem, rows, lanes)
@@ -166,7 +166,7 @@ def _stepped(problem: Problem, rows: Rows, lanes: State) -> State:
     return eqx.filter_vmap(one)(lanes)
 
 
-_STEPPED_FEW, _STEPPED_MANY = Program(_stepped, quickly=True), Program(_stepped)
+_STEPPED_FEW, _STEPPED_MANY = Program(_stepped, quickly=True, level=1), Program(_stepped)
 
 
 @program(quickly=True)

@@ -33,8 +33,8 @@ class Staged:
 
     def __init__(self, fn: Callable, *, lanes: bool = False, quickly: bool = True):
         self.fn, self.lanes = fn, lanes
-        self.share = Program(partial(_share, fn, lanes), quickly)
-        self.result = Program(partial(_result, fn, lanes), quickly=True)
+        self.share = Program(partial(_share, fn, lanes), quickly, level=1)
+        self.result = Program(partial(_result, fn, lanes), quickly=True, level=1)
 
     def num_passes(self, rows: Rows, shared: PyTree, each: PyTree) -> int:
         """How many sums follow one another; traces the function for a few `rows`."""

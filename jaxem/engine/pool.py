@@ -68,11 +68,12 @@ class Pool:
         self,
         problem: Problem | Many,
         size: int,
+        runs: int,
         runner: Any,
         on_round: Callable[[int, int], None],
         on_turn: Callable[[], bool],
     ):
-        self.problem, self.size, self.runner = problem, size, runner
+        self.problem, self.size, self.runs, self.runner = problem, size, runs, runner
         self.on_round, self.on_turn = on_round, on_turn
         self.groups: list[_Group] = []
 
@@ -176,7 +177,7 @@ class _Group:
     def advance(self) -> None:
         """Begin to advance all lanes."""
         age = float(np.mean(self.last[self.owner >= 0]))
-        call = self.pool.runner.advance(self.pool.problem.of_starts(self.owner), self.lanes, age)
+        call = self.pool.runner.advance(self.pool.problem.of_starts(self.owner), self.lanes, age, self.pool.runs)
         # What JAX is to compile goes by settings that it holds for each thread.
         if self.threaded and may_be_kept(self.lanes):
             self.advanced = threads().submit(lambda: jax.block_until_ready(call())).result

@@ -18,7 +18,9 @@ from jaxem.engine import cache
 from jaxem.engine.kept import Arguments, Kept, Shelf, load, name_of, save, trace
 
 # Neither changes what is computed. The second turns to the smaller of XLA's two generators of loops.
-_QUICKLY = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+_LEVEL = "xla_backend_optimization_level"
+_QUICKLY = {_LEVEL: 1, "xla_cpu_use_fusion_emitters": False}
+_FEW_NUMBERS = 2**13  # in arguments; without optimization a program then runs for some milliseconds at most
 
 
 _SHELF = Shelf()
@@ -28,11 +30,12 @@ class Program:
     """`eqx.filter_jit(fn)`, which can be compiled in the background before it is called, and kept on disk.
 
     With `quickly`, little time is spent on optimization: for programs that run a few times in a fit, whose compilation
-    takes longer than they do.
+    takes longer than they do. None at all is spent where their arguments hold few numbers, which takes a third of the
+    time and runs three times as long; unless a `level` of LLVM is given.
     """
 
-    def __init__(self, fn: Callable, quickly: bool = False):
-        self._fn, self._quickly = fn, quickly
+    def __init__(self, fn: Callable, quickly: bool = False, level: int | None = None):
+        self._fn, self._quickly, self._level = fn, quickly, level
         self._pending: list[Future] = []
 
     def __call__(self, *args: Any) -> Any:
@@ -50,12 +53,18 @@ class Program:
 
     @cached_property
     def _compiled(self) -> Any:
-        options = self._options()
+        options = self._options(None)
         jit: Any = eqx.filter_jit  # its options for `jax.jit` have no types
         return jit(self._fn, compiler_options=options) if options else jit(self._fn)
 
-    def _options(self) -> dict[str, Any]:
-        return _quick_options() if self._quickly else {}
+    def _options(self, arguments: Arguments | None) -> dict[str, Any]:
+        if not self._quickly:
+            return {}
+        options, level = _quick_options(), self._level
+        if level is None:
+            few = arguments is not None and sum(array.size for array in arguments.arrays) <= _FEW_NUMBERS
+            level = 0 if few else 1
+        return {**options, _LEVEL: level} if _LEVEL in options else options
 
     def _kept_for(self, arguments: Arguments, now: bool = True) -> Kept:
         """The program for such arguments: known already, from disk, or compiled `now` or in another thread."""
@@ -65,7 +74,8 @@ class Program:
         found = _SHELF.find(owner, known)
         if found is not None:
             return found
-        name = None if store is None else name_of(self._fn, arguments, self._options())
+        options = self._options(arguments)
+        name = None if store is None else name_of(self._fn, arguments, options)
         found = load(store, name) if store is not None and name is not None else None
         if found is not None:
             _SHELF.keep(owner, known, found)
@@ -73,7 +83,7 @@ class Program:
         traced = trace(self._fn, arguments, to_keep=name is not None)
 
         def compiled() -> Kept:
-            made = traced.compile(self._options())
+            made = traced.compile(options)
             _SHELF.keep(owner, known, made)
             if store is not None and name is not None:
                 save(store, name, made)
@@ -92,9 +102,9 @@ class Program:
         return self._kept_for(Arguments(args), now=False).shapes
 
 
-def program(*, quickly: bool = False) -> Callable[[Callable], Program]:
+def program(*, quickly: bool = False, level: int | None = None) -> Callable[[Callable], Program]:
     """Makes a function a `Program`."""
-    return lambda fn: Program(fn, quickly)
+    return lambda fn: Program(fn, quickly, level)
 
 
 def blank(shapes: PyTree, key: PRNGKeyArray) -> PyTree:

@@ -18,7 +18,7 @@ from jaxem.engine.state import State
 from jaxem.kernels.devices import sizes
 
 finished = Program(finish, quickly=True)
-_on_accurate_kernel = Program(on_accurate_kernel, quickly=True)
+_on_accurate_kernel = Program(on_accurate_kernel, quickly=True, level=0)
 
 
 @cache
@@ -34,8 +34,11 @@ class AbstractRunner(ABC):
     together: bool = False  # true where processes share the rows, whatever the problem holds
 
     @abstractmethod
-    def advance(self, problem: Any, lanes: State, age: float) -> Callable[[], State]:
-        """A call that takes all lanes through a round; `age` is the mean number of steps that they have made."""
+    def advance(self, problem: Any, lanes: State, age: float, runs: int) -> Callable[[], State]:
+        """A call that takes all lanes through a round; `age` is the mean number of steps that they have made.
+
+        There are so many `runs` in all, of which those in the lanes are some.
+        """
 
     @abstractmethod
     def accurate(self, problem: Any) -> Any:
@@ -62,11 +65,11 @@ class AtHand(AbstractRunner):
         self.few = sizes().round_steps
         self.spread, self.round_steps = spread, self.few if round_steps is None else round_steps
 
-    def advance(self, problem, lanes, age):
+    def advance(self, problem, lanes, age, runs):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:
             lanes = _placing(self.spread)(lanes)
         steps = min(max(int(age) // 8, self.few), self.round_steps)
-        return advance(problem, lanes).of(problem, lanes, np.asarray(steps, np.int32))
+        return advance(problem, lanes, runs, age).of(problem, lanes, np.asarray(steps, np.int32))
 
     def accurate(self, problem):
         return problem.on_accurate_kernel() if isinstance(problem, Many) else _on_accurate_kernel(problem)

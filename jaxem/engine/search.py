@@ -83,7 +83,8 @@ class Search:
             restore(self, self.place.saved, draw, key)
         while self.stage is not None:
             problem, lanes, blocks = self.set_up(self.stage, draw)
-            self._pool = Pool(problem, lanes, self.runner, self.after_round, self.at_turn)
+            runs = self.total if self.stage.going is None else len(self.stage.going)
+            self._pool = Pool(problem, lanes, runs, self.runner, self.after_round, self.at_turn)
             saved, self.groups = self.groups, None
             for outcome in self._pool.run(blocks, self.histories, saved):
                 self.sort(self.stage, outcome, problem)

@@ -107,7 +107,7 @@ def test_what_goes_wrong_in_a_thread_is_told(monkeypatch):
         def of(self, *args):
             return lambda: 1 // 0
 
-    advance = lanes._advance_few
-    monkeypatch.setattr(lanes, "_advance_few", Broken())
+    advance = lanes._advance_least
+    monkeypatch.setattr(lanes, "_advance_least", Broken())
     with pytest.raises(ZeroDivisionError):
         fitted(X)
