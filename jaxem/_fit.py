@@ -164,7 +164,7 @@ def fit(
     )
     with stop.interruptible():
         search = searched(
-            Search(problem, layout, restarts, progress, 1, stop, place, AtHand(spread)), drawing, key, racing
+            Search(problem, layout, restarts, progress, 1, stop, place, spread and AtHand(spread)), drawing, key, racing
         )
     try:
         return in_unit(search.result(throw), admitted.unit)

@@ -222,22 +222,25 @@ class _Group:
         self.lanes = lanes = self.advanced()
         looked_at = status_code(lanes.status), lanes.iterate.objective, lanes.num_steps, lanes.history
         code, objective, num_steps, ring = jax.device_get(whole(looked_at))
-        steps, outcomes = 0, []
         self.ended = code, objective, num_steps
-        self.reached = np.where((self.owner >= 0) & np.isfinite(objective), objective, -np.inf)
-        for lane in np.flatnonzero(self.owner >= 0):
-            start, last = int(self.owner[lane]), self.last[lane]
-            done = int(num_steps[lane]) if np.isfinite(objective[lane]) else last
+        used, finite, last = self.owner >= 0, np.isfinite(objective), self.last
+        self.reached = np.where(used & finite, objective, -np.inf)
+        self.last = done = np.where(used & finite, num_steps, last)
+        size = ring.shape[1]
+        # The objective after the last step that was noted, and after those since.
+        since = np.take_along_axis(ring, (last[:, None] + np.arange(size)) % size, 1)
+        lanes = np.flatnonzero(used)
+        for lane, start, before, count in zip(
+            lanes.tolist(), self.owner[lanes].tolist(), last[lanes].tolist(), (done - last)[lanes].tolist(), strict=True
+        ):
             noted = self.histories.setdefault(start, [])
-            if noted and last >= 0:  # a step may have been taken back since
-                noted[-1][-1] = ring[lane, last % ring.shape[1]]
-            if done > last:
-                noted.append(ring[lane, np.arange(last + 1, done + 1) % ring.shape[1]])
-            steps += max(done, 0) - max(int(last), 0)
-            self.last[lane] = done
-            if code[lane] != int(status_code(Status.running)):
-                outcomes.append(self.outcome(lane, int(code[lane])))
-        return steps, outcomes
+            if noted and before >= 0:  # a step may have been taken back since
+                noted[-1][-1] = since[lane, 0]
+            if count > 0:
+                noted.append(since[lane, 1 : count + 1])
+        steps = int((done.clip(0) - last.clip(0))[lanes].sum())
+        ended = np.flatnonzero(used & (code != int(status_code(Status.running))))
+        return steps, [self.outcome(lane, int(code[lane])) for lane in ended]
 
     def stop(self) -> list[Outcome]:
         """What is still running, as it is."""

@@ -17,6 +17,8 @@ from jaxem.engine.programs import Program
 from jaxem.engine.state import State
 from jaxem.kernels.devices import sizes
 
+_FEW_NUMBERS = 2**15  # of data that a step reads, once for each lane
+
 finished = Program(finish, quickly=True)
 _on_accurate_kernel = Program(on_accurate_kernel, quickly=True, level=0)
 
@@ -61,9 +63,17 @@ class AtHand(AbstractRunner):
     have made, so that one that ends does not wait long, as runs go.
     """
 
-    def __init__(self, spread: NamedSharding | None = None, round_steps: int | None = None):
-        self.few = sizes().round_steps
+    def __init__(self, spread: NamedSharding | None = None, round_steps: int | None = None, few: int | None = None):
+        self.few = sizes().round_steps if few is None else few
         self.spread, self.round_steps = spread, self.few if round_steps is None else round_steps
+
+    @staticmethod
+    def over(problem: Any, lanes: int) -> "AtHand":
+        """With longer rounds where a step of so many lanes takes less time than looking at them."""
+        of_device, numbers = sizes(), sum(leaf.size for leaf in jax.tree.leaves(problem.data))
+        if numbers * lanes > _FEW_NUMBERS:
+            return AtHand()
+        return AtHand(round_steps=of_device.long_round, few=2 * of_device.round_steps)
 
     def advance(self, problem, lanes, age, runs):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:

@@ -47,7 +47,7 @@ class Search:
         place: Part | None = None,
         runner: AbstractRunner | None = None,
     ):
-        self.runner = runner or AtHand()
+        self.runner = runner or AtHand.over(problem, layout.lanes)
         self.problem, self.layout, self.total, self.each = problem, layout, total, total // models
         self.report = _printer() if progress is True else progress
         self.stop, self.place, self.stopped = stop or Stop(), place, False
