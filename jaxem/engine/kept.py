@@ -137,19 +137,31 @@ def trace(fn: Callable, arguments: Arguments, *, to_keep: bool) -> Traced:
     return Traced(lowered, eqx.combine(jax.tree.unflatten(told["structure"], infos), told["rest"]))
 
 
-def load(store: Store, name: str) -> Kept | None:
-    """The program of this name, if it is on disk and can be used here."""
+class Written(NamedTuple):
+    """A program as it is on disk."""
+
+    payload: bytes
+    in_tree: Any
+    out_tree: Any
+    shapes: PyTree
+
+    def load(self) -> Kept | None:
+        """The program, if it can be used here."""
+        try:
+            _find_lapack()
+            *parts, shapes = self
+            devices = jax.local_devices()[:1]
+            return Kept(serialize_executable.deserialize_and_load(*parts, execution_devices=devices), shapes)
+        except Exception:  # whatever it is about another version: it is compiled again
+            return None
+
+
+def read(store: Store, name: str) -> Written | None:
+    """The program of this name, if it is on disk."""
     found = store.load(name)
-    if found is None:
-        return None
-    try:
-        _find_lapack()
-        payload, in_tree, out_tree, shapes = found
-        devices = jax.local_devices()[:1]
-        loaded = serialize_executable.deserialize_and_load(payload, in_tree, out_tree, execution_devices=devices)
-        return Kept(loaded, shapes)
-    except Exception:  # whatever it is about another version: it is compiled again
-        return None
+    if isinstance(found, tuple) and len(found) == 4 and isinstance(found[1], jax.tree_util.PyTreeDef):
+        return Written(*found)
+    return None
 
 
 def save(store: Store, name: str, program: Kept) -> None:

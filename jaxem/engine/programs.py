@@ -15,7 +15,7 @@ from jax.core import Tracer
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem.engine import cache
-from jaxem.engine.kept import Arguments, Kept, Shelf, load, name_of, save, trace
+from jaxem.engine.kept import Arguments, Kept, Shelf, Signature, name_of, read, save, trace
 
 # Neither changes what is computed. The second turns to the smaller of XLA's two generators of loops.
 _LEVEL = "xla_backend_optimization_level"
@@ -76,9 +76,12 @@ class Program:
             return found
         options = self._options(arguments)
         name = None if store is None else name_of(self._fn, arguments, options)
-        found = load(store, name) if store is not None and name is not None else None
+        written = read(store, name) if store is not None and name is not None else None
+        if written is not None and not now:
+            self._pending.append(_thread().submit(lambda: self._shelved(owner, known, written.load())))
+            return Kept(None, written.shapes)
+        found = self._shelved(owner, known, written and written.load())
         if found is not None:
-            _SHELF.keep(owner, known, found)
             return found
         traced = trace(self._fn, arguments, to_keep=name is not None)
 
@@ -94,8 +97,14 @@ class Program:
         self._pending.append(_thread().submit(compiled))
         return Kept(None, traced.shapes)
 
+    @staticmethod
+    def _shelved(owner: Any, known: Signature, found: Kept | None) -> Kept | None:
+        if found is not None:
+            _SHELF.keep(owner, known, found)
+        return found
+
     def begin_compiling(self, *args: Any) -> PyTree:
-        """Trace the program for arguments such as these, and leave its compilation to another thread.
+        """Trace the program for arguments such as these, and leave its compilation to another thread, or its loading.
 
         Returns what it will return, with `jax.ShapeDtypeStruct` for arrays.
         """
