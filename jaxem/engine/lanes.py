@@ -131,7 +131,7 @@ def advance(problem: Problem | Many, lanes: State, runs: int, age: float = 0.0) 
     if not few_products(rows, lanes):
         return _advance_many
     each = num_products(_steps_of_rows(problem), lanes) // size
-    least = max(runs, size) * max(age, _STEPS) * each <= _UNOPTIMIZED_PRODUCTS
+    least = runs * max(age, _STEPS) * each <= _UNOPTIMIZED_PRODUCTS
     return _advance_least if least else _advance_few
 
 
