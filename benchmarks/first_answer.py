@@ -139,8 +139,8 @@ def measured(names: list[str], repetitions: int, cpu: bool = False) -> _report.S
         print(f"{name}: {' | '.join(cells)}", file=sys.stderr, flush=True)
         rows.append([name, f"{base:.2f}", *cells])
     return _report.Section(
-        "first-answer",
-        "Time to the first answer",
+        "first-answer-cpu" if cpu else "first-answer",
+        f"{'CPU time' if cpu else 'Time'} to the first answer",
         f"Fresh processes, float32, median of {repetitions}. {unit}, and in brackets that as a multiple of "
         "`import jax`. Fits in Python are timed after the imports.",
         ["", "import jax", "no programs on disk", "an empty folder", "a warm folder"],
@@ -158,10 +158,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     backend, kinds = _report.devices()
     section = measured(options.only or names, options.repetitions, options.cpu)
-    origin = _report.provenance("python -m benchmarks.first_answer", backend, kinds)
+    flag = " --cpu" if options.cpu else ""
+    origin = _report.provenance(f"python -m benchmarks.first_answer{flag}", backend, kinds)
     print(f"{section.markdown()}\n\n{origin}")
     if options.write:
-        _report.write(backend, "first-answer", f"{section.markdown()}\n\n{origin}")
+        _report.write(backend, section.name, f"{section.markdown()}\n\n{origin}")
     return 0
 
 
