@@ -25,41 +25,12 @@ _FEW_NUMBERS = 2**12  # to fill a table up to as many costs nothing that could b
 
 # Each at most an eighth more than the least that the one before leaves out; from 24 on multiples of 4, which documents
 # are taken by.
-_SMALL: tuple[int, ...] = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    9,
-    11,
-    13,
-    15,
-    18,
-    21,
-    24,
-    28,
-    32,
-    36,
-    40,
-    44,
-    48,
-    52,
-    56,
-    64,
-    72,
-    80,
-    88,
-    96,
-)
-_SMALL += (108, 120, 136, 152, 172, 192, 216, 240, 268, 300)
+_SMALL = (*range(1, 8), *range(9, 16, 2), 18, 21, *range(24, 57, 4), *range(64, 97, 8), 108, 120, 136, 152, 172, 192)
 
 
 def _ladder(most: int) -> list[int]:
     """The small numbers, and as few up to `most` as go on like them, cut to seven binary digits."""
-    sizes = list(_SMALL)
+    sizes = [*_SMALL, 216, 240, 268, 300]
     while sizes[-1] < most:
         size = (sizes[-1] + 1) * 9 // 8
         grain = 2 ** (size.bit_length() - 7)
