@@ -112,10 +112,10 @@ def entropy_if_discrete(model: AbstractModel, params: PyTree, data: PyTree, weig
     """
     data = as_data(data)
     n = count_rows(data)
-    if isinstance(model, Mixture) and not is_spread(data) and n * model.num_components <= _FEW_NUMBERS:
-        each = entr(np.asarray(model.posterior(params, data), float)).sum(1)
-        w = np.ones(n) if weights is None else np.asarray(weights, float)
-        return float(np.sum(each * w, where=w > 0))
+    few = isinstance(model, Mixture) and not is_spread(data) and n * model.num_components <= _FEW_NUMBERS
+    w = np.ones(n) if weights is None or not few else np.asarray(weights, float)
+    if few and np.all(w > 0):  # a row of weight 0 may hold anything, for which there is no posterior to ask
+        return float(np.sum(w * entr(np.asarray(model.posterior(params, data), float)).sum(1)))
     try:
         return float(total_entropy(model, params, data, weights))
     except MissingCapabilityError:
