@@ -254,7 +254,8 @@ def rows_per_chunk(model: AbstractBound, params: PyTree, n: int, lanes: int = 1,
 
     Only the shapes of `params`, those of one run, matter.
     """
-    return chunk_rows(n, model.floats_per_row(params, lanes), model.expanded_per_row(params), block=block)
+    floats, expanded = model.floats_per_row(params, lanes), model.expanded_per_row(params)
+    return chunk_rows(n, floats, expanded, block=block, alone=lanes == 1)
 
 
 def collect(

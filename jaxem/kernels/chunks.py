@@ -29,12 +29,18 @@ def not_finite(data: PyTree, missing: bool = False) -> Array:
 
 
 def chunk_rows(
-    n: int, floats_per_row: int, expanded_per_row: int = 0, platform: str | None = None, block: int = 1
+    n: int,
+    floats_per_row: int,
+    expanded_per_row: int = 0,
+    platform: str | None = None,
+    block: int = 1,
+    alone: bool = False,
 ) -> int:
     """Rows per chunk: large enough to amortise a step, small enough to stay in the cache of the platform's devices.
 
     A row takes `floats_per_row` numbers, of which `expanded_per_row` are written once and read by several matrix
     products. `platform` is that of JAX's default device unless it is given. Chunks are of whole blocks of `block` rows.
+    A run is `alone` if no others go side by side with it, so that its products may take all cores.
 
     The chunks are of equal length but for an overlap in the last one, so that `n` rows never need padding. Where one
     chunk holds all rows, it says what one could hold, which is the same for any such `n`.
@@ -43,7 +49,7 @@ def chunk_rows(
     most = of_device.most if block == 1 else max(of_device.most, _MOST_OF_BLOCKS)
     wanted = of_device.floats // max(floats_per_row, 1)
     if block == 1:  # in blocks, products stay within one of them
-        wanted = min(wanted, of_device.expanded // max(expanded_per_row, 1))
+        wanted = min(wanted, (of_device.alone if alone else of_device.expanded) // max(expanded_per_row, 1))
     rows = min(max(wanted, of_device.least), most)
     if n > rows:
         rows = math.ceil(n / math.ceil(n / rows))

@@ -9,6 +9,7 @@ class Sizes(NamedTuple):
     """What fits and what pays on a kind of device.
 
     - `floats`, `expanded`: numbers of a chunk of rows, all that it holds and what matrix products read again.
+    - `alone`: the latter of a run that has all cores to itself.
     - `least`, `most`: rows of a chunk.
     - `lanes`, `groups`: runs side by side in a group, and groups at most, each with a thread of the host.
     - `idle`: products of a step of all chains below which the device idles, and stretches of time pay.
@@ -18,6 +19,7 @@ class Sizes(NamedTuple):
 
     floats: int
     expanded: int
+    alone: int
     least: int
     most: int
     lanes: int
@@ -29,10 +31,11 @@ class Sizes(NamedTuple):
 
 # A chunk lives in the last-level cache, and what is expanded in the second-level cache of a core, beside what its
 # products make of it. At 16 to 64 columns that took 0.5 to 0.9 of the time of as many rows as the last-level cache
-# holds (Xeon, 2 MB for each core).
-CPU = Sizes(2**21, 2**16, 256, 4096, lanes=32, groups=4, idle=2**10, round_steps=8, long_round=64)
+# holds (Xeon, 2 MB for each core). XLA spreads a large product over cores: with eight times as many rows
+# one run alone took 0.7 to 0.8 of the time at 16 to 128 columns, and several runs 1.1 (EPYC, 1 MB, 2 cores).
+CPU = Sizes(2**21, 2**16, 2**19, 256, 4096, lanes=32, groups=4, idle=2**10, round_steps=8, long_round=64)
 # A step costs a launch or more, and a look of the host as much as many: chunks only keep memory bounded. Not measured.
-ACCELERATOR = Sizes(2**27, 2**27, 4096, 2**22, lanes=1024, groups=1, idle=2**23, round_steps=32, long_round=64)
+ACCELERATOR = Sizes(2**27, 2**27, 2**27, 4096, 2**22, lanes=1024, groups=1, idle=2**23, round_steps=32, long_round=64)
 
 _BY_PLATFORM = {"cpu": CPU}
 

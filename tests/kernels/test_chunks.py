@@ -46,6 +46,8 @@ def test_an_accelerator_takes_two_million_rows_in_few_launches():
     assert 2_000_000 / chunk_rows(2_000_000, 217, 153, "gpu") < 5
     assert chunk_rows(2_000_000, 217, 153, "tpu") == chunk_rows(2_000_000, 217, 153, "gpu")
     assert 2_000_000 / chunk_rows(2_000_000, 217, 153, "cpu") > 1000
+    # A run that has all cores to itself takes larger products.
+    assert 4 < chunk_rows(2_000_000, 217, 153, "cpu", alone=True) / chunk_rows(2_000_000, 217, 153, "cpu") < 9
 
 
 def test_the_scalar_is_summed_with_compensation():
