@@ -40,8 +40,7 @@ def run_fit(request: FitRequest) -> None:
         rows, model, fit = criteria(request, len(x), counts, selection), selection.best, selection.fit
         row = rows[selection.index]
         cast = x.astype(request.dtype)
-        asked, params = selection.asked[selection.index]
-        found = kind.assign(asked, params, cast).of_first(row["num_components"])
+        found = kind.assign(model, fit.params, cast)  # by the very program of `jaxem predict`
         gaps = int(np.isnan(x).sum())
         missing = missing_information(model, fit, kind.data(cast), kind.unit) if gaps else Missing(None, None)
         errors = _errors(request, model, fit, kind.data(cast), table.columns)

@@ -148,7 +148,7 @@ def test_quiet_prints_nothing(run):
 
 
 def test_another_table_compiles_nothing(run, fitted, tmp_path):
-    """Of another length; whichever number of components it is that is chosen."""
+    """Of another length."""
     for number, columns in enumerate(([0, 1], [1, 0])):
         x = np.resize(datasets.old_faithful().data[:, columns], (300, 2)) + np.arange(600).reshape(300, 2) % 7 / 100
         polars.DataFrame(x).write_csv(tmp_path / "other.csv")

@@ -183,7 +183,7 @@ def test_an_interrupt_keeps_the_samples_that_are_done(tmp_path):
     """The first one lets the part that runs end; what was asked for is written."""
     code = """
 import sys, jaxem, jaxem.cli as c
-from jaxem.resampling import _bootstrap as module
+from jaxem.resampling import _rounds as module
 fitted, told = module.fit_many, []
 def tell(*args, **kwargs):
     found = fitted(*args, **kwargs)

@@ -24,12 +24,6 @@ class Assignment(NamedTuple):
     labels: np.ndarray = np.zeros(0, int)
     weights: np.ndarray = np.zeros(0)
 
-    def of_first(self, k: int) -> "Assignment":
-        """The same without components after the first `k`, which have weight 0."""
-        if len(self.weights) <= k:
-            return self
-        return self._replace(values=self.values[:, :k], names=self.names[:k], weights=self.weights[:k])
-
 
 def by_responsibilities(model: Any, params: Any, x: np.ndarray) -> Assignment:
     """Responsibilities, some rows at a time."""
