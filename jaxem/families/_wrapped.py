@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from jaxem._passed import passed
 from jaxem.families._family import AbstractKernelFamily
 
 
@@ -15,18 +14,45 @@ class AbstractWrapped(AbstractKernelFamily):
         """The same change of another family."""
         return type(self)(family)
 
-    parameters = passed("family")
-    prior_hint = passed("family")
-    num_members = passed("family")
-    shared = passed("family")  # pyright: ignore[reportIncompatibleMethodOverride]
-    unconstrain = passed("family")
-    constrain = passed("family")
-    redundant = passed("family")
-    sample = passed("family")
+    @property
+    def parameters(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.family.parameters
+
+    @property
+    def prior_hint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.family.prior_hint
+
+    @property
+    def num_members(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.family.num_members
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        return self.family.shared
+
+    def unconstrain(self, params):
+        return self.family.unconstrain(params)
+
+    def constrain(self, free):
+        return self.family.constrain(free)
+
+    def redundant(self, params, frozen=()):
+        return self.family.redundant(params, frozen)
+
+    def sample(self, key, params, labels):
+        return self.family.sample(key, params, labels)
 
     # Rows and members
 
-    read = passed("family")
-    domains = passed("family")  # pyright: ignore[reportIncompatibleMethodOverride]
-    check_shape = passed("family")
-    pool = passed("family")
+    def read(self, x):
+        return self.family.read(x)
+
+    @property
+    def domains(self):
+        return self.family.domains
+
+    def check_shape(self, params, x, name="data"):
+        self.family.check_shape(params, x, name)
+
+    def pool(self, params, pooled, counts):
+        return self.family.pool(params, pooled, counts)

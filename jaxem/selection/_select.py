@@ -144,8 +144,7 @@ def select(
                 row.update(_left_out(model, data, known, labels, own, row["criterion"] is not None))
     name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "criterion")
     index = chosen(rows, one_standard_error)
-    fits, asked = zip(*((each.fit, each.asked) for each in found), strict=True)
-    return Selection(models, fits, tuple(rows), index, name, labels, asked)
+    return Selection(models, tuple(each.fit for each in found), tuple(rows), index, name, labels)
 
 
 def _scale(weights: Any, data: Any) -> float:

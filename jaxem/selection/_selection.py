@@ -31,9 +31,6 @@ class Selection:
     - `index`: the number of the model chosen.
     - `criterion`: what it was chosen by.
     - `folds`: the fold of each observation under cross-validation, `[n]` (-1 for weight 0); else `None`.
-    - `asked`: for each model, one of the same density and its parameters (`None` where all starts failed). Models that
-        shared a search have as many members here as the largest, so that a question is one program for all: those that
-        a model does not have come last, with weight 0.
     - `best`, `fit`: the model chosen, and its fit.
     """
 
@@ -43,7 +40,6 @@ class Selection:
     index: int
     criterion: str = "criterion"
     folds: np.ndarray | None = None
-    asked: tuple[tuple[Any, Any] | None, ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def best(self) -> Any:
