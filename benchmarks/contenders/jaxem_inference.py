@@ -66,7 +66,7 @@ class StandardErrors(Fit):
 
 
 class Refits(Fit):
-    """A bootstrap from given parameters."""
+    """A bootstrap from given parameters, by `spec["algorithm"]`."""
 
     def prepare(self):
         super().prepare()
@@ -82,8 +82,10 @@ class Refits(Fit):
             replicates=self.spec["replicates"],
             tol=self.spec["tol"],
             max_steps=2000,
+            algorithm=getattr(jaxem, self.spec["algorithm"])(),
         )
-        return {"refits": self.spec["replicates"], "failed": drawn.num_failed}
+        at = float(np.median(drawn.log_likelihood))
+        return {"refits": self.spec["replicates"], "failed": drawn.num_failed, "log_likelihood": at}
 
 
 class Classes(_Call):

@@ -165,12 +165,16 @@ def fresh_blocks(
     total: int,
     layout: Layout,
     history: int,
+    begins: Callable[[int], bool],
 ) -> list[Blocks]:
-    """For each group, the starts `0 ... total - 1`, in turn; `draw(numbers)` gives parameters and keys."""
+    """For each group, the starts `0 ... total - 1`, in turn; `draw(numbers)` gives parameters and keys.
+
+    Those from a number on are begun if `begins` says so when it is their turn.
+    """
 
     def block(group: int, number: int) -> Block | None:
         first = (group + number * layout.groups) * layout.lanes
-        if first >= total:
+        if first >= total or not begins(first):
             return None
         numbers = np.arange(first, first + layout.lanes)
         starts = np.minimum(numbers, total - 1).astype(np.int32)

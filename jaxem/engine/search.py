@@ -111,7 +111,7 @@ class Search:
             problem = eqx.tree_at(lambda p: p.max_steps, problem, jnp.minimum(problem.max_steps, stage.steps))
         if stage.going is None:
             history = self.runner.round_steps + 1
-            return problem, layout.lanes, fresh_blocks(problem, draw, self.total, layout, history)
+            return problem, layout.lanes, fresh_blocks(problem, draw, self.total, layout, history, self.begins)
         return problem, layout.lanes, saved_blocks(None, stage.going, layout)
 
     def sort(self, stage: Stage, outcome: Outcome, problem: Problem | Many) -> None:
@@ -145,7 +145,8 @@ class Search:
         size = self.layout.lanes
         rows = self.runner.num_rows(self.problem)
         if not few_products(rows, aside[0].state, size):  # else idle lanes cost less than another compilation
-            size = min(size, 2 ** (len(aside) - 1).bit_length())
+            wanted = -(-len(aside) // self.layout.groups)
+            size = min(size, 2 ** (wanted - 1).bit_length())
         self.accurate_lanes = size
         return Stage("accurate", [(one.start, one.state) for one in aside])
 
@@ -183,6 +184,10 @@ class Search:
     def problem_of(self, best: Best) -> Any:
         """The problem that a run was of."""
         return self.on_accurate_kernel(best.state) if best.accurate else self.problem
+
+    def begins(self, first: int) -> bool:
+        """Whether starts from this number on are begun; the first two models have theirs in any case."""
+        return first < 2 * self.each or not self.stop.drains
 
     def at_turn(self) -> bool:
         """Write the search down if it is time; whether it is to end now."""

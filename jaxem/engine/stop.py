@@ -27,7 +27,7 @@ class Stop:
         if time_limit is not None and not _is_positive(time_limit):
             raise DataError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
         self._until = math.inf if time_limit is None else time.monotonic() + float(time_limit)
-        self.asked = self._heard = self._never = False
+        self.asked = self._heard = self._never = self._drains = False
 
     @staticmethod
     def of(time_limit: Any) -> "Stop":
@@ -41,10 +41,30 @@ class Stop:
         stop._heard = stop._never = True
         return stop
 
+    @staticmethod
+    def draining(time_limit: Any) -> Any:
+        """For runs that differ in their data: none begins any more, and those that have go on to their ends.
+
+        What is left does not depend on how long a run takes, as it would if the running ones were given up.
+        """
+        stop = Stop.of(time_limit)
+        stop._drains = True
+        return stop
+
     @property
-    def now(self) -> bool:
+    def reached(self) -> bool:
         """True once it was asked for, or the time is over."""
         return not self._never and (self.asked or time.monotonic() >= self._until)
+
+    @property
+    def drains(self) -> bool:
+        """True once no run begins any more, and those that have go on."""
+        return self._drains and self.reached
+
+    @property
+    def now(self) -> bool:
+        """True once runs that have begun are to end."""
+        return not self._drains and self.reached
 
     @contextmanager
     def interruptible(self, words: str = _WORDS) -> Iterator[None]:

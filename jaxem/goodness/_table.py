@@ -286,7 +286,7 @@ def table_test(
             values.append([_of_sample(x, each) for x, each in rows])
             failures.append(failed(fits.status))
             done += len(log_prob)
-            if stop.now:
+            if stop.reached:
                 break
     drawn = np.concatenate(values).T
     given = np.array([found.g2, found.x2, found.cressie_read])

@@ -28,7 +28,7 @@ from jaxem.models._exchange import aligned
 from jaxem.record import Progress
 from jaxem.resampling._draws import Units, blocks, require_several, require_whole, simulated, units_of, weights_of
 from jaxem.resampling._replicates import Replicates, replicates_of
-from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, sharing
+from jaxem.resampling._rounds import WORDS, done_of, ended, overall, refits, require_same, sharing
 
 
 def acceleration(
@@ -215,8 +215,8 @@ def bootstrap(
     - `groups`: a label `[n]` for each row: groups are drawn, with all their rows.
     - `restarts`: how many starts each refit has besides the fit, drawn as those of `jaxem.fit`.
     - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit_many`.
-    - `time_limit`: seconds after which no more samples are begun. Samples are fitted some at a time (an eighth of them,
-        or 64), and those that were done are returned, at least one such part; after an interrupt (Ctrl-C) as well.
+    - `time_limit`: seconds after which no more samples are begun. Those that were, at least two, are fitted to the end
+        and returned, whatever time they take; after an interrupt (Ctrl-C) as well.
     - `together`: true where several processes (`jax.distributed`) share the samples out: all pass the same arguments,
         the whole of the data among them, each fits its part, and all have the result. `progress` hears of that part.
 
@@ -253,13 +253,13 @@ def bootstrap(
     data, weights, params, _ = for_question(model, params, data, weights)
     weights = None if weights is None else np.asarray(weights)
     of_samples, of_starts = jax.random.split(key)
-    most, share = at_a_time(replicates), sharing(together)
+    share = sharing(together)
     skew: Callable[..., Any] = partial(_no_acceleration, kind)
     if kind == "parametric":
         for name, given in (("strata", strata), ("groups", groups)):
             if given is not None:
                 raise DataError(f"{name} are for samples of rows; leave {name} out with kind='parametric'")
-        samples = simulated(model, params, data, weights, of_samples, replicates, "kind='parametric'", most, share)
+        samples = simulated(model, params, data, weights, of_samples, replicates, "kind='parametric'", share=share)
     else:
         units = units_of(count_rows(data), weights, strata, groups)
         require_several(units)
@@ -267,11 +267,11 @@ def bootstrap(
             require_whole(units)
             skew = partial(acceleration, model, params, data, weights, units)
         draw = partial(weights_of, units, of_samples, exact=kind == "nonparametric")
-        own_blocks = blocks(replicates, count_rows(data), most)
-        samples = ((block, {"data": data, "weights": draw(share(block))}) for block in own_blocks)
+        numbers = blocks(replicates, count_rows(data))
+        samples = ((block, {"data": data, "weights": draw(share(block))}) for block in numbers)
 
     found: list[tuple[PyTree, Array, Array]] = []
-    stop, done = Stop.of(time_limit), 0
+    stop, done = Stop.draining(time_limit), 0
     with stop.interruptible(WORDS):
         for number, (block, sample) in enumerate(samples):
             fits = refits(
@@ -287,10 +287,12 @@ def bootstrap(
                 max_steps=max_steps,
                 progress=overall(progress, stop, done * (1 + restarts), replicates * (1 + restarts)),
                 lanes=lanes,
-                time_limit=Stop.never(),
+                time_limit=stop,
             )
-            found.append((fits.params, status_code(fits.status), fits.log_likelihood))
-            done += len(fits.log_likelihood)
+            kept = done_of(fits)
+            results = fits.params, status_code(fits.status), fits.log_likelihood
+            found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[kept], results))  # noqa: B023
+            done += len(kept)
             if ended(stop, together) and done > 1:
                 break
     stack, code, log_likelihood = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from jaxem._errors import DataError
 from jaxem._fit_many import fit_many
 from jaxem._solve import Fit
+from jaxem._status import Status, status_code
 from jaxem.engine.fingerprint import contents
 from jaxem.engine.processes import any_of, is_shared, require_alike
 from jaxem.engine.stop import Stop
@@ -47,9 +48,14 @@ def refits(model: Any, sample: dict[str, Any], size: int, together: bool, **opti
     return jax.tree.map(lambda leaf: leaf[:size], fits)
 
 
+def done_of(fits: Fit) -> np.ndarray:
+    """The numbers of the fits that are over."""
+    return np.flatnonzero(np.asarray(status_code(fits.status)) != int(status_code(Status.stopped)))
+
+
 def ended(stop: Stop, together: bool) -> bool:
     """Whether no more samples are begun, in any of the processes that work together."""
-    return any_of(stop.now)[0] if together else stop.now
+    return any_of(stop.reached)[0] if together else stop.reached
 
 
 def require_same(together: bool, *arguments: Any) -> None:
