@@ -73,7 +73,7 @@ class AtHand(AbstractRunner):
         of_device, numbers = sizes(), sum(leaf.size for leaf in jax.tree.leaves(problem.data))
         if numbers * lanes > _FEW_NUMBERS:
             return AtHand()
-        return AtHand(round_steps=of_device.long_round, few=2 * of_device.round_steps)
+        return AtHand(round_steps=of_device.long_round, few=4 * of_device.round_steps)
 
     def advance(self, problem, lanes, age, runs):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:

@@ -142,11 +142,10 @@ class Search:
             return Stage("race", going, stage.steps * racing.growth) if race else Stage("run", going)
         if not aside:
             return None
-        size = self.layout.lanes
-        rows = self.runner.num_rows(self.problem)
-        if not few_products(rows, aside[0].state, size):  # else idle lanes cost less than another compilation
-            wanted = -(-len(aside) // self.layout.groups)
-            size = min(size, 2 ** (wanted - 1).bit_length())
+        size = min(self.layout.lanes, 2 ** (-(-len(aside) // self.layout.groups) - 1).bit_length())
+        if few_products(self.runner.num_rows(self.problem), aside[0].state, self.layout.lanes):
+            # Idle lanes cost less than another compilation, and a few of them next to nothing.
+            size = _FEW_LANES if size <= _FEW_LANES <= self.layout.lanes else self.layout.lanes
         self.accurate_lanes = size
         return Stage("accurate", [(one.start, one.state) for one in aside])
 
@@ -262,6 +261,7 @@ class Search:
         return np.where(codes == int(status_code(Status.running)), int(status_code(Status.stopped)), codes)
 
 
+_FEW_LANES = 8  # of each group on the accurate kernel, where no more are needed
 _INACCURATE = int(status_code(Status.inaccurate))
 _UNDECIDED = (int(status_code(Status.max_steps_reached)), int(status_code(Status.completed)))
 _NAMES = ("not_finite", "inaccurate", "objective_decreased")

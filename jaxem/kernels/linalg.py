@@ -10,9 +10,12 @@ import numpy as np
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
+from jaxem.kernels import small
+
 HIGHEST = jax.lax.Precision.HIGHEST
 # Of single precision made of several products in a narrower one: three of TF32, six or nine of bfloat16.
 PRESETS = ("TF32_TF32_F32_X3", "BF16_BF16_F32_X6", "BF16_BF16_F32_X9")
+_UNROLLED = 4  # up to this size matrices are factored and inverted entry by entry
 _LOOPED = 32  # up to this size triangular matrices are inverted row by row
 _WHOLE = 64  # up to this size a CPU factors matrices whole
 
@@ -72,6 +75,9 @@ def outer(a: Array, b: Array) -> Array:
 @jax.custom_jvp
 def cholesky(a: Array) -> Array:
     """Lower Cholesky factor of the symmetric part; NaN where there is none."""
+    if a.shape[-1] <= _UNROLLED:
+        factor = _entries_first(small.cholesky, symmetrize(a))
+        return jnp.where(jnp.isnan(factor[..., -1:, -1:]), jnp.nan, factor)
     return _one_by_one_on_cpu(_cholesky, symmetrize(a), _cholesky_by_blocks)
 
 
@@ -153,6 +159,11 @@ def _on_one_axis(fn: Callable, a: Array, *each: Array) -> Any:
     return flat(a, *each)
 
 
+def _entries_first(fn: Callable[[Array], Array], a: Array) -> Array:
+    """`fn` of `[d, d, ...]` for matrices `[..., d, d]`."""
+    return jnp.moveaxis(fn(jnp.moveaxis(a, (-2, -1), (0, 1))), (0, 1), (-2, -1))
+
+
 def _cholesky(a: Array) -> Array:
     return jax.lax.linalg.cholesky(a, symmetrize_input=False)
 
@@ -187,6 +198,8 @@ def _svd(a: Array) -> tuple[Array, Array, Array]:
 @jax.custom_jvp
 def inverse_lower(factor: Array) -> Array:
     """Inverse of a lower triangular matrix."""
+    if factor.shape[-1] <= _UNROLLED:
+        return _entries_first(small.inverse_lower, factor)
     return _on_one_axis(_inverse_by_rows, factor) if factor.shape[-1] <= _LOOPED else _inverse_by_blocks(factor)
 
 

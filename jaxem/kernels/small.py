@@ -68,7 +68,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def cholesky(a: Array) -> Array:
-    """Lower Cholesky factors, NaN where there is none."""
+    """Lower Cholesky factors; where there is none, NaN from the first pivot on that is not positive."""
     q = a.shape[0]
     columns = []
     for p in range(q):
@@ -77,6 +77,18 @@ def cholesky(a: Array) -> Array:
         a = a[1:, 1:] - column[1:, None] * column[None, 1:]
         columns.append(jnp.concatenate([jnp.zeros((p, *column.shape[1:]), column.dtype), column]))
     return jnp.stack(columns, 1)
+
+
+def inverse_lower(factor: Array) -> Array:
+    """Inverses of lower triangular matrices."""
+    q = factor.shape[0]
+    zero = jnp.zeros_like(factor[0, 0])
+    rows: list[list[Array]] = []
+    for i in range(q):
+        pivot = 1 / factor[i, i]
+        known = [[factor[i, k] * rows[k][j] for k in range(j, i)] for j in range(i)]
+        rows.append([-pivot * sum(terms[1:], terms[0]) for terms in known] + [pivot] + [zero] * (q - i - 1))
+    return jnp.stack([jnp.stack(row) for row in rows])
 
 
 def solve_upper(factor: Array, b: Array) -> Array:

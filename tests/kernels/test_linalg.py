@@ -36,30 +36,45 @@ def test_the_transpose_of_packing_is_a_symmetric_matrix_of_products(rng):
 @pytest.mark.parametrize("fn", [linalg.cholesky, linalg.eigh])
 def test_decompositions_share_no_threads(fn):
     # Two calls with several matrices each, side by side on two threads, would wait for each other (jaxlib 0.10).
-    shapes = jax.ShapeDtypeStruct((2, 3, 4, 4), jnp.float32)
+    shapes = jax.ShapeDtypeStruct((2, 3, 5, 5), jnp.float32)
     text = jax.jit(jax.vmap(jax.vmap(fn))).lower(shapes).compile().as_text()
     if jax.default_backend() != "cpu":
         pytest.skip("spreads them over threads on a CPU only")
     calls = [line for line in text.splitlines() if "lapack_" in line]
     assert calls
-    assert all(re.search(r"operand_layout_constraints=\{f32\[(1,)*4,4\]", line) for line in calls)
+    assert all(re.search(r"operand_layout_constraints=\{f32\[(1,)*5,5\]", line) for line in calls)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
-def test_decompositions_of_any_batch(rng, shape):
-    a = rng.standard_normal((*shape, 4, 4))
-    a = jnp.asarray(a @ np.swapaxes(a, -1, -2) + np.eye(4))
-    np.testing.assert_allclose(linalg.cholesky(a), np.linalg.cholesky(a), atol=1e-12)
+def test_decompositions_of_any_batch(rng, shape, d):
+    a = rng.standard_normal((*shape, d, d))
+    a = jnp.asarray(a @ np.swapaxes(a, -1, -2) + np.eye(d))
+    factor = linalg.cholesky(a)
+    np.testing.assert_allclose(factor, np.linalg.cholesky(a), atol=1e-12)
+    np.testing.assert_allclose(linalg.inverse_lower(factor), np.linalg.inv(factor), atol=1e-12)
     values, vectors = linalg.eigh(a)
     np.testing.assert_allclose(values, np.linalg.eigvalsh(a), atol=1e-12)
     np.testing.assert_allclose(linalg.from_eigen(vectors, values), a, atol=1e-12)
 
 
-def test_there_is_no_factor_of_what_is_not_positive():
-    a = jnp.array([[[1.0, 2.0], [2.0, 1.0]], [[4.0, 0.0], [0.0, 1.0]]])
-    factor = linalg.cholesky(a)
-    assert np.isnan(np.diagonal(factor[0])).all()
-    np.testing.assert_array_equal(factor[1], [[2, 0], [0, 1]])
+@pytest.mark.parametrize("d", [2, 4])
+def test_small_matrices_take_no_loop_over_them(d):
+    """A call of LAPACK for each costs more than the work on it; all at once, it is elementwise."""
+    shapes = jax.ShapeDtypeStruct((6, d, d), jnp.float32)
+    traced = str(jax.make_jaxpr(jax.vmap(lambda a: linalg.inverse_lower(linalg.cholesky(a))))(shapes))
+    assert not re.search(r"\b(while|scan|cholesky)\[", traced)
+
+
+@pytest.mark.parametrize("d", [2, 5])
+@pytest.mark.parametrize("pivot", [0.0, -3.0, np.nan])
+def test_there_is_no_factor_of_what_is_not_positive(d, pivot):
+    for at in range(d):
+        a = np.stack([np.diag(np.where(np.arange(d) == at, pivot, 4.0)), 4.0 * np.eye(d)])
+        factor = linalg.cholesky(jnp.asarray(a))
+        wrong = np.isnan(factor[0])
+        assert wrong.any() if np.isnan(pivot) else wrong[-1].all()
+        np.testing.assert_array_equal(factor[1], 2 * np.eye(d))
 
 
 def test_the_factor_is_that_of_the_symmetric_part(definite, rng):
