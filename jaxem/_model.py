@@ -18,6 +18,7 @@ from jaxem._moved import moved_method
 from jaxem._paths import leaves_but
 from jaxem.engine.buckets import Lengthen
 from jaxem.engine.door import question
+from jaxem.engine.shapes import result_shapes
 from jaxem.families.priors import require_priors
 from jaxem.kernels.chunks import not_finite, num_rows, sum_chunks
 from jaxem.kernels.sums import Reduce, unreduced, weighted_sum
@@ -185,7 +186,7 @@ class AbstractModel(eqx.Module):
 
     def num_parameters(self, params: PyTree) -> int:
         """Number of free parameters: the dimension of the unconstrained coordinates, without frozen ones."""
-        free = jax.eval_shape(self.unconstrain, params)
+        free = result_shapes(_unconstrained, self, params)
         used = jax.tree.map(lambda leaf, free: leaf.size if free else 0, free, self.trainable(free))
         return sum(jax.tree.leaves(used))
 
@@ -256,6 +257,10 @@ class AbstractBoundModel(AbstractModel):
 
     def init(self, key, data, weights=None):
         return self.bound().init(key, data, weights)
+
+
+def _unconstrained(model: AbstractModel, params: PyTree) -> PyTree:
+    return model.unconstrain(params)
 
 
 def has_entries(rows: PyTree) -> Array:

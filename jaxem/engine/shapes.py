@@ -1,6 +1,7 @@
 """Whether parameters have the structure and the shapes of a model's own."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import equinox as eqx
@@ -23,6 +24,17 @@ def shapes_of(model: Any, data: PyTree) -> PyTree:
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((_ROWS, *leaf.shape[1:]), leaf.dtype), data)
     leaves, structure = jax.tree.flatten((model, rows))
     return _shapes_of(structure, tuple(_abstract(leaf) for leaf in leaves))
+
+
+def result_shapes(fn: Callable[..., PyTree], model: Any, *trees: PyTree) -> PyTree:
+    """`jax.eval_shape(partial(fn, model), *trees)`, traced once for models that are equal and hold no arrays.
+
+    `fn` is a function of a module.
+    """
+    if any(eqx.is_array(leaf) for leaf in jax.tree.leaves((model, fn))):
+        return jax.eval_shape(partial(fn, model), *trees)
+    leaves, structure = jax.tree.flatten((model, trees))
+    return _result_shapes(fn, structure, tuple(_abstract(leaf) for leaf in leaves))
 
 
 def require_shapes(params: PyTree, like: PyTree, name: str) -> None:
@@ -52,6 +64,12 @@ def _shapes_of(structure: Any, leaves: tuple[Any, ...]) -> PyTree:
         return kept.result_shapes(_start, (model, data), cache.store())
     except Exception:  # whatever the model of another may raise
         return None
+
+
+@lru_cache(maxsize=256)
+def _result_shapes(fn: Callable[..., PyTree], structure: Any, leaves: tuple[Any, ...]) -> PyTree:
+    model, trees = jax.tree.unflatten(structure, leaves)
+    return kept.result_shapes(fn, (model, *trees), cache.store())
 
 
 def _start(model: Any, data: PyTree) -> PyTree:

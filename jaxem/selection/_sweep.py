@@ -30,7 +30,7 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.processes import any_of, is_shared
 from jaxem.engine.programs import program
 from jaxem.engine.search import Search
-from jaxem.engine.shapes import shapes_of
+from jaxem.engine.shapes import result_shapes, shapes_of
 from jaxem.engine.stop import Stop
 from jaxem.init import KMeansPlusPlus
 from jaxem.kernels.chunks import num_rows
@@ -241,9 +241,12 @@ def _apart(model: Any, data: PyTree) -> bool:
     params = shapes_of(dataclasses.replace(model, **{kind.field: 2}), data)
     if family.shared or params is None:
         return bool(family.shared)
-    kernel = family.kernel()
-    blocks = jax.eval_shape(lambda members: kernel.blocks(family.unconstrain(members))[0], params[-1])
-    return all(len(block) == 2 for block in blocks)
+    return all(len(block) == 2 for block in result_shapes(_blocks, family, params[-1]))
+
+
+def _blocks(family: Any, members: PyTree) -> list[Array]:
+    """The unconstrained coordinates of members, in blocks whose maximum does not depend on the others."""
+    return family.kernel().blocks(family.unconstrain(members))[0]
 
 
 def _plain(algorithm: Algorithm) -> bool:
