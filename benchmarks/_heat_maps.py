@@ -23,14 +23,20 @@ def read(backend: str) -> dict[str, list[dict[str, Any]]]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def write(backend: str, kind: str, cells: list[dict[str, Any]]) -> None:
-    """Those of one kind in the place of what was measured before; what is not a number is left out."""
+def write(backend: str, kind: str, cells: list[dict[str, Any]], labels: list[str]) -> list[dict[str, Any]]:
+    """Put cells of one kind in the place of what was measured of them before, in the order of `labels`.
+
+    Returns all cells of that kind. What is not a number is left out.
+    """
     plain = [json.loads(json.dumps(cell), parse_constant=lambda _: None) for cell in cells]
-    lines = {**read(backend), kind: plain}
+    lines = read(backend)
+    known = {(cell["cell"], cell["dtype"]): cell for cell in [*lines.get(kind, []), *plain]}
+    lines[kind] = [known[label, dtype] for label in labels for dtype in _DTYPES if (label, dtype) in known]
     text = ",\n".join(
         f'"{name}": [\n' + ",\n".join(json.dumps(cell) for cell in of_kind) + "\n]" for name, of_kind in lines.items()
     )
     _path(backend).write_text(f"{{\n{text}\n}}\n")
+    return lines[kind]
 
 
 def draw(cells: dict[str, list[dict[str, Any]]]) -> None:

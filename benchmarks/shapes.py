@@ -7,10 +7,12 @@ that a cell's name has to contain (``--cells full d=64``); with `--seconds`, wha
 in `benchmarks.models`.
 
 `--write` puts the tables into benchmarks/README.md, their numbers into benchmarks/shapes-cpu.json (or another device's
-name), and draws the pictures of docs/speed.md from that file; `--draw` does the last of these alone.
+name), and draws the pictures of docs/speed.md from that file; `--draw` does the last of these alone. Cells that were not
+measured stay as they are, with the day that they are of: the grid can be measured in parts.
 """
 
 import argparse
+import datetime
 import math
 import sys
 import time
@@ -46,7 +48,7 @@ def measured(
         own = "float64" if contender in _grid.DOUBLE_ONLY else dtype
         entries[label if own == dtype else f"{label} in {own}"] = (contender, task, {**spec, "dtype": own})
     told = {"cell": cell.label, **cell.sizes, "dtype": dtype, "flops": cell.flops}
-    told["bytes"] = cell.numbers * _SIZE[dtype]
+    told |= {"bytes": cell.numbers * _SIZE[dtype], "day": datetime.date.today().isoformat()}
     try:
         # Runs of a small table take no longer than their own noise.
         results, _, missing = _harness.interleaved(entries, repetitions * (4 if cell.flops < 1e7 else 1))
@@ -69,9 +71,10 @@ def row(told: dict[str, Any]) -> list[str]:
     name = [told["cell"], told["dtype"]]
     work = [f"{told['flops'] / 1e9:.3g}", f"{told['bytes'] / 1e6:.3g}"]
     if "failed" in told:
-        return [*name, "-", *work, "-", f"failed: {told['failed']}"]
+        return [*name, "-", *work, "-", f"failed: {told['failed']}", told["day"]]
     others = ", ".join(f"{label} {ratio:.2f}" for label, ratio in told["others"].items())
-    return [*name, f"{told['milliseconds']:.3g}", *work, f"{100 * told['share']:.0f}%", others or "-"]
+    share = f"{100 * told['share']:.0f}%"
+    return [*name, f"{told['milliseconds']:.3g}", *work, share, others or "-", told["day"]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,8 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--draw", action="store_true", help="draw the pictures from what was measured before")
     _command.add_interpreters(parser)
     options = parser.parse_args(arguments)
-    if options.write and (options.quick or options.cells):
-        parser.error("--write is for all cells of a kind at their full sizes: leave --quick and --cells out")
+    if options.write and options.quick:
+        parser.error("--write is for cells at their full sizes: leave --quick out")
     repetitions = options.repetitions or (1 if options.quick else 5)
     if repetitions < 1:
         parser.error(f"--repetitions must be at least 1, got {repetitions}")
@@ -103,11 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
     rates = "; ".join(f"{dtype} {a / 1e9:.0f} GFLOP/s, {b / 1e9:.1f} GB/s" for dtype, (a, b) in found.items())
     print(f"## Shapes on {backend}\n\n{origin}\n\nLimits: {rates}\n", flush=True)
     for kind in options.only or kinds:
-        cells = [c for c in _grid.groups(options.quick)[kind] if all(word in c.label for word in options.cells)]
-        rows, absent, left = [], set(), []
-        for cell in cells:
-            if time.monotonic() - began > options.seconds:
-                left.append(cell.label)
+        grid = _grid.groups(options.quick)[kind]
+        labels = [cell.label for cell in grid]
+        rows: list[dict[str, Any]] = []
+        absent: set[str] = set()
+        for cell in grid:
+            if time.monotonic() - began > options.seconds or any(word not in cell.label for word in options.cells):
                 continue
             for dtype in DTYPES:
                 told, missing = measured(cell, dtype, found[dtype], repetitions)
@@ -115,17 +119,19 @@ def main(arguments: list[str] | None = None) -> int:
                 absent.update(missing)
                 print(*row(told), sep=" | ", file=sys.stderr, flush=True)
                 if options.write:
-                    _heat_maps.write(backend, kind, rows)
+                    _heat_maps.write(backend, kind, rows, labels)
+        shown = _heat_maps.write(backend, kind, rows, labels) if options.write else rows
+        left = [label for label in labels if all(told["cell"] != label for told in shown)]
         section = _report.Section(
             f"shapes-{kind}",
             f"The grid: {kind}",
             f"Milliseconds an iteration and start, median of {repetitions} interleaved repetitions; the operations and "
             f"bytes that it needs at least, and the share of the limit that it reaches ({rates}); the time of others "
             "as a multiple of jaxem's.",
-            ["cell", "precision", "ms", "GFLOP", "MB", "of the limit", "others / jaxem"],
-            [row(told) for told in rows],
+            ["cell", "precision", "ms", "GFLOP", "MB", "of the limit", "others / jaxem", "on"],
+            [row(told) for told in shown],
             notes=[f"- not installed: {name}." for name in sorted(absent)]
-            + [f"- left out for lack of time: {'; '.join(left)}."] * bool(left),
+            + [f"- not measured: {'; '.join(left)}."] * bool(left),
         )
         print(section.markdown() + "\n", flush=True)
         if options.write:

@@ -15,6 +15,7 @@ _LEAST_BLOCK = 32  # columns, below which the products are too thin
 _FEW = 8  # columns, up to which either form takes as long
 _PAIRS_IN_CACHE = 2**10  # products of columns for each of 256 rows, in the second-level cache of a core
 _MOST_PAIRS = 2**17  # products of columns that would fill memory: 256 MB for 256 rows in double precision
+_FEW_MEMBERS = 4  # whose forms in single precision are summed by a product
 _MOST_BLOCKS = 4  # five eighths of the operations of whole matrices; more blocks make programs longer
 
 
@@ -67,9 +68,19 @@ def forms(blocks: Sequence[Array], x: Float[Array, "n d"]) -> Float[Array, "k n"
     total = jnp.zeros((x.shape[0], blocks[0].shape[0]), x.dtype)
     for (start, stop), block in zip(block_edges(x.shape[1]), blocks, strict=True):
         k, b, width = block.shape
-        y = matmul(x[:, start:], block.reshape(k * b, width).T).reshape(-1, k, b)
-        total = total + jnp.sum(y * x[:, None, start:stop], -1)
+        y = matmul(x[:, start:], block.reshape(k * b, width).T).reshape(-1, k, b) * x[:, None, start:stop]
+        total = total + (_sum_members(y) if k <= _FEW_MEMBERS and y.dtype == jnp.float32 else jnp.sum(y, -1))
     return total.T
+
+
+def _sum_members(y: Float[Array, "n k b"]) -> Float[Array, "n k"]:
+    """Sums over the last axis by a product.
+
+    XLA on a CPU fuses a plain sum with the product before it, which took twice as long for two members in single
+    precision (jaxlib 0.10).
+    """
+    _, k, b = y.shape
+    return matmul(y.reshape(-1, k * b), jnp.repeat(jnp.eye(k, dtype=y.dtype), b, 0))
 
 
 def _bilinear(blocks: Sequence[Array], left: Float[Array, "n d"], right: Float[Array, "n d"]) -> Float[Array, "k n"]:
