@@ -7,7 +7,7 @@ that a cell's name has to contain (``--cells full d=64``); with `--seconds`, wha
 in `benchmarks.models`.
 
 `--write` puts the tables into benchmarks/README.md, their numbers into benchmarks/shapes-cpu.json (or another device's
-name), and draws the pictures of docs/speed.md from that file; `--draw` does the last of these alone. Cells that were not
+name), and draws the pictures of docs/speed.md from that file; `--draw` does the last of these alone. Cells that are not
 measured stay as they are, with the day that they are of: the grid can be measured in parts.
 """
 

@@ -96,7 +96,7 @@ def test_a_long_search_goes_on_with_a_program_that_is_optimized(monkeypatch):
 
     monkeypatch.setattr(runner, "advance", chosen)
     x = np.random.default_rng(0).normal(size=(80, 2))
-    options = {"key": KEY, "restarts": 2, "tol": 0.0, "max_steps": 90}
+    options = {"key": KEY, "restarts": 2, "tol": 0.0, "max_steps": 190}
     for products, optimized in ((3e7, {False}), (2e5, {False, True}), (1.0, {True})):
         monkeypatch.setattr(lanes, "_UNOPTIMIZED_PRODUCTS", products)
         used.clear()

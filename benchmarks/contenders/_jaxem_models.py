@@ -44,6 +44,7 @@ class MixtureOf(Solve):
 
     def problem(self):
         spec, k = self.spec, self.spec["k"]
+        self.sees_rows = "missing" in spec
         x = _data.overlapping(spec["n"], spec["d"], k, spec["dtype"])
         rng = np.random.default_rng(4)
         if spec["family"] in OTHERS:

@@ -1,4 +1,4 @@
-"""`jaxem.solve` timed by the iteration."""
+"""`jaxem.solve`, or `jaxem.fit`, timed by the iteration."""
 
 import time
 from typing import Any
@@ -10,9 +10,13 @@ from benchmarks.contenders._timed import Timed, lists
 
 
 class Solve(Timed):
-    """`solve`, compiled once; `problem` says what of. Several starts run side by side by `vmap`."""
+    """`solve`, compiled once; `problem` says what of. Several starts run side by side by `vmap`.
+
+    With `sees_rows` it is `fit`, which looks for patterns of missing entries before anything is compiled.
+    """
 
     algorithm: jaxem.Algorithm | None = None
+    sees_rows = False
 
     def problem(self) -> tuple[Any, Any, Any]:
         """The model, its start and the data."""
@@ -26,13 +30,17 @@ class Solve(Timed):
         self.spec = spec
         model, self.start, self.x = self.problem()
 
+        rules = {"algorithm": self.algorithm, "termination": jaxem.termination.FixedSteps()}
+
         def run(params, x, steps):
-            fit = jaxem.solve(
-                model, params, x, algorithm=self.algorithm, termination=jaxem.termination.FixedSteps(), max_steps=steps
-            )
+            if self.sees_rows:
+                fit = jaxem.fit(model, x, key=jax.random.key(0), init=params, max_steps=steps, **rules)
+            else:
+                fit = jaxem.solve(model, params, x, max_steps=steps, **rules)
             return (fit.params if fit.posterior is None else fit.posterior), fit.log_likelihood, fit.num_steps
 
-        self.program = jax.jit(run if spec.get("starts", 1) == 1 else jax.vmap(run, in_axes=(0, None, None)))
+        one = spec.get("starts", 1) == 1
+        self.program = run if self.sees_rows else jax.jit(run if one else jax.vmap(run, in_axes=(0, None, None)))
         self.run(1)
         if "check" in spec:
             self.run(spec["check"])

@@ -31,10 +31,11 @@ def result_shapes(fn: Callable[..., PyTree], model: Any, *trees: PyTree) -> PyTr
 
     `fn` is a function of a module.
     """
-    if any(eqx.is_array(leaf) for leaf in jax.tree.leaves((model, fn))):
-        return jax.eval_shape(partial(fn, model), *trees)
     leaves, structure = jax.tree.flatten((model, trees))
-    return _result_shapes(fn, structure, tuple(_abstract(leaf) for leaf in leaves))
+    key = fn, structure, tuple(_abstract(leaf) for leaf in leaves)
+    if any(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)) or not _hashable(key):
+        return jax.eval_shape(partial(fn, model), *trees)
+    return _result_shapes(*key)
 
 
 def require_shapes(params: PyTree, like: PyTree, name: str) -> None:
@@ -64,6 +65,14 @@ def _shapes_of(structure: Any, leaves: tuple[Any, ...]) -> PyTree:
         return kept.result_shapes(_start, (model, data), cache.store())
     except Exception:  # whatever the model of another may raise
         return None
+
+
+def _hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except TypeError:  # a field of another's model
+        return False
+    return True
 
 
 @lru_cache(maxsize=256)

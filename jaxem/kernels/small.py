@@ -85,9 +85,9 @@ def inverse_lower(factor: Array) -> Array:
     zero = jnp.zeros_like(factor[0, 0])
     rows: list[list[Array]] = []
     for i in range(q):
-        pivot = 1 / factor[i, i]
+        pivot = factor[i, i]
         known = [[factor[i, k] * rows[k][j] for k in range(j, i)] for j in range(i)]
-        rows.append([-pivot * sum(terms[1:], terms[0]) for terms in known] + [pivot] + [zero] * (q - i - 1))
+        rows.append([-sum(terms[1:], terms[0]) / pivot for terms in known] + [1 / pivot] + [zero] * (q - i - 1))
     return jnp.stack([jnp.stack(row) for row in rows])
 
 

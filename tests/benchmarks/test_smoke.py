@@ -92,11 +92,17 @@ def test_what_the_grid_found_is_kept_and_drawn(tmp_path, monkeypatch):
         for d in (2, 16)
     ]
     cells.append({**cells[1], "milliseconds": None, "failed": "died", "d": 64})
-    _heat_maps.write("cpu", "kmeans", cells[:1])
-    _heat_maps.write("cpu", "gaussian", cells)
+    cells = [{**cell, "cell": f"d={cell['d']}"} for cell in cells]
+    labels = ["d=16", "d=2", "d=64"]
+    _heat_maps.write("cpu", "kmeans", cells[:1], labels)
+    assert _heat_maps.write("cpu", "gaussian", cells[::2], labels)[1:] == cells[2:]
+    # The others stay, in the order of the grid, and what it no longer has goes.
+    again = {**cells[2], "d": 65}
+    _heat_maps.write("cpu", "gaussian", [cells[1], again], labels)
     kept = _heat_maps.read("cpu")
     assert kept["kmeans"] == [{**cells[0], "others": {"scikit-learn": None}}]
-    assert kept["gaussian"][1:] == cells[1:]
+    assert kept["gaussian"] == [cells[1], *kept["kmeans"], again]
+    assert len(_heat_maps.write("cpu", "gaussian", [], labels[:2])) == 2
     _heat_maps.draw(kept)
     assert {path.name for path in tmp_path.glob("*.png")} == {"speed-ratio.png", "speed-share.png", "speed-rows.png"}
 

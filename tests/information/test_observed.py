@@ -12,6 +12,7 @@ import pytest
 from scipy import linalg
 
 import jaxem
+from jaxem._algorithm import default_algorithm
 from jaxem.information import observed
 from jaxem.information._matrices import matrices
 from jaxem.latent import Categorical
@@ -189,6 +190,22 @@ def test_exact_methods_agree(name):
         return
     found = ask(method="louis").observed
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+
+
+# Of each kind of family, latent and prior; the rate matrix takes a fit to convergence.
+_FITTED = ("full", "diagonal", "spherical", "tied, priors", "poisson, priors", "VEV", "bernoulli", "function")
+_FITTED += ("chain, priors", "Student t", "regressions", "factors", "missing", "state space")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _FITTED)
+def test_sem_agrees_at_a_maximum(name):
+    cell = product.models()[name]
+    algorithm = jaxem.squarem(default_algorithm(cell.model))
+    fit = engine.solve(cell.model, cell.start, cell.x, cell.weights, algorithm=algorithm, tol=1e-14, max_steps=3000)
+    ask = partial(matrices, cell.model, fit.params, cell.x, weights=cell.weights)
+    expected = ask().observed
+    np.testing.assert_allclose(ask(method="sem").observed, expected, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.slow
