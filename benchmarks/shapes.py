@@ -48,7 +48,7 @@ def measured(
         own = "float64" if contender in _grid.DOUBLE_ONLY else dtype
         entries[label if own == dtype else f"{label} in {own}"] = (contender, task, {**spec, "dtype": own})
     told = {"cell": cell.label, **cell.sizes, "dtype": dtype, "flops": cell.flops}
-    told |= {"bytes": cell.numbers * _SIZE[dtype], "day": datetime.date.today().isoformat()}
+    told["bytes"], told["day"] = cell.numbers * _SIZE[dtype], datetime.date.today().isoformat()
     try:
         # Runs of a small table take no longer than their own noise.
         results, _, missing = _harness.interleaved(entries, repetitions * (4 if cell.flops < 1e7 else 1))
@@ -108,10 +108,11 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in options.only or kinds:
         grid = _grid.groups(options.quick)[kind]
         labels = [cell.label for cell in grid]
+        asked = [cell for cell in grid if all(word in cell.label for word in options.cells)]
         rows: list[dict[str, Any]] = []
         absent: set[str] = set()
-        for cell in grid:
-            if time.monotonic() - began > options.seconds or any(word not in cell.label for word in options.cells):
+        for cell in asked:
+            if time.monotonic() - began > options.seconds:
                 continue
             for dtype in DTYPES:
                 told, missing = measured(cell, dtype, found[dtype], repetitions)
@@ -121,7 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
                 if options.write:
                     _heat_maps.write(backend, kind, rows, labels)
         shown = _heat_maps.write(backend, kind, rows, labels) if options.write else rows
-        left = [label for label in labels if all(told["cell"] != label for told in shown)]
+        there = {told["cell"] for told in shown}
+        left = [cell.label for cell in (grid if options.write else asked) if cell.label not in there]
         section = _report.Section(
             f"shapes-{kind}",
             f"The grid: {kind}",

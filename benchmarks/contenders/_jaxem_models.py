@@ -42,9 +42,12 @@ class MixtureOf(Solve):
     """A mixture of Gaussians or t distributions, on rows with tails of `tails` degrees of freedom or gaps; or of
     another family, on what becomes of such rows as counts, categories or bits."""
 
+    @property
+    def sees_rows(self) -> bool:
+        return "missing" in self.spec
+
     def problem(self):
         spec, k = self.spec, self.spec["k"]
-        self.sees_rows = "missing" in spec
         x = _data.overlapping(spec["n"], spec["d"], k, spec["dtype"])
         rng = np.random.default_rng(4)
         if spec["family"] in OTHERS:

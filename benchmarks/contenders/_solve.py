@@ -16,7 +16,10 @@ class Solve(Timed):
     """
 
     algorithm: jaxem.Algorithm | None = None
-    sees_rows = False
+
+    @property
+    def sees_rows(self) -> bool:
+        return False
 
     def problem(self) -> tuple[Any, Any, Any]:
         """The model, its start and the data."""

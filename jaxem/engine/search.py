@@ -142,11 +142,13 @@ class Search:
             return Stage("race", going, stage.steps * racing.growth) if race else Stage("run", going)
         if not aside:
             return None
-        size = min(self.layout.lanes, 2 ** (-(-len(aside) // self.layout.groups) - 1).bit_length())
-        if few_products(self.runner.num_rows(self.problem), aside[0].state, self.layout.lanes):
+        most, wanted = self.layout.lanes, -(-len(aside) // self.layout.groups)
+        if few_products(self.runner.num_rows(self.problem), aside[0].state, most):
             # Idle lanes cost less than another compilation, and a few of them next to nothing.
-            size = _FEW_LANES if size <= _FEW_LANES <= self.layout.lanes else self.layout.lanes
-        self.accurate_lanes = size
+            size = _FEW_LANES if wanted <= _FEW_LANES else most
+        else:
+            size = 2 ** (wanted - 1).bit_length()
+        self.accurate_lanes = min(size, most)
         return Stage("accurate", [(one.start, one.state) for one in aside])
 
     def of_models(self, starts: Sequence[int]) -> np.ndarray:

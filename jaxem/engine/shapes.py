@@ -22,8 +22,7 @@ def shapes_of(model: Any, data: PyTree) -> PyTree:
     Looks at shapes alone, so also under a trace, and keeps what it found: it is the same for any number of rows.
     """
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((_ROWS, *leaf.shape[1:]), leaf.dtype), data)
-    leaves, structure = jax.tree.flatten((model, rows))
-    return _shapes_of(structure, tuple(_abstract(leaf) for leaf in leaves))
+    return _shapes_of(*_abstracted((model, rows)))
 
 
 def result_shapes(fn: Callable[..., PyTree], model: Any, *trees: PyTree) -> PyTree:
@@ -31,8 +30,7 @@ def result_shapes(fn: Callable[..., PyTree], model: Any, *trees: PyTree) -> PyTr
 
     `fn` is a function of a module.
     """
-    leaves, structure = jax.tree.flatten((model, trees))
-    key = fn, structure, tuple(_abstract(leaf) for leaf in leaves)
+    key = fn, *_abstracted((model, *trees))
     if any(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)) or not _hashable(key):
         return jax.eval_shape(partial(fn, model), *trees)
     return _result_shapes(*key)
@@ -54,15 +52,20 @@ def require_structure(params: PyTree, like: PyTree, name: str, advice: str = "")
         )
 
 
+def _abstracted(tree: PyTree) -> tuple[Any, tuple[Any, ...]]:
+    """The structure and the leaves of a tree, with what is known of arrays in their place."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(_abstract(leaf) for leaf in leaves)
+
+
 def _abstract(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if eqx.is_array_like(leaf) and hasattr(leaf, "dtype") else leaf
 
 
 @lru_cache(maxsize=256)
 def _shapes_of(structure: Any, leaves: tuple[Any, ...]) -> PyTree:
-    model, data = jax.tree.unflatten(structure, leaves)
     try:
-        return kept.result_shapes(_start, (model, data), cache.store())
+        return kept.result_shapes(_start, jax.tree.unflatten(structure, leaves), cache.store())
     except Exception:  # whatever the model of another may raise
         return None
 
@@ -77,8 +80,7 @@ def _hashable(key: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def _result_shapes(fn: Callable[..., PyTree], structure: Any, leaves: tuple[Any, ...]) -> PyTree:
-    model, trees = jax.tree.unflatten(structure, leaves)
-    return kept.result_shapes(fn, (model, *trees), cache.store())
+    return kept.result_shapes(fn, jax.tree.unflatten(structure, leaves), cache.store())
 
 
 def _start(model: Any, data: PyTree) -> PyTree:
