@@ -38,7 +38,7 @@ class KMeansPlusPlus(AbstractInit):
         embedded, known = model.kernel.embed(x, weights), known_rows(labels, weights, k)
         count = model.structure.count
         seeds, centres = kmeans_plus_plus(key, embedded, weights, k, known, count)
-        distances = _squared_distances(embedded, centres)
+        distances = _squared_distances(embedded.T, centres)
         if count is not None:
             distances = jnp.where(jnp.arange(k, dtype=jnp.int32)[:, None] < count, distances, jnp.inf)
         nearest = jnp.argmin(distances, 0)
@@ -63,6 +63,7 @@ def kmeans_plus_plus(
     With a `count`, the first `count` seeds are those that so many components would have, with the same numbers drawn.
     """
     trials = _candidates(k)
+    columns = x.T  # once: XLA would turn the rows anew for each seed
     # All at once and flat: a generator is slow to compile, over two axes twice as slow.
     uniform, beyond = jax.random.uniform(key, (k * trials,), x.dtype), None
     if count is None:
@@ -82,7 +83,7 @@ def kmeans_plus_plus(
         mass = free * jnp.where(jnp.isinf(nearest), 1, nearest)
         # Where every row coincides with a seed, any row will do.
         candidates = drawn(jnp.where(jnp.sum(mass) > 0, mass, weights), uniform)
-        distance = jnp.minimum(_squared_distances(x, x[candidates]), nearest[None, :])
+        distance = jnp.minimum(_squared_distances(columns, x[candidates]), nearest[None, :])
         cost = matmul(distance, weights[:, None])[:, 0]
         best = jnp.argmin(cost if beyond is None else jnp.where(beyond, jnp.inf, cost))
         return distance[best], candidates[best]
@@ -96,7 +97,7 @@ def kmeans_plus_plus(
     given, mass = jnp.any(known, 1), jnp.where(known, weights[None], 0)
     means = matmul(mass / jnp.where(given, jnp.sum(mass, 1), 1)[:, None], x)
     own = jax.vmap(drawn)(mass, jax.random.uniform(jax.random.fold_in(key, 3), (k, 1), x.dtype))[:, 0]
-    distance = jnp.where(given[:, None], _squared_distances(x, means), jnp.inf)
+    distance = jnp.where(given[:, None], _squared_distances(columns, means), jnp.inf)
     free = jnp.where(jnp.any(known, 0), 0, weights)
 
     def step(nearest, this):
@@ -113,6 +114,6 @@ def _candidates(k: int) -> int:
     return 2 + int(math.log(k))
 
 
-def _squared_distances(x: Float[Array, "n q"], centres: Float[Array, "m q"]) -> Float[Array, "m n"]:
+def _squared_distances(columns: Float[Array, "q n"], centres: Float[Array, "m q"]) -> Float[Array, "m n"]:
     # Differences first: the expanded square loses small distances to cancellation.
-    return jnp.sum((centres[:, :, None] - x.T[None]) ** 2, 1)
+    return jnp.sum((centres[:, :, None] - columns[None]) ** 2, 1)
