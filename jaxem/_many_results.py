@@ -46,7 +46,7 @@ def in_lanes(
             layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
         problem = problem.in_chunks(chunk_rows_apart(n, layout.lanes, floats, expanded))
     short = n * floats * layout.lanes < FEW_PRODUCTS
-    return problem, layout, AtHand(round_steps=sizes().long_round if short else None)
+    return problem, layout, AtHand(many=sizes().long_round if short else None)
 
 
 @program(quickly=True)

@@ -56,7 +56,7 @@ for options in (
     same(both.standard_errors, one.standard_errors, 1e-5)
 few = dict(key=key, replicates=130, max_steps=20)
 ended = jaxem.bootstrap(model, params, x, together=True, progress=lambda told: number == 1, **few)
-assert len(ended.log_likelihood) == 43, len(ended.log_likelihood)  # one part of three, in both
+assert 65 < len(ended.log_likelihood) < 130, len(ended.log_likelihood)  # all of one process, what the other had begun
 tests = [
     jaxem.likelihood_ratio_test(jaxem.GaussianMixture(1), model, half, key=key, replicates=9, restarts=2, together=both)
     for both in (False, True)

@@ -59,13 +59,15 @@ class AbstractRunner(ABC):
 class AtHand(AbstractRunner):
     """A round is one call of one program, which holds all rows; lanes lie as `spread` says, if anything does.
 
-    A round has as many steps as pay on the device, and up to `round_steps` where runs are long: an eighth of what they
-    have made, so that one that ends does not wait long, as runs go.
+    A round has as many steps as pay on the device, `few`, and up to `many` where runs are long: an eighth of what they
+    have made, so that one that ends does not wait long, as runs go. It has up to twice as many where that is how far
+    the runs may go, as in a race: lanes that end side by side are filled side by side.
     """
 
-    def __init__(self, spread: NamedSharding | None = None, round_steps: int | None = None, few: int | None = None):
+    def __init__(self, spread: NamedSharding | None = None, few: int | None = None, many: int | None = None):
         self.few = sizes().round_steps if few is None else few
-        self.spread, self.round_steps = spread, self.few if round_steps is None else round_steps
+        self.spread, self.many = spread, self.few if many is None else many
+        self.round_steps = max(2 * self.few, self.many)
 
     @staticmethod
     def over(problem: Any, lanes: int) -> "AtHand":
@@ -73,12 +75,15 @@ class AtHand(AbstractRunner):
         of_device, numbers = sizes(), sum(leaf.size for leaf in jax.tree.leaves(problem.data))
         if numbers * lanes > _FEW_NUMBERS:
             return AtHand()
-        return AtHand(round_steps=of_device.long_round, few=4 * of_device.round_steps)
+        return AtHand(few=4 * of_device.round_steps, many=of_device.long_round)
 
     def advance(self, problem, lanes, age, runs):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:
             lanes = _placing(self.spread)(lanes)
-        steps = min(max(int(age) // 8, self.few), self.round_steps)
+        steps = min(max(int(age) // 8, self.few), self.many)
+        left = int(problem.max_steps) - int(np.floor(age))  # the first iteration of a fresh run is no step: its age is -1
+        if steps < left <= self.round_steps:
+            steps = left
         return advance(problem, lanes, runs, age).of(problem, lanes, np.asarray(steps, np.int32))
 
     def accurate(self, problem):
