@@ -19,6 +19,7 @@ from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import Program, blank, may_be_kept, program
 from jaxem.engine.state import State, begin
+from jaxem.engine.trees import in_memory, is_key, on_host
 from jaxem.kernels.devices import CPU, sizes
 from jaxem.kernels.linalg import trailing
 
@@ -96,11 +97,24 @@ def _begin(problem: Problem | Many, params: PyTree, keys: PRNGKeyArray, history:
 
 
 @program(quickly=True, level=0)
-def refill(lanes: State, block: State, source: Array) -> State:
-    """Lanes in which `source >= 0` become that entry of `block`."""
+def _refill(lanes: State, block: State, source: Array) -> State:
     return jax.tree.map(
         lambda old, new: jnp.where(trailing(source >= 0, old), new[jnp.maximum(source, 0)], old), lanes, block
     )
+
+
+def refill(lanes: State, block: State, source: np.ndarray) -> State:
+    """Lanes in which `source >= 0` become that entry of `block`."""
+    if not in_memory(lanes, block):
+        return _refill(lanes, block, source)
+    fresh = source >= 0
+
+    def one(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+        filled = old.copy()
+        filled[fresh] = new[source[fresh]]
+        return filled
+
+    return on_host(one, lanes, block)
 
 
 def _advance(problem: Problem | Many, lanes: State, limit: Array) -> State:
@@ -142,15 +156,36 @@ def _steps_of_rows(problem: Problem | Many) -> int:
 
 
 @program(quickly=True, level=0)
-def take(lanes: State, lane: Array) -> State:
-    """One lane, or several for an array of numbers."""
+def _take(lanes: State, lane: Array) -> State:
     return jax.tree.map(lambda leaf: leaf[lane], lanes)
 
 
+def take(lanes: State, lane: np.ndarray) -> State:
+    """One lane, or several for an array of numbers."""
+    if not in_memory(lanes):
+        return _take(lanes, lane)
+    return on_host(lambda leaf: np.array(leaf[lane]), lanes)  # a copy, which does not keep the other lanes
+
+
+def apart(lanes: State, numbers: np.ndarray) -> list[State]:
+    """Several of the lanes, each by itself."""
+    if not in_memory(lanes):
+        return [_take(lanes, number) for number in numbers.astype(np.int32)]
+    leaves, structure = jax.tree.flatten(take(lanes, numbers))
+    rows = [list(leaf) if is_key(leaf) else [leaf[i, ...] for i in range(len(numbers))] for leaf in leaves]
+    return [jax.tree.unflatten(structure, own) for own in zip(*rows, strict=True)]
+
+
 @program(quickly=True, level=0)
+def _stack(states: tuple[State, ...]) -> State:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
 def stack(states: tuple[State, ...]) -> State:
     """Several runs as lanes."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    if not in_memory(states):
+        return _stack(states)
+    return on_host(lambda *leaves: np.stack(leaves), *states)
 
 
 @program(quickly=True, level=0)
@@ -197,9 +232,12 @@ def prepare(problem: Problem | Many, draw: Any, key: PRNGKeyArray, layout: Layou
     problem = problem.of_starts(numbers)
     lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
     advance(problem, lanes, total).begin_compiling(problem, lanes, np.asarray(steps, np.int32))
+    lane = np.zeros((), np.int32)
+    if in_memory(problem):
+        return take(lanes, lane)
     if total != layout.lanes * layout.groups:
-        refill.begin_compiling(lanes, lanes, numbers)
-    return blank(take.begin_compiling(lanes, np.zeros((), np.int32)), key)
+        _refill.begin_compiling(lanes, lanes, numbers)
+    return blank(_take.begin_compiling(lanes, lane), key)
 
 
 def saved_blocks(problem: Problem | Many | None, saved: list[tuple[int, State]], layout: Layout) -> list[Blocks]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ from jaxem.engine.lanes import (
     COMPILATION_PRODUCTS,
     Block,
     Blocks,
+    apart,
     num_products,
     refill,
     take,
@@ -198,7 +199,7 @@ class _Group:
             count = min(len(free), len(self.block.starts) - self.position)
             source = np.full(size, -1, np.int32)
             source[free[:count]] = np.arange(self.position, self.position + count)
-            if self.lanes is None and count == size:
+            if count == size:
                 self.lanes = self.block.lanes
             else:
                 lanes = with_nothing_to_do(self.block.lanes) if self.lanes is None else self.lanes
@@ -239,16 +240,21 @@ class _Group:
             if count > 0:
                 noted.append(since[lane, 1 : count + 1])
         steps = int((done.clip(0) - last.clip(0))[lanes].sum())
-        ended = np.flatnonzero(used & (code != int(status_code(Status.running))))
-        return steps, [self.outcome(lane, int(code[lane])) for lane in ended]
+        return steps, self.outcomes(np.flatnonzero(used & (code != int(status_code(Status.running)))), code)
 
     def stop(self) -> list[Outcome]:
         """What is still running, as it is."""
-        return [self.outcome(lane, int(status_code(Status.stopped))) for lane in np.flatnonzero(self.owner >= 0)]
+        lanes = np.flatnonzero(self.owner >= 0)
+        return self.outcomes(lanes, np.full(self.owner.shape, int(status_code(Status.stopped))))
 
-    def outcome(self, lane: Any, code: int) -> Outcome:
-        """The run in a lane as one that has ended; the lane is free."""
-        start, (_, objective, num_steps) = int(self.owner[lane]), self.ended
-        self.owner[lane], self.reached[lane] = -1, -np.inf
-        final = partial(take, self.lanes, np.asarray(lane, np.int32))
-        return Outcome(start, code, float(objective[lane]), int(num_steps[lane]), self.histories.pop(start), final)
+    def outcomes(self, ended: np.ndarray, code: np.ndarray) -> list[Outcome]:
+        """The runs in some lanes as ones that have ended; the lanes are free."""
+        starts, (_, objective, num_steps) = self.owner[ended].tolist(), self.ended
+        self.owner[ended], self.reached[ended] = -1, -np.inf
+        states = cache(partial(apart, self.lanes, ended))  # of all at once, and of none where nobody asks
+
+        def one(i: int, lane: int, start: int) -> Outcome:
+            told = start, int(code[lane]), float(objective[lane]), int(num_steps[lane])
+            return Outcome(*told, self.histories.pop(start), lambda: states()[i])
+
+        return [one(i, lane, start) for i, (lane, start) in enumerate(zip(ended.tolist(), starts, strict=True))]

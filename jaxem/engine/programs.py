@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jaxem._precision import precision_of
 from jaxem.engine import cache
 from jaxem.engine.kept import Arguments, Kept, Shelf, Signature, name_of, read, save, trace
 
@@ -49,7 +50,14 @@ class Program:
         arguments = Arguments(args)
         if not arguments.may_be_kept():
             return partial(self._fn if _tracing() else self._compiled, *args)
-        return partial(self._kept_for(arguments), arguments)
+        program, dtype = self._kept_for(arguments), jnp.result_type(float)
+
+        def call() -> Any:
+            # Threads have settings of their own, by which JAX would round arrays of NumPy.
+            with precision_of(dtype):
+                return program(arguments)
+
+        return call
 
     @cached_property
     def _compiled(self) -> Any:

@@ -81,7 +81,8 @@ class AtHand(AbstractRunner):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:
             lanes = _placing(self.spread)(lanes)
         steps = min(max(int(age) // 8, self.few), self.many)
-        left = int(problem.max_steps) - int(np.floor(age))  # the first iteration of a fresh run is no step: its age is -1
+        # The first iteration of a fresh run is no step: its age is -1.
+        left = int(problem.max_steps) - int(np.floor(age))
         if steps < left <= self.round_steps:
             steps = left
         return advance(problem, lanes, runs, age).of(problem, lanes, np.asarray(steps, np.int32))

@@ -1,5 +1,6 @@
 """Choices between trees and parts of them, and answers of several rules taken together."""
 
+from collections.abc import Callable
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -8,12 +9,39 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 
 def first_of(tree: PyTree) -> PyTree:
     """The first along the leading axis of every array, taken on the host; what is no array stays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[0] if eqx.is_array(leaf) else leaf, tree)
+
+
+def in_memory(*trees: PyTree) -> bool:
+    """Whether all arrays lie in the memory of the host, as a whole: NumPy's, and those of JAX on one CPU."""
+
+    def here(leaf: Any) -> bool:
+        if isinstance(leaf, Tracer):
+            return False
+        return not isinstance(leaf, jax.Array) or [device.platform for device in leaf.devices()] == ["cpu"]
+
+    return all(here(leaf) for leaf in jax.tree.leaves(trees))
+
+
+def on_host(fn: Callable[..., np.ndarray], *trees: PyTree) -> PyTree:
+    """`fn` of the leaves of trees with one structure, in NumPy; random keys are the numbers that they are made of.
+
+    A call of a compiled program takes a hundred times as long for arrays as small as those of a run.
+    """
+
+    def one(*leaves: Any) -> Any:
+        if not is_key(leaves[0]):
+            return fn(*map(np.asarray, leaves))
+        made = fn(*(np.asarray(jax.random.key_data(leaf)) for leaf in leaves))
+        return jax.random.wrap_key_data(jnp.asarray(made), impl=jax.random.key_impl(leaves[0]))
+
+    return jax.tree.map(one, *trees)
 
 
 def choose(pred: Any, a: PyTree, b: PyTree) -> PyTree:

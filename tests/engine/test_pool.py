@@ -1,5 +1,7 @@
 """Groups of lanes, each on a thread of its own: the runs are those of one group."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 import pytest
@@ -31,10 +33,21 @@ def test_the_runs_do_not_depend_on_how_many_there_are(cores, monkeypatch):
         assert np.array_equal(a, b)  # whichever of the threads was the faster one
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("wide", [False, True])
-def test_threads_compute_in_the_precision_of_the_caller(wide, monkeypatch):
+def test_threads_compute_in_the_precision_of_the_caller(wide, elsewhere, monkeypatch):
     """JAX keeps its settings for each thread."""
     monkeypatch.setattr(lanes, "_cores", lambda: 2)
+    began, threads = jax.config.jax_enable_x64, ThreadPoolExecutor(2)
+    jax.config.update("jax_enable_x64", elsewhere)
+    monkeypatch.setattr(pool, "threads", lambda: threads)
+    try:
+        _in_own_precision(wide)
+    finally:
+        jax.config.update("jax_enable_x64", began)
+
+
+def _in_own_precision(wide):
     with jax.enable_x64(wide):
         fit = fitted(X.astype(np.float64 if wide else np.float32))
     assert fit.params.weights.dtype == (np.float64 if wide else np.float32)
