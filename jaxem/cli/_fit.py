@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jaxem.cli._ahead import begin_importing
 from jaxem.cli._errors import CommandError, one_line, reported
 from jaxem.cli._information import Errors, Missing, bootstrapped, errors_of, missing_information
 from jaxem.cli._output import staged_folder
-from jaxem.cli._picture import begin_importing, draw, rendered
+from jaxem.cli._picture import draw, rendered
 from jaxem.cli._precision import precision
 from jaxem.cli._progress import progress_bar
 from jaxem.cli._report import report
@@ -122,7 +123,7 @@ def selected(
 
     import jaxem
 
-    begin_importing()
+    begin_importing("jaxem.plot")
     kind = KINDS[request.model]
     models = [kind.build(k, **options) for k in counts]
     # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.
@@ -200,6 +201,7 @@ def same_optimum(tolerance: float, n: int) -> float:
 
 def read_for(request: FitRequest, missing: bool) -> Table:
     """The table that was asked for, which may have missing cells or not."""
+    begin_importing("jax", "jaxem.models", "jaxem.selection")
     if request.data is not None:
         table = read_table(request.data, request.column_names, header=request.header, encoding=request.encoding)
         table.tell("warning")

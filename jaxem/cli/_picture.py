@@ -1,10 +1,7 @@
 """`fit.png`."""
 
-import contextlib
 import errno
-import importlib
 import io
-import threading
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,17 +15,6 @@ from jaxem.cli.kinds import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def begin_importing() -> None:
-    """Import what draws in another thread, while this one waits for something else."""
-
-    def work() -> None:
-        # Who draws imports it again, and hears of what goes wrong.
-        with contextlib.suppress(Exception):
-            importlib.import_module("jaxem.plot")
-
-    threading.Thread(target=work, daemon=True).start()
 
 
 def rendered(draw: Callable[[], "Figure"], name: str = "fit.png") -> bytes | None:

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from jaxem._text import plain
+from jaxem.cli._ahead import begin_importing
 from jaxem.cli._errors import CommandError, one_line, reported
 from jaxem.cli._fit import algorithm_for, read_for
 from jaxem.cli._output import staged_file
-from jaxem.cli._picture import begin_importing, rendered
+from jaxem.cli._picture import rendered
 from jaxem.cli._precision import precision
 from jaxem.cli._progress import progress_bar
 from jaxem.cli._report import plain_table
@@ -59,7 +60,7 @@ def run_select(request: SelectRequest) -> None:
     first = request.kinds[0]
     table = read_for(first, all(KINDS[own.model].missing is not None for own in request.kinds))
     with precision(first.dtype), reported():
-        begin_importing()
+        begin_importing("jaxem.plot")
         candidates = _candidates(request, table.values)
         with progress_bar(first.quiet) as track:
             selection = _selected(request, candidates, table.values, track(f"{len(candidates)} models"))
