@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -210,7 +211,7 @@ def problem_of(
     data, weights = jax.tree.map(placed, data), beside(data, weights)
     bound = _bind(model, algorithm, termination, data, weights, None if laid is None else laid.blocks)
     tol = default_tolerance(dtype) if tol is None else as_tolerance(tol)
-    limits = jnp.asarray(tol, weights.dtype), jnp.asarray(max_steps, jnp.int32)
+    limits = jax.device_put((np.asarray(tol, weights.dtype), np.asarray(max_steps, np.int32)))
     return dataclasses.replace(bound, data=data, weights=weights, tol=limits[0], max_steps=limits[1])
 
 

@@ -234,8 +234,8 @@ def _bound(
         termination=termination or algorithm.termination(),
         data=data,
         weights=weights,
-        tol=jnp.asarray(default_tolerance(dtype) if tol is None else as_tolerance(tol), dtype),
-        max_steps=jnp.asarray(max_steps, jnp.int32),
+        tol=np.asarray(default_tolerance(dtype) if tol is None else as_tolerance(tol), dtype),
+        max_steps=np.asarray(max_steps, np.int32),
     )
 
     own = [name for name, there in zip(("model", "data", "weights"), named, strict=True) if there]

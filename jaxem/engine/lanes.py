@@ -19,7 +19,7 @@ from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import Program, blank, may_be_kept, program
 from jaxem.engine.state import State, begin
-from jaxem.engine.trees import in_memory, is_key, on_host
+from jaxem.engine.trees import in_memory, on_host
 from jaxem.kernels.devices import CPU, sizes
 from jaxem.kernels.linalg import trailing
 
@@ -171,9 +171,8 @@ def apart(lanes: State, numbers: np.ndarray) -> list[State]:
     """Several of the lanes, each by itself."""
     if not in_memory(lanes):
         return [_take(lanes, number) for number in numbers.astype(np.int32)]
-    leaves, structure = jax.tree.flatten(take(lanes, numbers))
-    rows = [list(leaf) if is_key(leaf) else [leaf[i, ...] for i in range(len(numbers))] for leaf in leaves]
-    return [jax.tree.unflatten(structure, own) for own in zip(*rows, strict=True)]
+    some = take(lanes, numbers)
+    return [on_host(lambda leaf: leaf[i, ...], some) for i in range(len(numbers))]  # noqa: B023
 
 
 @program(quickly=True, level=0)

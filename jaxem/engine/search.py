@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -253,10 +254,11 @@ class Search:
         fit = self.runner.finish(self.problem_of(best), best.state)
         dtype = fit.objective.dtype
         history = np.concatenate(best.outcome.history) if best.outcome.history else np.zeros(0)
-        code = jnp.asarray(self.told(codes), jnp.int32)
-        record = Restarts(jnp.asarray(objectives, dtype), status_from_code(code), jnp.asarray(num_steps, jnp.int32))
+        told = objectives.astype(dtype), self.told(codes).astype(np.int32), num_steps.astype(np.int32)
+        objectives, codes, num_steps, history = jax.device_put((*told, history.astype(dtype)))
+        record = Restarts(objectives, status_from_code(codes), num_steps)
         status = Status.stopped if self.stopped else fit.status
-        return dataclasses.replace(fit, status=status, history=jnp.asarray(history, dtype), restarts=record)
+        return dataclasses.replace(fit, status=status, history=history, restarts=record)
 
     def told(self, codes: np.ndarray) -> np.ndarray:
         """Codes of runs, with `stopped` for those that were never begun."""

@@ -39,7 +39,7 @@ def on_host(fn: Callable[..., np.ndarray], *trees: PyTree) -> PyTree:
         if not is_key(leaves[0]):
             return fn(*map(np.asarray, leaves))
         made = fn(*(np.asarray(jax.random.key_data(leaf)) for leaf in leaves))
-        return jax.random.wrap_key_data(jnp.asarray(made), impl=jax.random.key_impl(leaves[0]))
+        return jax.random.wrap_key_data(made, impl=jax.random.key_impl(leaves[0]))
 
     return jax.tree.map(one, *trees)
 

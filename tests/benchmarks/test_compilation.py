@@ -24,7 +24,7 @@ def hold(group, found):
 @pytest.mark.parametrize("name", _counts.MODELS)
 def test_no_program_of_a_fit_grows(name):
     found = _counts.programs(name)
-    assert {"bind", "draw", "begin", "advance", "refill", "take", "finish"} <= set(found)
+    assert {"bind", "draw", "begin", "advance", "finish"} <= set(found)
     hold(name, found)
 
 
