@@ -133,7 +133,8 @@ def blank(shapes: PyTree, key: PRNGKeyArray) -> PyTree:
         if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return np.zeros(leaf.shape, leaf.dtype)
         data = jax.eval_shape(jax.random.key_data, leaf)
-        return jax.random.wrap_key_data(np.zeros(data.shape, data.dtype), impl=jax.random.key_impl(key))
+        numbers: Any = np.zeros(data.shape, data.dtype)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(key))
 
     return jax.tree.map(zeros, shapes)
 

@@ -38,7 +38,8 @@ def on_host(fn: Callable[..., np.ndarray], *trees: PyTree) -> PyTree:
     def one(*leaves: Any) -> Any:
         if not is_key(leaves[0]):
             return fn(*map(np.asarray, leaves))
-        made = fn(*(np.asarray(jax.random.key_data(leaf)) for leaf in leaves))
+        # Not by way of `jnp.asarray`, which compiles an operation for each shape.
+        made: Any = fn(*(np.asarray(jax.random.key_data(leaf)) for leaf in leaves))
         return jax.random.wrap_key_data(made, impl=jax.random.key_impl(leaves[0]))
 
     return jax.tree.map(one, *trees)

@@ -22,7 +22,7 @@ from jaxem.goodness._levels import Codes, codes_of, counted, require_codes
 from jaxem.goodness._weighted_chi2 import p_value
 from jaxem.record import Progress
 from jaxem.resampling._draws import simulated
-from jaxem.resampling._rounds import WORDS, at_a_time, overall, refits
+from jaxem.resampling._rounds import WORDS, refitted
 
 _CELLS = 2**16  # so many are worked out, to count those that expect few
 _FEW = 5.0
@@ -241,7 +241,8 @@ def table_test(
     - `replicates`: how many samples.
     - `restarts`: how many starts each refit has besides `params`.
     - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`: as for `jaxem.fit_many`.
-    - `time_limit`: seconds after which no more samples are begun; those that were done count, as after an interrupt.
+    - `time_limit`: seconds after which no more samples are begun. Those that were, at least two, are fitted to the end
+        and count, as after an interrupt.
 
     **Returns:** a `TableTest`. The p value is `(1 + b) / (1 + B)` if `b` of `B` samples have as large a statistic.
 
@@ -262,32 +263,15 @@ def table_test(
     found = table_fit(model, params, data, weights, levels=levels)
     data, weights, params, _ = for_question(model, params, data, weights)
     of_samples, of_starts = jax.random.split(key)
-    samples = simulated(model, params, data, weights, of_samples, replicates, "table_test", at_a_time(replicates))
-    values, failures, done, stop = [], [], 0, Stop.of(time_limit)
+    samples = simulated(model, params, data, weights, of_samples, replicates, "table_test")
+    values, failures, stop = [], [], Stop.draining(time_limit)
+    common: dict[str, Any] = {"algorithm": algorithm, "tol": tol, "max_steps": max_steps, "lanes": lanes}
+    asked: dict[str, Any] = {"key": of_starts, "init": params, "restarts": 1 + restarts, "progress": progress, **common}
     with stop.interruptible(WORDS):
-        for number, (block, sample) in enumerate(samples):
-            fits = refits(
-                model,
-                sample,
-                len(block),
-                together=False,
-                key=jax.random.fold_in(of_starts, number),
-                init=params,
-                restarts=1 + restarts,
-                algorithm=algorithm,
-                tol=tol,
-                max_steps=max_steps,
-                progress=overall(progress, stop, done * (1 + restarts), replicates * (1 + restarts)),
-                lanes=lanes,
-                time_limit=Stop.never(),
-            )
+        for sample, fits in refitted(model, samples, replicates, False, stop, **asked):
             log_prob = np.asarray(_log_probs(model, fits.params, sample["data"]), float)
-            rows = zip(np.asarray(sample["data"]), log_prob, strict=True)
-            values.append([_of_sample(x, each) for x, each in rows])
+            values.append([_of_sample(x, each) for x, each in zip(sample["data"], log_prob, strict=True)])
             failures.append(failed(fits.status))
-            done += len(log_prob)
-            if stop.reached:
-                break
     drawn = np.concatenate(values).T
     given = np.array([found.g2, found.x2, found.cressie_read])
     p = (1 + np.sum(~(drawn < given[:, None]), 1)) / (1 + drawn.shape[1])

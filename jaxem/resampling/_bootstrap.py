@@ -28,7 +28,7 @@ from jaxem.models._exchange import aligned
 from jaxem.record import Progress
 from jaxem.resampling._draws import Units, blocks, require_several, require_whole, simulated, units_of, weights_of
 from jaxem.resampling._replicates import Replicates, replicates_of
-from jaxem.resampling._rounds import WORDS, done_of, ended, overall, refits, require_same, sharing
+from jaxem.resampling._rounds import WORDS, refitted, require_same, sharing
 
 
 def acceleration(
@@ -270,31 +270,12 @@ def bootstrap(
         numbers = blocks(replicates, count_rows(data))
         samples = ((block, {"data": data, "weights": draw(share(block))}) for block in numbers)
 
-    found: list[tuple[PyTree, Array, Array]] = []
-    stop, done = Stop.draining(time_limit), 0
+    stop = Stop.draining(time_limit)
+    common: dict[str, Any] = {"algorithm": algorithm, "tol": tol, "max_steps": max_steps, "lanes": lanes}
+    asked: dict[str, Any] = {"key": of_starts, "init": params, "restarts": 1 + restarts, "progress": progress, **common}
     with stop.interruptible(WORDS):
-        for number, (block, sample) in enumerate(samples):
-            fits = refits(
-                model,
-                sample,
-                len(block),
-                together,
-                key=jax.random.fold_in(of_starts, number),
-                init=params,
-                restarts=1 + restarts,
-                algorithm=algorithm,
-                tol=tol,
-                max_steps=max_steps,
-                progress=overall(progress, stop, done * (1 + restarts), replicates * (1 + restarts)),
-                lanes=lanes,
-                time_limit=stop,
-            )
-            kept = done_of(fits)
-            results = fits.params, status_code(fits.status), fits.log_likelihood
-            found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[kept], results))  # noqa: B023
-            done += len(kept)
-            if ended(stop, together) and done > 1:
-                break
+        rounds = refitted(model, samples, replicates, together, stop, **asked)
+        found = [(fits.params, status_code(fits.status), fits.log_likelihood) for _, fits in rounds]
     stack, code, log_likelihood = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
     stack = jax.tree.map(jnp.asarray, aligned(model, params, jax.tree.map(jnp.asarray, stack), data, weights)[0])
     return Bootstrap(model, params, stack, status_from_code(jnp.asarray(code)), log_likelihood, kind, skew)

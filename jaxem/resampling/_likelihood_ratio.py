@@ -24,7 +24,18 @@ from jaxem.engine.door import count_rows, for_question
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress
 from jaxem.resampling._draws import simulated
-from jaxem.resampling._rounds import WORDS, at_a_time, ended, overall, refits, require_same, sharing
+from jaxem.resampling._rounds import (
+    WORDS,
+    at_a_time,
+    done_of,
+    ended,
+    of_samples,
+    overall,
+    refits,
+    require_same,
+    sharing,
+    some,
+)
 from jaxem.termination import Racing, default_tolerance
 
 METHODS = ("bootstrap", "wilks")
@@ -108,9 +119,8 @@ def likelihood_ratio_test(
         Clifford 1991). 10 or 20, for instance.
     - `algorithm`, `tol`, `max_steps`, `progress`, `lanes`, `racing`: as for `jaxem.fit`. `progress` hears of the fits
         to the data one after the other, and then of all fits to samples. With a race, most starts end early.
-    - `time_limit`: seconds after which no more samples are begun. Samples are fitted some at a time (an eighth of them,
-        or 64), and the p value is that of those that were done, at least one such part; after an interrupt (Ctrl-C)
-        as well.
+    - `time_limit`: seconds after which no more samples are begun. Those that were, at least two, are fitted to the end
+        by both models, whatever time they take, and the p value is theirs; after an interrupt (Ctrl-C) as well.
     - `together`: true where several processes share the samples out, as in `jaxem.bootstrap`.
 
     **Returns:** a `LikelihoodRatioTest`. Of `B` samples of which `b` exceed the statistic the p value is
@@ -142,7 +152,7 @@ def likelihood_ratio_test(
         raise DataError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     if method == "wilks":
         _require_members(null, alternative)
-    of_fits, of_samples, of_starts = jax.random.split(key, 3)
+    of_fits, of_draws, of_starts = jax.random.split(key, 3)
     require_same(together, null, alternative, data, weights, key, replicates, restarts, stop_after, algorithm)
     common: dict[str, Any] = {
         "algorithm": algorithm,
@@ -175,31 +185,36 @@ def likelihood_ratio_test(
         return dataclasses.replace(test, p_value=float(special.chdtrc(more, max(statistic, 0.0))))
 
     data, weights, params, _ = for_question(null, fits[0].params, data, weights)
-    most = at_a_time(replicates) if stop_after is None else _BLOCK
+    most = at_a_time(replicates, together) if stop_after is None else _BLOCK
     share = sharing(together)
-    samples = simulated(null, params, data, weights, of_samples, replicates, "the null hypothesis", most, share)
-    starts, stop = [1 + _starts_of(model, algorithm, restarts) for model in pair], Stop.of(time_limit)
+    samples = simulated(null, params, data, weights, of_draws, replicates, "the null hypothesis", most, share)
+    starts, stop = [1 + _starts_of(model, algorithm, restarts) for model in pair], Stop.draining(time_limit)
+
+    def of_block(number: int, size: int, sample: dict[str, Any], done: int, i: int, until: Stop) -> Fit:
+        return refits(
+            pair[i],
+            sample,
+            size,
+            together,
+            key=jax.random.fold_in(of_starts, 2 * number + i),
+            init=fits[i].params,
+            restarts=starts[i],
+            progress=overall(progress, stop, done, replicates * sum(starts)),
+            **{**common, "time_limit": until},
+        )
 
     def refitted() -> Iterator[_Refits]:
         done = 0
         for number, (block, sample) in enumerate(samples):
-            size, own = len(block), []
-            for i, model in enumerate(pair):
-                fitted = refits(
-                    model,
-                    sample,
-                    size,
-                    together,
-                    key=jax.random.fold_in(of_starts, 2 * number + i),
-                    init=fits[i].params,
-                    restarts=starts[i],
-                    progress=overall(progress, stop, done, replicates * sum(starts)),
-                    **common,
-                )
-                own.append(fitted)
-                done += size * starts[i]
+            low = of_block(number, len(block), sample, done, 0, stop)
+            kept = done_of(low)
+            # Of those that processes share out each has a part, and fits all of it.
+            sample, size = (sample, len(block)) if together else (of_samples(sample, kept), len(kept))
+            high = of_block(number, size, sample, done + size * starts[0], 1, Stop.never())
+            own = [some(low, kept), some(high, kept) if together else high]
             values, slack = _statistic(own, total, tol)
             yield _Refits(values, failed(own[0].status) | failed(own[1].status), values < -slack)
+            done += len(kept) * sum(starts)
             if ended(stop, together):
                 return
 

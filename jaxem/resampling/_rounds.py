@@ -1,12 +1,12 @@
 """Samples some at a time: what is told of all of them on the way, and how they end early."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
 from jaxem._fit_many import fit_many
@@ -22,9 +22,13 @@ _FEWEST, _ROUNDS = 64, 8
 WORDS = "interrupted: the samples that were done so far are returned"
 
 
-def at_a_time(count: int) -> int:
-    """How many of `count` samples are fitted side by side: few enough to end early, enough for full lanes."""
-    return max(_FEWEST, -(-count // _ROUNDS))
+def at_a_time(count: int, together: bool) -> int:
+    """How many of `count` samples are drawn side by side at most: all, in one search whose lanes stay full.
+
+    Where processes share them out `together` few enough to end early, as what one of them has fitted says nothing of
+    the samples of others.
+    """
+    return max(_FEWEST, -(-count // _ROUNDS)) if together else count
 
 
 def overall(progress: Any, stop: Stop, before: int, total: int) -> Callable[[Progress], None] | bool | None:
@@ -41,11 +45,54 @@ def overall(progress: Any, stop: Stop, before: int, total: int) -> Callable[[Pro
 
 def refits(model: Any, sample: dict[str, Any], size: int, together: bool, **options: Any) -> Fit:
     """The fits to `size` samples. Where processes share them out `together`, `sample` is the share of this one."""
-    over = "weights" if "weights" in sample else "data"
+    over = _over(sample)
     if not together:
         return fit_many(model, **sample, over=over, **options)
     fits = fit_many(model, **{**sample, over: shared_out(sample[over])}, over=over, **options)
     return jax.tree.map(lambda leaf: leaf[:size], fits)
+
+
+def refitted(
+    model: Any,
+    samples: Iterable[tuple[range, dict[str, Any]]],
+    total: int,
+    together: bool,
+    stop: Stop,
+    *,
+    key: PRNGKeyArray,
+    restarts: int,
+    progress: Any,
+    **options: Any,
+) -> Iterator[tuple[dict[str, Any], Fit]]:
+    """Blocks of samples, `total` in all, with the fits to them, as arrays of NumPy.
+
+    Those that were begun before it was time to `stop`. Where processes share them out, a sample stays as it is.
+    """
+    done = 0
+    for number, (block, sample) in enumerate(samples):
+        own, heard = jax.random.fold_in(key, number), overall(progress, stop, done * restarts, total * restarts)
+        common: dict[str, Any] = {"key": own, "restarts": restarts, "progress": heard, "time_limit": stop}
+        fits = refits(model, sample, len(block), together, **common, **options)
+        kept = done_of(fits)
+        yield sample if together else of_samples(sample, kept), some(fits, kept)
+        done += len(kept)
+        if ended(stop, together) and done > 1:
+            return
+
+
+def of_samples(sample: dict[str, Any], numbers: np.ndarray) -> dict[str, Any]:
+    """Some of the samples of a block."""
+    return {**sample, _over(sample): some(sample[_over(sample)], numbers)}
+
+
+def _over(sample: dict[str, Any]) -> str:
+    """What samples differ in."""
+    return "weights" if "weights" in sample else "data"
+
+
+def some(tree: PyTree, numbers: np.ndarray) -> Any:
+    """These entries along the leading axis of every array, on the host."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[numbers], tree)
 
 
 def done_of(fits: Fit) -> np.ndarray:

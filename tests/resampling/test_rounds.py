@@ -18,7 +18,8 @@ PARAMS = jaxem.families.PoissonParams(jnp.array([3.0]))
 
 
 def test_sizes():
-    assert [at_a_time(count) for count in (1, 99, 999, 8000)] == [64, 64, 125, 1000]
+    assert [at_a_time(count, together=True) for count in (1, 99, 999, 8000)] == [64, 64, 125, 1000]
+    assert at_a_time(999, together=False) == 999
 
 
 @pytest.mark.parametrize("kind", ["nonparametric", "parametric"])
