@@ -136,7 +136,7 @@ class Search:
         if stage.kind == "race":
             assert racing is not None
             left = range(self.total) if stage.going is None else [start for start, _ in stage.going]
-            going = self.decide(aside, self.of_models(left), racing.keep)
+            going = self.decide(aside, self.of_models(left), racing)
             if not going:
                 return None
             race = self.of_models([start for start, _ in going]).max() > racing.finalists
@@ -156,13 +156,14 @@ class Search:
         """How many of these starts each model has."""
         return np.bincount(np.asarray(starts) // self.each, minlength=len(self.best))
 
-    def decide(self, held: list[Aside], left: np.ndarray, keep: float) -> list[tuple[int, State]]:
+    def decide(self, held: list[Aside], left: np.ndarray, racing: Racing) -> list[tuple[int, State]]:
         """The best of the runs that a race held up, ready to go on; the others are eliminated.
 
-        That is the fraction `keep` of the starts that each model had `left`, at least one.
+        That is a fraction of the starts that each model had `left`, at least one; all of them where these are finalists,
+        and others race on.
         """
         taken, going = np.zeros(len(left), int), []
-        most = np.maximum(np.ceil(keep * left), 1)
+        most = np.where(left > racing.finalists, np.maximum(np.ceil(racing.keep * left), 1), left)
         for one in sorted(held, key=lambda one: (-one.objective, one.start)):
             model = one.start // self.each
             if taken[model] == most[model]:
