@@ -24,14 +24,15 @@ from jaxem._fit import (
     start_shapes,
     with_method,
 )
+from jaxem._many_checkpoint import keep, place_of_all
 from jaxem._many_processes import of_all_processes
 from jaxem._many_results import collected, in_lanes
-from jaxem._many_rows import ManyRows, admitted_rows, arguments_over, count_fits
+from jaxem._many_rows import ManyRows, WeightsOfAll, admitted_rows, arguments_over, count_fits
 from jaxem._model import AbstractModel
 from jaxem._solve import Fit
 from jaxem._traced import require_concrete
 from jaxem.engine.buckets import FITTED, bucket
-from jaxem.engine.checkpoint import Part, part_of
+from jaxem.engine.checkpoint import Part
 from jaxem.engine.convert import as_data
 from jaxem.engine.loop import enter, require_modes, step
 from jaxem.engine.many import Many
@@ -97,7 +98,9 @@ def fit_many(
 
     Arrays over fits that are spread over processes along that axis share the fits out: each process runs its own, and
     all have the results of all. What is common to fits every process gives whole. Each keeps a `checkpoint` of its own
-    fits: the first in the file of that name, process `i` in one whose name ends in `.i`.
+    fits: the first in the file of that name, process `i` in one whose name ends in `.i`. The same call goes on with
+    another number of processes, one alone among them, which finds these files: starts that are over are taken from
+    there, and others begin anew.
 
     **Raises:** `DataError` (a `ValueError`) for data and arguments that cannot be used.
 
@@ -133,7 +136,10 @@ def fit_many(
     if is_shared(given):
         return of_all_processes(run, over, given, checkpoint, asked)
     given["weights"] = None if weights is None else np.asarray(weights)
-    return run(**given, place=part_of(checkpoint, "fit_many", {"processes": 1, **given, **asked}))
+    place = place_of_all(checkpoint, over, given, asked)
+    if place is not None:
+        keep(place)
+    return run(**given, place=place)
 
 
 def _fit_these(
@@ -155,12 +161,13 @@ def _fit_these(
     racing: Racing | None,
     place: Part | None,
     first: int = 0,
+    of_all: WeightsOfAll | None = None,
 ) -> Fit:
-    """The fits whose data are at hand. They have numbers from `first` on."""
+    """The fits whose data are at hand. They have numbers from `first` on, and there may be others beside them."""
     count = count_fits(over, {"data": data, "weights": weights, "model": model, "init": init})
     model, init = with_method(model, init)
     one = first_of(model) if "model" in over else model
-    found = admitted_rows(one, algorithm, data, weights, over, count)
+    found = admitted_rows(one, algorithm, data, weights, over, count, of_all)
     starts, given = None, 0
     if init is None:
         require_different_starts(model, algorithm, restarts)
@@ -225,9 +232,10 @@ def _bound(
     model, data, weights = (
         more(tree, own) for tree, own in zip((model, found.data, found.weights), named, strict=True)
     )
-    data, weights = jax.device_put((data, weights))
+    total = found.total if named == [False, False, True] else None
+    data, weights, total = jax.device_put((data, weights, total))
     dtype = weights.dtype
-    made = _bind(algorithm.m_step.lift(model), algorithm, termination, data, weights, tuple(named))
+    made = _bind(algorithm.m_step.lift(model), algorithm, termination, data, weights, total, tuple(named))
     problem = dataclasses.replace(
         made,
         algorithm=algorithm,
@@ -251,16 +259,17 @@ def _bind(
     termination: AbstractTermination | None,
     data: PyTree,
     weights: Array,
+    total: Array | None,
     over: tuple[bool, bool, bool],
 ) -> Problem:
-    """The problem of each fit, but for what is at hand; with common data the model is bound to all weights at once."""
+    """The problem of each fit, but for what is at hand; the model of common data is bound to the `total` of weights."""
 
     def make(bound: Any, data: PyTree, weights: Array) -> Problem:
         made = Problem.make(bound, algorithm, data, weights, tol=0.0, max_steps=0, termination=termination)
         return dataclasses.replace(made, data=None, weights=None)  # pyright: ignore[reportArgumentType]
 
-    if over == (False, False, True):
-        bound = model.bind(data, jnp.sum(weights, 0), unreduced)
+    if total is not None:
+        bound = model.bind(data, total, unreduced)
         totals = jax.vmap(lambda w: (lambda p: (p.total_weight, p.base))(make(bound, data, w)))(weights)
         return eqx.tree_at(lambda p: (p.total_weight, p.base), make(bound, data, weights[0]), totals)
     if not any(over):

@@ -1,7 +1,6 @@
 """Many fits shared out between processes: each runs those whose arguments lie with it, and all have the results."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,22 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxem._errors import DataError
+from jaxem._many_checkpoint import digests_of_fits, keep, place_of_fits
+from jaxem._many_rows import WeightsOfAll
 from jaxem._solve import Fit
-from jaxem.engine.checkpoint import Checkpoint, Part, part_of
-from jaxem.engine.processes import agreed, gathered, is_shared, joined_rows, own_numbers, own_rows
+from jaxem.engine.checkpoint import Part
+from jaxem.engine.processes import (
+    agreed,
+    any_of,
+    gathered,
+    is_shared,
+    joined_rows,
+    own_numbers,
+    own_rows,
+    require_alike,
+)
+from jaxem.engine.shares import Share
+from jaxem.engine.weights import Span
 
 
 def of_all_processes(
@@ -24,7 +36,7 @@ def of_all_processes(
     What they depend on besides `given` is `asked`. A process writes its own fits to a `checkpoint`, at its own time.
     """
 
-    def share() -> dict[str, Any]:
+    def share() -> tuple[dict[str, Any], int]:
         shared = [leaf for name in over for leaf in jax.tree.leaves(given[name]) if is_shared(leaf)]
         common = [name for name, tree in given.items() if name not in over and is_shared(tree)]
         if common or not shared:
@@ -36,12 +48,12 @@ def of_all_processes(
         own = {name: _own(tree, numbers) if name in over else tree for name, tree in given.items()}
         if own["weights"] is not None:
             own["weights"] = np.asarray(own["weights"])
-        return {**own, "first": int(numbers[0])}
+        return own, int(numbers[0])
 
-    own = agreed(share)
-    # Before anything is run: where one process cannot go on, none does.
-    place = agreed(lambda: _place(checkpoint, {**own, **asked}))
-    fit = agreed(lambda: run(**own, place=place))
+    own, first = agreed(share)
+    of_all = _weights_of_all(own["weights"]) if "weights" in over else None
+    place = _place(checkpoint, over, own, first, asked)
+    fit = agreed(lambda: run(**own, first=first, of_all=of_all, place=place))
     longest = int(gathered(np.asarray([fit.history.shape[1]])).max())
     history = np.full((fit.history.shape[0], longest), np.nan, fit.history.dtype)
     history[:, : fit.history.shape[1]] = fit.history
@@ -49,15 +61,27 @@ def of_all_processes(
     return jax.tree.map(jax.device_put, joined_rows(jax.tree.map(np.asarray, mine)))
 
 
-def _place(checkpoint: Any, asked: dict[str, Any]) -> Part | None:
-    """Where this process writes its fits: the first to the file that was named, each other one to one beside it."""
-    if checkpoint is None:
+def _weights_of_all(own: np.ndarray) -> WeightsOfAll | None:
+    """What is known of the weights of all processes; `None` for what are no weights, which each will refuse."""
+    require_alike("weights", f"{own.dtype} of shape [fits, {', '.join(map(str, own.shape[1:]))}]")
+    if own.ndim != 2 or own.dtype.kind not in "fiub":
         return None
-    to = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    number = jax.process_index()
-    if number:
-        to = dataclasses.replace(to, path=f"{os.fspath(to.path)}.{number}")
-    return part_of(to, "fit_many", {"processes": jax.process_count(), **asked})
+    total, span = WeightsOfAll.of(own)
+    return WeightsOfAll(gathered(total).sum(0), Span.around(gathered(np.asarray(span, np.float64))))
+
+
+def _place(
+    checkpoint: Any, over: tuple[str, ...], own: dict[str, PyTree], first: int, asked: dict[str, Any]
+) -> Part | None:
+    """Where this process writes its fits: the first to the file that was named, each other one to one beside it."""
+    if not any_of(checkpoint is not None)[0]:
+        return None
+    mine = agreed(lambda: digests_of_fits(over, own))
+    share = Share(first, len(mine[over[0]]), joined_rows(mine), jax.process_index(), jax.process_count())
+    # Before anything is run: where one process cannot go on, none does.
+    place = agreed(lambda: None if checkpoint is None else place_of_fits(checkpoint, over, own, asked, share))
+    agreed(lambda: None if place is None else keep(place))  # once all have read
+    return place
 
 
 def _own(tree: PyTree, numbers: np.ndarray) -> PyTree:

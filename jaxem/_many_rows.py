@@ -13,16 +13,36 @@ from jaxem._errors import DataError
 from jaxem.engine.buckets import FITTED, Lengthen, bucket, bucket_of_steps, outlasts_compilation
 from jaxem.engine.convert import as_weights, float_dtype
 from jaxem.engine.door import for_fit, held_for
+from jaxem.engine.weights import Span
 
 _ARGUMENTS = ("data", "weights", "model", "init")
 
 
 class ManyRows(NamedTuple):
-    """Data `[problems, n, ...]` or `[n, ...]`, weights `[problems, n]` or `[n]` in units of `unit`."""
+    """Data `[problems, n, ...]` or `[n, ...]`, weights `[problems, n]` or `[n]` in units of `unit`.
+
+    `total` is the sum over fits of weights in which these differ, with common data; `None` otherwise.
+    """
 
     data: PyTree
     weights: np.ndarray
     unit: float
+    total: np.ndarray | None
+
+
+class WeightsOfAll(NamedTuple):
+    """What is known of the weights of all fits where those at hand are some of them: their sum over fits, and span.
+
+    The coordinates of common data, and the unit that weights are held in, are of these.
+    """
+
+    total: np.ndarray
+    span: Span
+
+    @staticmethod
+    def of(weights: np.ndarray) -> "WeightsOfAll":
+        """Of weights `[fits, n]`."""
+        return WeightsOfAll(weights.sum(0, dtype=np.float64), Span.of(weights))
 
 
 def arguments_over(over: str | Sequence[str] | None, data: PyTree, weights: Any) -> tuple[str, ...]:
@@ -72,9 +92,18 @@ def count_fits(over: tuple[str, ...], values: dict[str, Any]) -> int:
 
 
 def admitted_rows(
-    model: Any, algorithm: Algorithm, data: PyTree, weights: np.ndarray | None, over: tuple[str, ...], count: int
+    model: Any,
+    algorithm: Algorithm,
+    data: PyTree,
+    weights: np.ndarray | None,
+    over: tuple[str, ...],
+    count: int,
+    of_all: WeightsOfAll | None = None,
 ) -> ManyRows:
-    """Data and weights through the door, all rows as one table, and filled up with rows of weight 0."""
+    """Data and weights through the door, all rows as one table, and filled up with rows of weight 0.
+
+    If weights differ and these are those of some fits, `of_all` tells of those of all.
+    """
     several = "data" in over
     if several:
         shapes = {leaf.shape[:2] for leaf in jax.tree.leaves(data)}
@@ -93,21 +122,26 @@ def admitted_rows(
         without = [] if each is None else np.flatnonzero(~each.any(1))
         if len(without):
             raise DataError(f"weights of fit {without[0]} sum to zero; at least one row needs a positive weight")
-        admitted = for_fit(model, flat, checked if several or each is None else each.sum(0))
+        if "weights" in over and of_all is None:
+            of_all = WeightsOfAll.of(weights)  # pyright: ignore[reportArgumentType]
+        total = None if several or each is None else each.sum(0) if of_all is None else of_all.total
+        admitted = for_fit(model, flat, checked if total is None else total)
     except DataError as error:
         where = f" (row r is row r % {n} of fit r // {n})" if several or "weights" in over else ""
         raise DataError(f"{error}{where}") from None
     data, dtype, unit = admitted.data, float_dtype(admitted.data), 1.0
     values = np.ones(n, dtype)
     if weights is not None:
-        flat, unit = held_for(model, data, weights.reshape(-1))
+        flat, unit = held_for(model, data, weights.reshape(-1), None if of_all is None else of_all.span)
         values = flat.reshape(weights.shape)
     data = jax.tree.map(np.asarray, data)
     if not algorithm.draws:
         data, values = _filled(data, values, n, model.lengthen, several)
     elif several:
         data = jax.tree.map(lambda leaf: leaf.reshape(count, n, *leaf.shape[1:]), data)
-    return ManyRows(data, values, unit)
+    if several or of_all is None:
+        return ManyRows(data, values, unit, None)
+    return ManyRows(data, values, unit, np.pad(of_all.total / unit, (0, len(values[0]) - n)).astype(dtype))
 
 
 def _filled(

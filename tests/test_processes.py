@@ -68,10 +68,43 @@ for one, two in zip(jax.tree.leaves(again), jax.tree.leaves(never), strict=True)
     np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(2 * tables), checkpoint=path, **options), "process 0",
         "another data")
-refused(jaxem.DataError, lambda: jaxem.fit_many(model, tables, checkpoint=path, **options), "processes was 2 and is 1")
 tables[5, 3] = np.nan
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(tables), key=key), "process 1", "not finite")
 refused(jaxem.DataError, lambda: jaxem.fit_many(model, spread(x), weights=weights, key=key), "jaxem.fit takes rows")
+"""
+
+MANY_LOST = r"""
+path = FOLDER + "/many"
+weights = rng.random((8, n)) * rng.integers(0, 2, (8, n))  # whose sum depends on the order
+options = dict(key=key, restarts=3, lanes=2, tol=1e-9)
+
+
+def told(progress):
+    if progress.done >= 3 and number == processes - 1:
+        os._exit(9)
+
+
+jaxem.fit_many(model, x, weights=spread(weights), progress=told, checkpoint=jaxem.Checkpoint(path, rounds=1), **options)
+"""
+
+MANY_GOES_ON = r"""
+path = FOLDER + "/many"
+weights = rng.random((8, n)) * rng.integers(0, 2, (8, n))
+options = dict(key=key, restarts=3, lanes=2, tol=1e-9)
+given, heard = weights if processes == 1 else spread(weights), []
+wrong = weights.copy()
+wrong[1, 3] += 1
+refused(jaxem.DataError, lambda: jaxem.fit_many(model, x, weights=wrong if processes == 1 else spread(wrong),
+                                                checkpoint=path, **options), "another weights of fit 1)")
+again = jaxem.fit_many(model, x, weights=given, checkpoint=path, progress=heard.append, **options)
+never = jaxem.fit_many(model, x, weights=weights, **options)
+for name in ("params", "objective", "restarts"):
+    same(getattr(again, name), getattr(never, name))
+np.testing.assert_array_equal(again.restarts.num_steps, never.restarts.num_steps)
+assert heard[0].done > 0 or number > 0, heard[0]  # not from the beginning
+ended = len(heard)
+jaxem.fit_many(model, x, weights=given, checkpoint=path, progress=heard.append, **options)
+assert len(heard) == ended + 1 and heard[-1].done == heard[-1].total  # read, not computed again
 """
 
 STREAM = r"""
@@ -210,6 +243,14 @@ def test_models(case):
 
 def test_many_fits(tmp_path):
     right(together(MANY, devices=2, FOLDER=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_many_fits_of_which_a_process_is_lost(before, after, tmp_path):
+    ended = together(MANY_LOST, processes=before, devices=2, FOLDER=str(tmp_path))
+    assert ended[-1][0] == 9, ended[-1][1][-3000:]
+    assert all(status != 0 for status, _ in ended)
+    right(together(MANY_GOES_ON, processes=after, devices=2, FOLDER=str(tmp_path)))
 
 
 def test_exact_passes(tmp_path):

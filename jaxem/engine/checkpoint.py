@@ -6,6 +6,7 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,8 @@ class Checkpoint:
     **Arguments:**
 
     - `path`: the file. It is replaced as a whole, and holds the runs in their lanes, not the data: kilobytes for most
-        models. It stays after the fit; remove it once the result is kept.
+        models. It stays after the fit; remove it once the result is kept. Of fits that several processes share out
+        (`jaxem.fit_many`), process `i` has a file whose name ends in `.i`.
     - `seconds`: the least time between two writes. What was computed since the last one is computed again.
     - `rounds`: if given, write after so many rounds too (of eight iterations each, or up to 64,
         of all lanes of a group).
@@ -76,6 +78,13 @@ class Snapshot(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
+class Kept(NamedTuple):
+    """What a file holds: what its call asked for, as `told` has it, and the snapshot of each part."""
+
+    asked: dict[str, str]
+    parts: dict[str, Snapshot]
+
+
 class Keeper:
     """Writes the snapshots of one call, and has those that an earlier one of the same call left.
 
@@ -86,19 +95,20 @@ class Keeper:
     - `checkpoint`: a path, or a `Checkpoint`.
     - `asked`: the arguments that the result depends on, by name.
     - `together`: whether processes share the rows, if none of these arguments shows it.
+    - `known`: what finds the parts that are known, given what is asked for; by default those in the file.
     """
 
-    def __init__(self, checkpoint: Any, asked: dict[str, Any], together: bool = False):
-        self._to = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-        self._path = Path(self._to.path)
-        self._asked = {name: _told(value) for name, value in asked.items()}
-        self._asked["version of jaxem"] = version("jaxem")
-        self._asked["version of jax"] = version("jax")
+    def __init__(
+        self,
+        checkpoint: Any,
+        asked: dict[str, Any],
+        together: bool = False,
+        known: Callable[[dict[str, str]], dict[str, Snapshot]] | None = None,
+    ):
+        self._to = as_checkpoint(checkpoint)
+        self._path, self._asked = Path(self._to.path), told(asked)
         self._shared = together or is_shared(asked)
-        content = self._path.read_bytes() if self._path.exists() else None
-        if self._shared:
-            content = of_first(content)
-        self._parts: dict[str, Snapshot] = {} if content is None else self._read(content)
+        self._parts = (known or self._of_file)(self._asked)
         self._written, self._rounds = time.monotonic(), dict[str, int]()
 
     def saved(self, part: str) -> Snapshot | None:
@@ -126,34 +136,68 @@ class Keeper:
             _replace(self._path, buffer.getbuffer())
         self._written, self._rounds[part] = time.monotonic(), rounds
 
-    def _read(self, content: bytes) -> dict[str, Snapshot]:
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                arrays = dict(file.items())
-            header = json.loads(arrays.pop("header").tobytes())
-            known, asked, parts = header["format"], header["asked"], header["parts"]
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"checkpoint: {self._path} is not a checkpoint of jaxem, or is damaged ({error}): "
-                "remove it, or give another path"
-            ) from None
-        if known != _FORMAT:
-            raise DataError(f"checkpoint: {self._path} has format {known}, this version reads {_FORMAT}")
-        self._require_same(asked)
-        own: dict[str, dict[str, np.ndarray]] = {name: {} for name in parts}
-        for key, array in arrays.items():
-            name, _, rest = key.rpartition(":")
-            own[name][rest] = array
-        return {name: Snapshot(parts[name], own[name]) for name in parts}
-
-    def _require_same(self, before: dict[str, str]) -> None:
-        """Raise `DataError` that names what this call asks for otherwise than that of the file."""
-        names = [name for name in {**before, **self._asked} if before.get(name) != self._asked.get(name)]
+    def _of_file(self, asked: dict[str, str]) -> dict[str, Snapshot]:
+        content = self._path.read_bytes() if self._path.exists() else None
+        if self._shared:
+            content = of_first(content)
+        if content is None:
+            return {}
+        kept = read(self._path, content)
+        names = differing(kept.asked, asked)
         if names:
-            told = ", ".join(_difference(name, before.get(name), self._asked.get(name)) for name in names)
-            raise DataError(
-                f"checkpoint: {self._path} belongs to another call ({told}): remove the file, or give another path"
-            )
+            raise of_another_call(self._path, [difference(name, kept.asked, asked) for name in names])
+        return kept.parts
+
+
+def as_checkpoint(checkpoint: Any) -> Checkpoint:
+    """What a path alone stands for."""
+    return checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+
+
+def read(path: Path, content: bytes) -> Kept:
+    """What a file holds; `DataError` if it is no whole file of this version."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file.items())
+        header = json.loads(arrays.pop("header").tobytes())
+        known, asked, parts = header["format"], header["asked"], header["parts"]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"checkpoint: {path} is not a checkpoint of jaxem, or is damaged ({error}): remove it, or give another path"
+        ) from None
+    if known != _FORMAT:
+        raise DataError(f"checkpoint: {path} has format {known}, this version reads {_FORMAT}")
+    own: dict[str, dict[str, np.ndarray]] = {name: {} for name in parts}
+    for key, array in arrays.items():
+        name, _, rest = key.rpartition(":")
+        own[name][rest] = array
+    return Kept(asked, {name: Snapshot(parts[name], own[name]) for name in parts})
+
+
+def told(asked: dict[str, Any]) -> dict[str, str]:
+    """What a call asks for, as text that can be compared: numbers and names as they are, all else by a digest."""
+    versions = {f"version of {package}": version(package) for package in ("jaxem", "jax")}
+    return {name: _told(value) for name, value in {**asked, **versions}.items()}
+
+
+def differing(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """The names of what two calls ask for otherwise."""
+    return [name for name in {**before, **now} if before.get(name) != now.get(name)]
+
+
+def difference(name: str, before: dict[str, str], now: dict[str, str]) -> str:
+    """How they differ in what has this name."""
+    values = [call.get(name) for call in (before, now)]
+    if any(value is None or value.startswith("sha256:") for value in values):
+        return f"another {name}"
+    return f"{name} was {values[0]} and is {values[1]}"
+
+
+def of_another_call(path: Path, differences: Sequence[str]) -> DataError:
+    """What refuses a file."""
+    return DataError(
+        f"checkpoint: {path} belongs to another call ({', '.join(differences)}): remove the file, or give another path"
+    )
 
 
 class Part(NamedTuple):
@@ -168,9 +212,9 @@ class Part(NamedTuple):
 
     @property
     def layout(self) -> tuple[int, int] | None:
-        """How the runs of the search lie in lanes, if it was begun."""
+        """How the runs of the search lie in lanes; `None` if none has been begun that goes on."""
         saved = self.saved
-        return None if saved is None else tuple(saved.header["layout"])
+        return None if saved is None or saved.header["layout"] is None else tuple(saved.header["layout"])
 
     def due(self, rounds: int) -> bool:
         return self.keeper.due(self.name, rounds)
@@ -191,12 +235,6 @@ def _told(value: Any) -> str:
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     return f"sha256:{contents(value)}"
-
-
-def _difference(name: str, before: str | None, now: str | None) -> str:
-    if before is None or now is None or before.startswith("sha256:") or now.startswith("sha256:"):
-        return f"another {name}"
-    return f"{name} was {before} and is {now}"
 
 
 def _replace(path: Path, content: Any) -> None:

@@ -28,7 +28,7 @@ from jaxem.engine.programs import Program
 from jaxem.engine.shapes import require_shapes, require_structure, shapes_of
 from jaxem.engine.shared import check_fit, check_question, look_at
 from jaxem.engine.spread import beside, explicit_mesh, is_spread, ones_beside, with_auto_axes
-from jaxem.engine.weights import Held, held, with_copies
+from jaxem.engine.weights import Held, Span, held, with_copies
 from jaxem.kernels.linalg import trailing
 from jaxem.kernels.rows import row_at
 
@@ -73,11 +73,14 @@ def _shared_for_fit(model: Any, data: PyTree, weights: Any) -> Admitted:
     return Admitted(data, beside(data, own.values), None, own.unit)
 
 
-def held_for(model: Any, data: PyTree, weights: Any) -> Held:
-    """Weights in the precision of the data, in a unit of their own where the model has no prior."""
-    found = held(weights, float_dtype(data))
+def held_for(model: Any, data: PyTree, weights: Any, span: Span | None = None) -> Held:
+    """Weights in the precision of the data, in a unit of their own where the model has no prior.
+
+    `span` is that of all weights, where these are some of them.
+    """
+    found = held(weights, float_dtype(data), span=span)
     if found.unit != 1 and has_prior(model, data):
-        return held(weights, float_dtype(data), rescale=False)
+        return held(weights, float_dtype(data), rescale=False, span=span)
     return found
 
 

@@ -1,7 +1,7 @@
 """Runs side by side: the programs that begin, advance and refill lanes, and the blocks of starts that fill them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -196,24 +196,24 @@ def begin_anew(problem: Problem | Many, lanes: State) -> State:
 def fresh_blocks(
     problem: Problem | Many,
     draw: Callable[[np.ndarray], tuple[PyTree, PRNGKeyArray]],
-    total: int,
+    starts: Sequence[int],
     layout: Layout,
     history: int,
     begins: Callable[[int], bool],
 ) -> list[Blocks]:
-    """For each group, the starts `0 ... total - 1`, in turn; `draw(numbers)` gives parameters and keys.
+    """For each group, starts of these numbers, in turn; `draw(numbers)` gives parameters and keys.
 
     Those from a number on are begun if `begins` says so when it is their turn.
     """
 
     def block(group: int, number: int) -> Block | None:
         first = (group + number * layout.groups) * layout.lanes
-        if first >= total or not begins(first):
+        part = starts[first : first + layout.lanes]
+        if not len(part) or not begins(part[0]):
             return None
-        numbers = np.arange(first, first + layout.lanes)
-        starts = np.minimum(numbers, total - 1).astype(np.int32)
-        lanes = begin_lanes(problem, draw, starts, history)
-        return Block([i for i in numbers.tolist() if i < total], lanes)
+        numbers = np.full(layout.lanes, part[-1], np.int32)
+        numbers[: len(part)] = part
+        return Block(list(part), begin_lanes(problem, draw, numbers, history))
 
     return [partial(block, group) for group in range(layout.groups)]
 

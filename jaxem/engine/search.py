@@ -24,7 +24,7 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.processes import any_of, is_shared
 from jaxem.engine.programs import worth_preparing
 from jaxem.engine.runner import AbstractRunner, AtHand, finished
-from jaxem.engine.snapshot import Aside, Best, Stage, restore, snapshot
+from jaxem.engine.snapshot import Aside, Best, Stage, first_stage, restore, snapshot
 from jaxem.engine.state import State
 from jaxem.engine.stop import Stop
 from jaxem.record import Progress, Restarts
@@ -78,13 +78,12 @@ class Search:
     def run(self, draw: Callable, key: PRNGKeyArray, racing: Racing | None = None) -> None:
         """Every start to its end, after a race if there is one; those that lack accuracy once more."""
         if self.place is None or self.place.saved is None:
-            race = racing is not None and self.each > racing.finalists
-            self.stage = Stage("race", steps=racing.steps) if race and racing else Stage("run")
+            self.stage = first_stage(racing, self.each)
         else:
             restore(self, self.place.saved, draw, key)
         while self.stage is not None:
             problem, lanes, blocks = self.set_up(self.stage, draw)
-            runs = self.total if self.stage.going is None else len(self.stage.going)
+            runs = len(self.starts_of(self.stage))
             self._pool = Pool(problem, lanes, runs, self.runner, self.after_round, self.at_turn)
             saved, self.groups = self.groups, None
             for outcome in self._pool.run(blocks, self.histories, saved):
@@ -100,6 +99,12 @@ class Search:
                 self.record(ended, accurate=False)
         self.tell(0)
 
+    def starts_of(self, stage: Stage) -> Sequence[int]:
+        """The numbers of the starts that run in a stage."""
+        if stage.going is not None:
+            return [start for start, _ in stage.going]
+        return range(self.total) if stage.fresh is None else stage.fresh
+
     def set_up(self, stage: Stage, draw: Callable) -> tuple[Problem | Many, int, list[Blocks]]:
         """The problem of a stage, how many lanes each of its groups has, and what fills them."""
         layout, problem = self.layout, self.problem
@@ -112,7 +117,8 @@ class Search:
             problem = eqx.tree_at(lambda p: p.max_steps, problem, jnp.minimum(problem.max_steps, stage.steps))
         if stage.going is None:
             history = self.runner.round_steps + 1
-            return problem, layout.lanes, fresh_blocks(problem, draw, self.total, layout, history, self.begins)
+            starts = self.starts_of(stage)
+            return problem, layout.lanes, fresh_blocks(problem, draw, starts, layout, history, self.begins)
         return problem, layout.lanes, saved_blocks(None, stage.going, layout)
 
     def sort(self, stage: Stage, outcome: Outcome, problem: Problem | Many) -> None:
@@ -135,8 +141,7 @@ class Search:
         aside, self.aside = self.aside, []
         if stage.kind == "race":
             assert racing is not None
-            left = range(self.total) if stage.going is None else [start for start, _ in stage.going]
-            going = self.decide(aside, self.of_models(left), racing)
+            going = self.decide(aside, self.of_models(self.starts_of(stage)), racing)
             if not going:
                 return None
             race = self.of_models([start for start, _ in going]).max() > racing.finalists
@@ -159,8 +164,8 @@ class Search:
     def decide(self, held: list[Aside], left: np.ndarray, racing: Racing) -> list[tuple[int, State]]:
         """The best of the runs that a race held up, ready to go on; the others are eliminated.
 
-        That is a fraction of the starts that each model had `left`, at least one; all of them where these are finalists,
-        and others race on.
+        That is a fraction of the starts that each model had `left`, at least one; all of them where these are
+        finalists, and others race on.
         """
         taken, going = np.zeros(len(left), int), []
         most = np.where(left > racing.finalists, np.maximum(np.ceil(racing.keep * left), 1), left)

@@ -1,6 +1,7 @@
 """A search as named arrays, and back: what the file of a checkpoint holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jaxem.engine.processes import whole
 from jaxem.engine.programs import Program
 from jaxem.engine.state import State
 from jaxem.engine.trees import is_key
+from jaxem.termination import Racing
 
 
 class Best(NamedTuple):
@@ -44,22 +46,29 @@ class Stage(NamedTuple):
     kind: str
     going: list[tuple[int, State]] | None = None
     steps: int = 0  # at which a round of a race is decided
+    fresh: Sequence[int] | None = None  # the starts that begin, if these are not all
 
 
-_BEST = ("best", "best, accurate")  # on either kernel
-_RECORDS = ("objective", "code", "num_steps")
+BEST = ("best", "best, accurate")  # on either kernel
+RECORDS = ("objective", "code", "num_steps")
 _COUNTERS = ("done", "rounds", "steps", "accurate_lanes")
+
+
+def first_stage(racing: Racing | None, each: int) -> Stage:
+    """What a search begins with, of so many starts for each model."""
+    return Stage("run") if racing is None or each <= racing.finalists else Stage("race", steps=racing.steps)
 
 
 def snapshot(search: Any, groups: Sequence[GroupState | None]) -> Snapshot:
     """A `Search` between two rounds, whose groups go on from `groups`."""
-    arrays = {f"record/{name}": getattr(search, name) for name in _RECORDS}
+    arrays = {f"record/{name}": getattr(search, name) for name in RECORDS}
     stage, best = search.stage, [(i, one) for i, one in enumerate(search.best) if one]
     header = {
         **{name: getattr(search, name) for name in _COUNTERS},
         "layout": search.layout,
         "stage": None if stage is None else [stage.kind, stage.steps],
         "going": None if stage is None or stage.going is None else [start for start, _ in stage.going],
+        "fresh": None if stage is None or stage.fresh is None else [*stage.fresh],
         "aside": [one[:-1] for one in search.aside],
         "best": [[i, *one.outcome.told(), one.accurate] for i, one in best],
         "histories": [*search.histories],
@@ -71,18 +80,19 @@ def snapshot(search: Any, groups: Sequence[GroupState | None]) -> Snapshot:
             pack(arrays, f"group/{i}", group.lanes)
     _pack_each(arrays, "going", [state for _, state in (stage and stage.going) or []])
     _pack_each(arrays, "aside", [one.state for one in search.aside])
-    for accurate, name in enumerate(_BEST):  # thousands, of many fits: one array for all
-        _pack_each(arrays, name, [one.state for _, one in best if one.accurate == bool(accurate)])
-    _pack_histories(arrays, "best", [one.outcome.history for _, one in best])
-    _pack_histories(arrays, "running", list(search.histories.values()))
+    for accurate, name in enumerate(BEST):  # thousands, of many fits: one array for all
+        ended = [one.state for _, one in best if one.accurate == bool(accurate)]
+        _pack_each(arrays, name, [state._replace(history=np.zeros(0, state.history.dtype)) for state in ended])
+    pack_histories(arrays, "best", [one.outcome.history for _, one in best])
+    pack_histories(arrays, "running", list(search.histories.values()))
     return Snapshot(header, arrays)
 
 
 def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> None:
     """Makes a new `Search` of the same call what it was when `saved` was written."""
     header, arrays = saved
-    try:
-        for name in _RECORDS:
+    with reading():
+        for name in RECORDS:
             own = getattr(search, name)
             own[:] = arrays[f"record/{name}"]
         for name in _COUNTERS:
@@ -110,21 +120,31 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
             for (start, code, objective, num_steps), state in zip(header["aside"], aside, strict=True)
         ]
         counts = [sum(accurate == kind for *_, accurate in header["best"]) for kind in (False, True)]
-        found = [
-            iter(_unpack_each(arrays, name, shapes(bool(kind)), key, counts[kind]) if counts[kind] else ())
-            for kind, name in enumerate(_BEST)
-        ]
-        for told, history in zip(header["best"], _unpack_histories(arrays, "best"), strict=True):
+
+        def ended(kind: int) -> Iterator[State]:
+            """What has ended needs no ring for the steps to come, but has one like all others."""
+            if not counts[kind]:
+                return
+            like = shapes(bool(kind))
+            ring = jnp.full(like.history.shape, jnp.nan, like.history.dtype)
+            like = like._replace(history=jax.ShapeDtypeStruct((0,), ring.dtype))
+            for state in _unpack_each(arrays, BEST[kind], like, key, counts[kind]):
+                yield state._replace(history=ring)
+
+        found = [ended(kind) for kind in range(len(BEST))]
+        for told, history in zip(header["best"], unpack_histories(arrays, "best"), strict=True):
             i, start, code, objective, num_steps, accurate = told
             state = next(found[accurate])
             outcome = Outcome(start, code, objective, num_steps, [history], lambda state=state: state)
             search.best[i] = Best(outcome, state, accurate)
-        running = zip(header["histories"], _unpack_histories(arrays, "running"), strict=True)
+        running = zip(header["histories"], unpack_histories(arrays, "running"), strict=True)
         search.histories = {i: [history] for i, history in running}
         if header["stage"] is None:
             return
         kind, decided = header["stage"]
-        search.stage = Stage(kind, going, decided)
+        search.stage = Stage(kind, going, decided, header["fresh"])
+        if header["groups"] is None:  # nothing has been begun
+            return
         own = shapes(kind == "accurate")
 
         def group(i: int, taken: int, position: int) -> GroupState:
@@ -132,6 +152,13 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
             return GroupState(unpack(arrays, f"group/{i}", own, key, len(owner)), owner, last, taken, position)
 
         search.groups = [told and group(i, *told) for i, told in enumerate(header["groups"])]
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Within the block what is not as a snapshot of such a search has it is a `DataError`."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"checkpoint: the file does not hold such a search ({error}): remove it, or give another path"
@@ -194,11 +221,11 @@ def _many(leaf: Any, lanes: int) -> Any:
     return jax.ShapeDtypeStruct((lanes, *leaf.shape), leaf.dtype)
 
 
-def _pack_histories(arrays: dict[str, np.ndarray], name: str, histories: list[list[np.ndarray]]) -> None:
+def pack_histories(arrays: dict[str, np.ndarray], name: str, histories: list[list[np.ndarray]]) -> None:
     joined = [np.concatenate(history) if history else np.zeros(0) for history in histories]
     arrays[f"{name}/lengths"] = np.asarray([len(history) for history in joined], np.int64)
     arrays[f"{name}/histories"] = np.concatenate(joined) if joined else np.zeros(0)
 
 
-def _unpack_histories(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+def unpack_histories(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     return np.split(arrays[f"{name}/histories"], np.cumsum(arrays[f"{name}/lengths"]))[:-1]
