@@ -207,7 +207,8 @@ def _spread_out(weights: Float[Array, " n"]) -> Any:
         return np.arange(n)
     present = Present.of(weights)
     place, steps = jnp.arange(_SAMPLED, dtype=jnp.int32), np.int32(_SAMPLED - 1)
-    each, rest = jax.lax.div(present.total - 1, steps), jax.lax.rem(present.total - 1, steps)
+    last = present.totals[0] - 1
+    each, rest = jax.lax.div(last, steps), jax.lax.rem(last, steps)
     return present.at(place * each + (2 * place * rest + steps) // (2 * steps))
 
 

@@ -1,5 +1,4 @@
 from abc import abstractmethod
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from jaxem._bound import collect
-from jaxem.kernels.rows import Present
+from jaxem.kernels.rows import Present, largest_rows
 
 
 class AbstractInit(eqx.Module):
@@ -48,25 +47,23 @@ def subsample(key: PRNGKeyArray, data: PyTree, weights: Array, most: int, k: int
         return data, weights
     place = jnp.arange(most, dtype=jnp.int32)
     if labels is None:
-        present = Present.of(weights)
-        numbered, count = present.at, present.total
-        first, quota = jnp.int32(0), jnp.int32(most)
+        present, kind = Present.of(weights), 0
+        count, quota = present.totals[0], jnp.int32(most)
     else:
-        kind = jnp.where(weights > 0, jnp.where(labels < 0, k, labels), k + 1)
-        numbered = partial(_at, jnp.argsort(kind).astype(jnp.int32))
-        counts = jnp.sum(kind[None] == jnp.arange(k + 1, dtype=kind.dtype)[:, None], 1, dtype=jnp.int32)
+        present = Present.of_kinds(jnp.where(weights > 0, jnp.where(labels < 0, k, labels), k + 1), k + 1)
+        counts = present.totals
         quotas = jnp.minimum(counts[:k], jnp.maximum(most // 2, most - counts[k]) // k)
         quotas = jnp.append(quotas, most - jnp.sum(quotas, dtype=jnp.int32))
         ends = jnp.cumsum(quotas)
-        own = jnp.sum(place[:, None] >= ends[None], 1, dtype=jnp.int32)
-        first, quota, count = (jnp.cumsum(counts) - counts)[own], quotas[own], counts[own]
-        place = place - (ends - quotas)[own]
+        kind = jnp.sum(place[:, None] >= ends[None], 1, dtype=jnp.int32)
+        quota, count = quotas[kind], counts[kind]
+        place = place - (ends - quotas)[kind]
     # One row from each of `quota` stretches: distinct, and cheap for any n.
     each, longer = jax.lax.div(count, quota), jax.lax.rem(count, quota)
     width = each + (place < longer).astype(jnp.int32)
     uniform = jax.random.uniform(jax.random.fold_in(key, 2), (most,), jnp.float32)
     within = jnp.minimum((uniform * width.astype(jnp.float32)).astype(jnp.int32), width - 1)
-    chosen = numbered(first + place * each + jnp.minimum(place, longer) + within)
+    chosen = present.at(place * each + jnp.minimum(place, longer) + within, kind)
     drawn = jnp.where(width > 0, _at(weights, chosen), 0)
     if labels is not None:
         drawn = drawn * jnp.maximum(count / quota, 1).astype(drawn.dtype)
@@ -90,7 +87,7 @@ def draw_rows(key: PRNGKeyArray, data: PyTree, weights: Array, k: int) -> Int[Ar
     score = jnp.where(weights > 0, jnp.log(jnp.maximum(weights, tiny)) + noise, -jnp.inf)
     known = known_rows(labels, weights, k)
     free = score if known is None else jnp.where(jnp.any(known, 0), jnp.finfo(score.dtype).min, score)
-    best, chosen = jax.lax.top_k(free, min(k, weights.shape[0]))
+    best, chosen = largest_rows(free, min(k, weights.shape[0]))
     # Not the first of those chosen: on a CPU, all rows would be sorted for a slice of them.
     chosen = jnp.where(best > -jnp.inf, chosen, jnp.argmax(weights).astype(chosen.dtype))
     if len(chosen) < k:

@@ -15,6 +15,7 @@ from jaxem.families.priors import Dirichlet
 from jaxem.families.priors._prior import require_positive
 from jaxem.kernels import dirichlet, exclusion
 from jaxem.kernels.linalg import matmul
+from jaxem.kernels.rows import largest_rows
 from jaxem.latent import MeanField, MeanFieldTree
 from jaxem.models._lda_posterior import LDAConjugate, LDADraws, LDANatural
 from jaxem.models._lda_posterior import LDAParams as LDAParams
@@ -183,7 +184,7 @@ class LDA(AbstractLinearModel):
         tiny = jnp.finfo(dtype).tiny
         sizes = weights * jnp.sum(data.counts, -1)
         score = jnp.log(jnp.maximum(sizes, tiny)) + jax.random.gumbel(choose, sizes.shape, dtype)
-        best, seeds = jax.lax.top_k(jnp.where(sizes > 0, score, -jnp.inf), min(k, sizes.shape[0]))
+        best, seeds = largest_rows(jnp.where(sizes > 0, score, -jnp.inf), min(k, sizes.shape[0]))
         seeds = jnp.where(best > -jnp.inf, seeds, seeds[0])[jnp.arange(k) % seeds.shape[0]]
         overall = jnp.zeros(v, dtype).at[data.words].add(data.counts * weights[:, None])
         topic = jnp.arange(k)[:, None]
