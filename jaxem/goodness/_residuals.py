@@ -105,11 +105,10 @@ def _of_steps(model: Any, params: PyTree, data: PyTree, states: Array, column: A
     members = model.structure.split(params)[1]
     marginal = marginal_of(model.distribution, members, column, model.rows(data))
     n, steps, k = states.shape
-    # The rows of sequences have the first steps of all of them first.
-    log_weights = safe_log(jnp.transpose(states, (2, 1, 0)).reshape(k, -1).astype(float_dtype(params)))
+    log_weights = safe_log(jnp.transpose(states, (2, 0, 1)).reshape(k, -1).astype(float_dtype(params)))
     found = _scores(Mixed(log_weights, marginal.distribution), marginal.values, key)
     seen = steps_of(data).seen()
-    return jax.tree.map(lambda leaf: jnp.where(seen, leaf.reshape(steps, n).T, jnp.nan), found)
+    return jax.tree.map(lambda leaf: jnp.where(seen, leaf.reshape(n, steps), jnp.nan), found)
 
 
 def _scores(found: Mixed, values: Any, key: PRNGKeyArray | None) -> PseudoResiduals:

@@ -217,7 +217,7 @@ class AbstractChainModel(AbstractSequenceModel):
         factors, ended = self._states(params, data)
         model = scoring(self, params)
         each = model.kernel.log_base(model.rows(data))
-        return (filter_log(*factors, ended)[2] + model.structure.by_step(data, each)).T
+        return filter_log(*factors, ended)[2].T + model.structure.by_step(data, each)
 
     @question(by_step=True)
     def predict(self, params: Any, data: PyTree) -> Int[Array, "n T"]:
@@ -275,14 +275,14 @@ class AbstractChainModel(AbstractSequenceModel):
         seen, (n, steps) = sequences.seen(), sequences.shape
 
         def gap(leaf):
-            return jnp.swapaxes(jnp.where(trailing(seen, leaf), leaf, jnp.nan), 0, 1).reshape(-1, *leaf.shape[2:])
+            return jnp.where(trailing(seen, leaf), leaf, jnp.nan).reshape(-1, *leaf.shape[2:])
 
         rows = jax.tree.map(gap, sequences.values)
-        share = jnp.swapaxes(share, 0, 1).reshape(params.initial.shape[0], -1)
+        share = jnp.transpose(share, (1, 2, 0)).reshape(params.initial.shape[0], -1)
         filled = fill(rows, share, self.distribution.kernel().impute(self.structure.split(params)[1], rows, keys[1]))
 
         def back(leaf, own):
-            own = jnp.swapaxes(own.reshape(steps, n, *own.shape[1:]), 0, 1)
+            own = own.reshape(n, steps, *own.shape[1:])
             return own if ended is None else jnp.where(trailing(ended.T, leaf), leaf, own)
 
         return jax.tree.map(back, sequences.values, filled)

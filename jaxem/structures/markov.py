@@ -86,8 +86,7 @@ class Markov(AbstractStructure):
         (n, steps), seen, ended = sequences.shape, sequences.seen(), sequences.ended()
 
         def by_step(leaf: Array, at: int) -> Array:
-            split = leaf.reshape(*leaf.shape[:at], steps, n, *leaf.shape[at + 1 :])
-            return jnp.swapaxes(split, at, at + 1)
+            return leaf.reshape(*leaf.shape[:at], n, steps, *leaf.shape[at + 1 :])
 
         members = by_step(members, 1) if hidden is None else hidden.map_rows(by_step, members)
         first = exclusion.or_minus_infinity(natural[0])
@@ -207,14 +206,14 @@ class Markov(AbstractStructure):
         return sequences.rows(sequences.seen())
 
     def row_weights(self, data, weights):
-        return jnp.where(steps_of(data).seen().T, weights[None, :], 0).reshape(-1)
+        return jnp.where(steps_of(data).seen(), weights[:, None], 0).reshape(-1)
 
     def log_bases(self, data, each):
-        return jnp.sum(self.by_step(data, each), 0)
+        return jnp.sum(self.by_step(data, each), 1)
 
-    def by_step(self, data: PyTree, each: Array) -> Float[Array, "T n"]:
+    def by_step(self, data: PyTree, each: Array) -> Float[Array, "n T"]:
         """A number for each row as one for each step, 0 where nothing was observed."""
-        seen = steps_of(data).seen().T
+        seen = steps_of(data).seen()
         return jnp.where(seen, each.reshape(seen.shape), 0)
 
     def floats_per_row(self, own, shared, each, lanes):

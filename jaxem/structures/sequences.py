@@ -12,6 +12,7 @@ from jaxem._errors import DataError
 from jaxem.engine.convert import as_data
 from jaxem.families.responses import Responses
 from jaxem.kernels.linalg import trailing
+from jaxem.kernels.rows import row_at
 
 
 class Sequences(NamedTuple):
@@ -100,15 +101,18 @@ class Sequences(NamedTuple):
         return found if ended is None else found & ~ended
 
     def rows(self, seen: Bool[Array, "n T"]) -> PyTree:
-        """All steps as one table, the first steps of all sequences first; those that are not `seen` as the first that
-        is (or as 1/2 if none is)."""
+        """All steps as one table, one sequence after the other; those that are not `seen` as the first that is (or as
+        1/2 if none is).
+
+        Sequences that are spread over devices leave their steps there: with the first steps first none would.
+        """
         n, steps = self.shape
-        flat = seen.T.reshape(-1)
+        flat = seen.reshape(-1)
         index, some = jnp.argmax(flat), jnp.any(flat)
 
         def table(leaf: Array) -> Array:
-            rows = jnp.swapaxes(jnp.asarray(leaf), 0, 1).reshape(n * steps, *leaf.shape[2:])
-            fill = jnp.where(some, rows[index], jnp.full_like(rows[0], 0.5))
+            rows = jnp.asarray(leaf).reshape(n * steps, *leaf.shape[2:])
+            fill = jnp.where(some, row_at(rows, index), jnp.asarray(0.5, rows.dtype))
             return jnp.where(trailing(flat, rows), rows, fill[None])
 
         return jax.tree.map(table, self.values)

@@ -38,7 +38,7 @@ def _counts(model: Any, params: PyTree, data: PyTree, *, weights: Any = None) ->
             return matmul(model.expectation(params, chunk)[0], w), jnp.zeros((), dtype)
         shares = model.posterior(params, chunk)
         if model.structure.sequential:
-            shares, each = jnp.swapaxes(shares, 0, 1), model.structure.row_weights(chunk, w)
+            each = model.structure.row_weights(chunk, w)
         else:
             each = jnp.where(model.observed(chunk) > 0, w, 0)
         return matmul(each, shares.reshape(-1, shares.shape[-1])), jnp.zeros((), dtype)
