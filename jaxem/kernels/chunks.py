@@ -78,6 +78,17 @@ def per_device(tree: PyTree, rows: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: sum((zero.astype(leaf.dtype) for zero in zeros), leaf), tree)
 
 
+def per_part(tree: PyTree, index: Array, rows: PyTree) -> PyTree:
+    """`tree` as a value of each part's own, in what `sum_chunks` adds up over the chunk `index` of these `rows`.
+
+    Derivatives with respect to what is shared would be added up over parts first and over the rows of a chunk then, so
+    that devices would pass on numbers for every row of a chunk.
+    """
+    if num_shards(rows, rows) == 1:
+        return tree
+    return jax.tree.map(lambda leaf: leaf + (0 * index).astype(leaf.dtype), tree)
+
+
 def _varies(leaf: Array) -> bool:
     """False for an array that is the same on all devices: there is no `jax.shard_map` around it."""
     kind = jax.typeof(leaf)
@@ -130,7 +141,7 @@ def _sum_own(fn: Callable, data: PyTree, weights: Array, rows: int | None) -> tu
     return total, value + lost
 
 
-def num_shards(data: PyTree, weights: Array) -> int:
+def num_shards(data: PyTree, weights: PyTree) -> int:
     """How many parts the rows may lie in, each on a device: a divisor of their number.
 
     Under a trace JAX does not tell where arrays lie, so that as many as there are devices have to be thought of.

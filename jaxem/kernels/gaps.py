@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxem.kernels import linalg, small
+from jaxem.kernels.chunks import num_shards
 
 _LOG_TWO_PI = math.log(2 * math.pi)
 _ROWS = 256  # in a block where rows share nothing
@@ -35,8 +36,21 @@ def log_density(
     """The log density of rows `y`, 0 where entries are `missing`, which are integrated out.
 
     Without `blocks` any row may lack any entries. One block after the other, so that all of it stays in a cache: a
-    batched matrix product, and its transpose above all, took ten times as long on a CPU (jaxlib 0.10).
+    batched matrix product, and its transpose above all, took ten times as long on a CPU (jaxlib 0.10). Blocks are of
+    rows that lie on one device, each of which has the forms to itself.
     """
+    shards = num_shards(y, missing) if blocks is None else 1
+    if shards == 1:
+        return _in_blocks(forms, y, missing, blocks)
+    own = jnp.broadcast_to(forms, (shards, *forms.shape))
+    y, missing = (a.reshape(shards, -1, a.shape[1]) for a in (y, missing))
+    value = jax.vmap(lambda forms, y, missing: _in_blocks(forms, y, missing, None))(own, y, missing)
+    return jnp.swapaxes(value, 0, 1).reshape(forms.shape[0], -1)
+
+
+def _in_blocks(
+    forms: Float[Array, "k p p"], y: Float[Array, "n d"], missing: Bool[Array, "n d"], blocks: Blocks | None
+) -> Float[Array, "k n"]:
     (n, d), k = y.shape, forms.shape[0]
     rows, apart = (min(n, _ROWS), d) if blocks is None else blocks
     y, missing = (jnp.pad(a, ((0, -n % rows), (0, 0))) for a in (y, missing))

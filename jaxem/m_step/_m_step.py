@@ -10,7 +10,7 @@ from jaxem._bound import AbstractBound
 from jaxem._errors import MissingCapabilityError
 from jaxem._model import AbstractModel
 from jaxem.e_step import AbstractEStep, Expectation
-from jaxem.kernels.chunks import per_device, sum_chunks
+from jaxem.kernels.chunks import per_device, per_part, sum_chunks
 from jaxem.kernels.sums import Reduce, inner, weighted_sum
 
 
@@ -43,7 +43,8 @@ class Surrogate(eqx.Module):
         def one(chunk, w, index):
             key = jax.random.fold_in(self.key, index)
             moments, _ = self.e_step.posterior(model, model.potentials(reference, chunk), extras, chunk, key)
-            return (), weighted_sum(w, model.latent.pair(model.potentials(natural, chunk), moments))
+            own = per_part(natural, index, self.weights)
+            return (), weighted_sum(w, model.latent.pair(model.potentials(own, chunk), moments))
 
         value = self.reduce(sum_chunks(one, self.data, self.weights, self.chunk_rows)[1])
         return self._with_prior(value, params)
@@ -62,7 +63,7 @@ class Surrogate(eqx.Module):
         natural = per_device(model.prepare(model.natural(params)), (self.data, self.weights))
 
         def one(chunk, w, index):
-            value = model.latent.log_normalizer(model.potentials(natural, chunk))
+            value = model.latent.log_normalizer(model.potentials(per_part(natural, index, self.weights), chunk))
             return (), weighted_sum(w, value)
 
         return self._with_prior(self.reduce(sum_chunks(one, self.data, self.weights, self.chunk_rows)[1]), params)
