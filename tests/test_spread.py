@@ -42,18 +42,18 @@ SOLVE = """
 from tests.helpers import product
 
 cell = product.models()[CASE]
-n = len(cell.weights) // 8 * 8 * 4
+n, chunk = 8 * 600, 350  # more than the 256 rows that stand for a design
 index = np.arange(n) % len(cell.weights)
 x, weights = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[index]), cell.x), jnp.linspace(0.0, 2.0, n)
 
 
 def run(x, weights):
     return jaxem.solve(cell.model, cell.start, x, weights=weights, algorithm=default_algorithm(cell.model),
-                       max_steps=8, history_size=1, chunk_rows=n // 30, kernel="fast")
+                       max_steps=8, history_size=1, chunk_rows=chunk, kernel="fast")
 
 
 apart = jax.jit(run).lower(*spread((x, weights))).compile()
-assert not moved(apart.as_text(), n // 8), moved(apart.as_text(), n // 8)
+assert not moved(apart.as_text(), chunk), moved(apart.as_text(), chunk)
 same(apart(*spread((x, weights))).params, jax.jit(run)(x, weights).params)
 """
 
@@ -67,8 +67,29 @@ grad = jax.jit(jax.grad(lambda w, x: jaxem.solve(cell.model, cell.start, x, weig
 same(grad(spread(weights), spread(x)), grad(weights, x), 1e-6)
 """
 
+# What each fit and each question compiles, but for what was compiled before.
+WATCH = r"""
+def forget():
+    for file in glob.glob(DUMP + "/*"):
+        if os.path.isfile(file):
+            os.remove(file)
+
+
+def stays(least, *programs):
+    names = glob.glob(DUMP + "/*after_optimizations.txt")
+    texts = [(os.path.basename(name).split(".")[1], open(name).read()) for name in names]
+    moving = [(name, text) for name, text in texts if re.search("all-reduce|all-gather", text)]
+    assert set(programs) <= {name for name, _ in moving}, [name for name, _ in moving]
+    far = [(name, moved(text, least)) for name, text in moving]
+    assert not any(sizes for _, sizes in far), far
+
+
+def lies_beside(answer):
+    assert all(len(leaf.sharding.device_set) == 8 and not leaf.sharding.is_fully_replicated for leaf in
+               jax.tree.leaves(answer))
+"""
+
 FIT = r"""
-folder = DUMP
 rng = np.random.default_rng(0)
 n = 8 * 9000  # more on each device than the 8192 rows that starts are drawn from
 x = np.r_[rng.normal(size=(n // 2, 3)), rng.normal(3, 1, size=(n - n // 2, 3))]
@@ -77,9 +98,7 @@ weights = rng.integers(0, 3, n).astype(float)
 model, options = jaxem.GaussianMixture(2), dict(key=jax.random.key(0), restarts=2, max_steps=10, weights=weights)
 whole = jaxem.fit(model, x, **options)
 likelihood = model.log_likelihood(whole.params, x), jaxem.bic(model, whole.params, x, weights)
-for file in glob.glob(folder + "/*"):
-    if os.path.isfile(file):
-        os.remove(file)
+forget()
 apart = spread(x)
 fit = jaxem.fit(model, apart, **options)
 same(fit.params, whole.params)
@@ -87,14 +106,61 @@ same(fit.restarts.objective, whole.restarts.objective)
 same((model.log_likelihood(whole.params, apart), jaxem.bic(model, whole.params, apart, weights)), likelihood)
 for ask in (model.posterior, model.predict, model.log_prob):
     answer = ask(fit.params, apart)
-    assert len(answer.sharding.device_set) == 8 and not answer.sharding.is_fully_replicated
+    lies_beside(answer)
     same(answer, ask(fit.params, x))
-texts = [(name, open(name).read()) for name in glob.glob(folder + "/*after_optimizations.txt")]
-moving = {name.split("/")[-1].split(".")[1]: text for name, text in texts if re.search("all-reduce|all-gather", text)}
-assert {"jit__bind", "jit_draw", "jit__advance", "jit_finish"} <= set(moving), set(moving)
-assert not any(moved(text, n // 8) for text in moving.values()), {k: moved(t, n // 8) for k, t in moving.items()}
+stays(n // 8, "jit__bind", "jit_draw", "jit__advance", "jit_finish")
 """
 
+# Steps and labels: starts are drawn from few rows, so that few are as many as must not move; 256 stand for a design.
+KINDS = r"""
+rng = np.random.default_rng(0)
+n, steps, few = 8 * 300, 6, 128
+states = (np.cumsum(rng.random((n, steps)) < 0.3, 1) + rng.integers(0, 2, (n, 1))) % 2
+normal, counts = rng.normal(3 * states[..., None], 1, (n, steps, 2)), rng.poisson(2 + 7 * states)[..., None] * 1.0
+weights, labels = rng.integers(0, 3, n) * 1.0, np.where(rng.random(n) < 0.3, states[:, 0], -1)
+gaps = np.where(rng.random(normal.shape) < 0.2, np.nan, normal)
+lengths, observed = rng.integers(1, steps + 1, n), rng.random((n, steps)) < 0.8
+season = np.stack([np.ones((n, steps)), rng.normal(size=(n, steps))], 2)
+ragged = jaxem.Sequences(counts, lengths, observed)
+level = np.where(rng.random((n, steps)) < 0.2, 2, states)[..., None] * 1.0
+softmax = jaxem.structures.SoftmaxTransitions()
+kmeans, points = jaxem.init.KMeansPlusPlus(rows=few), jaxem.init.Points()
+chain = lambda family, start=kmeans, **parts: jaxem.HMM(family, 2, start=start, **parts)
+model, x = {
+    "labels": lambda: (jaxem.GaussianMixture(2, start=kmeans), normal[:, 0]),
+    "labels, points": lambda: (jaxem.GaussianMixture(2, start=points), normal[:, 0]),
+    "sequences": lambda: (chain(jaxem.Gaussian()), normal),
+    "sequences, points": lambda: (chain(jaxem.Gaussian(), points), normal),
+    "ragged": lambda: (chain(jaxem.Poisson()), ragged),
+    "levels": lambda: (chain(jaxem.Categorical(3)), level),
+    "gaps": lambda: (chain(jaxem.Incomplete(jaxem.Gaussian())), gaps),
+    "responses": lambda: (chain(jaxem.LinearRegression()), jaxem.Responses(season, normal[..., 0])),
+    "stationary": lambda: (chain(jaxem.Poisson(), initial="stationary"), counts),
+    "driven": lambda: (chain(jaxem.Poisson(), transitions=softmax), jaxem.models.Driven(ragged, season)),
+    "mixture with gaps": lambda: (jaxem.GaussianMixture(2, missing=True, start=kmeans), gaps[:, 0]),
+}[CASE]()
+options = dict(key=jax.random.key(0), restarts=2, max_steps=6, weights=weights)
+options |= dict(labels=labels) if "labels" in CASE else {}
+first = jaxem.fit(model, x, **options)
+# Of rows with gaps one device sorts the table, from which starts are drawn then.
+options |= dict(restarts=1, init=first.params) if "mixture" in CASE else {}
+whole = jaxem.fit(model, x, **options)
+forget()
+# A table that is passed without being spread is spread like the others.
+apart = x._replace(values=spread(x.values)) if CASE == "ragged" else spread(x)
+fit = jaxem.fit(model, apart, **options)
+same((fit.params, fit.restarts.objective), (whole.params, whole.restarts.objective), 1e-8)
+stays(n // 8, "jit__bind", "jit__advance", "jit_finish", *(["jit_draw"] if "mixture" not in CASE else []))
+forget()
+questions = ["posterior", "predict", "log_prob"]
+for name in questions + (["entropy", "filter", "log_predictive"] if isinstance(model, jaxem.HMM) else []):
+    answer = getattr(model, name)(fit.params, apart)
+    lies_beside(answer)
+    same(answer, getattr(model, name)(fit.params, x))
+total = model.log_likelihood(fit.params, apart), jaxem.bic(model, fit.params, apart, weights)
+same(total, (model.log_likelihood(fit.params, x), jaxem.bic(model, fit.params, x, weights)))
+stays(n // 8)
+"""
 
 MESH = r"""
 rng = np.random.default_rng(0)
@@ -134,11 +200,45 @@ def run(program, tmp_path, kind="Auto", case=""):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_fit_and_questions(kind, tmp_path):
-    run(FIT, tmp_path, kind)
+    run(WATCH + FIT, tmp_path, kind)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["full", "bernoulli", "regressions", "Student t", "factors", "function"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "labels",
+        "labels, points",
+        "sequences",
+        "sequences, points",
+        "ragged",
+        "levels",
+        "gaps",
+        "responses",
+        "stationary",
+        "driven",
+        "mixture with gaps",
+    ],
+)
+def test_steps_and_labels(case, tmp_path):
+    run(WATCH + KINDS, tmp_path, case=case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        "full",
+        "bernoulli",
+        "regressions",
+        "Poisson regressions",
+        "Student t",
+        "factors",
+        "function",
+        "chain",
+        "chain, driven",
+    ],
+)
 def test_solve_under_jit(case, tmp_path):
     run(SOLVE, tmp_path, case=case)
 

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from jaxem._errors import DataError, PrecisionWarning
 from jaxem.engine.processes import is_shared
-from jaxem.engine.spread import in_auto_mesh
+from jaxem.engine.spread import in_auto_mesh, spread_alike
 from jaxem.engine.weights import held
 
 _FLOATS = ("float32", "float64")
@@ -38,6 +38,7 @@ def as_data(data: Any, name: str = "data", *, warn: bool = False, dtype: Any = N
     lengths = {own: _length(converted[key]) for key, (own, _) in parts.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the tables in {name} have different numbers of rows: {lengths}")
+    converted = spread_alike(converted)
     if isinstance(data, dict):
         return converted
     return data._replace(**converted) if hasattr(data, "_fields") else tuple(converted.values())

@@ -66,6 +66,16 @@ def is_spread(data: PyTree) -> bool:
     return any(isinstance(each, NamedSharding) and not each.is_fully_replicated for each in shardings)
 
 
+def spread_alike(data: PyTree) -> PyTree:
+    """The tables of `data`, those that lie on no several devices spread like the rows of the first that does."""
+    leaves = jax.tree.leaves(data)
+    first = next((leaf for leaf in leaves if is_spread(leaf)), None)
+    if first is None or not first.is_fully_addressable or any(isinstance(leaf, Tracer) for leaf in leaves):
+        return data
+    lies = _of_rows(first.sharding)
+    return jax.tree.map(lambda leaf: leaf if is_spread(leaf) else jax.device_put(leaf, lies), data)
+
+
 def placed(leaf: Any) -> jax.Array:
     """An array on the device, unless it lies on a mesh of them.
 
