@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._bound import rows_per_chunk
 from jaxem._errors import FitError
@@ -24,6 +24,7 @@ from jaxem.kernels.devices import sizes
 from jaxem.record import Restarts
 
 _MOST_NUMBERS = 2**24  # of the rows of the lanes of a group
+_FEWEST = 8  # lanes that go side by side all the same, up to so many
 _TURNS = 6  # of a lane, at least: fewer, and most lanes idle while the slowest fits end
 
 
@@ -41,12 +42,20 @@ def in_lanes(
         model = first.model.for_lanes(layout.lanes)
         problem = problem.for_lanes(layout.lanes).in_chunks(rows_per_chunk(model, shapes, n, layout.lanes))
     else:
-        numbers = sum(leaf.size for leaf in jax.tree.leaves(first.data))
         if lanes is None and (place is None or place.layout is None):
-            layout = layout._replace(lanes=max(min(layout.lanes, _MOST_NUMBERS // numbers), 1))
+            layout = layout._replace(lanes=min(layout.lanes, _lanes_apart(first.data)))
         problem = problem.in_chunks(chunk_rows_apart(n, layout.lanes, floats, expanded))
     short = n * floats * layout.lanes < FEW_PRODUCTS
     return problem, layout, AtHand(many=sizes().long_round if short else None)
+
+
+def _lanes_apart(data: PyTree) -> int:
+    """How many lanes with such tables of their own go side by side: few enough to stay in a cache, but for a few."""
+    leaves = jax.tree.leaves(data)
+    near = sizes().apart // sum(leaf.nbytes for leaf in leaves)
+    return max(
+        2 ** (near.bit_length() - 1) if near else 0, min(_FEWEST, _MOST_NUMBERS // sum(leaf.size for leaf in leaves)), 1
+    )
 
 
 @program(quickly=True)
