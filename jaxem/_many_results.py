@@ -24,7 +24,7 @@ from jaxem.kernels.devices import sizes
 from jaxem.record import Restarts
 
 _MOST_NUMBERS = 2**24  # of the rows of the lanes of a group
-_FEWEST = 8  # lanes that go side by side all the same, up to so many
+_FEWEST = 8  # lanes that go side by side even if their tables do not stay in a cache
 _TURNS = 6  # of a lane, at least: fewer, and most lanes idle while the slowest fits end
 
 
@@ -50,12 +50,11 @@ def in_lanes(
 
 
 def _lanes_apart(data: PyTree) -> int:
-    """How many lanes with such tables of their own go side by side: few enough to stay in a cache, but for a few."""
+    """How many lanes with such tables of their own go side by side: as many as stay in a cache, or a few."""
     leaves = jax.tree.leaves(data)
     near = sizes().apart // sum(leaf.nbytes for leaf in leaves)
-    return max(
-        2 ** (near.bit_length() - 1) if near else 0, min(_FEWEST, _MOST_NUMBERS // sum(leaf.size for leaf in leaves)), 1
-    )
+    few = min(_FEWEST, _MOST_NUMBERS // sum(leaf.size for leaf in leaves))
+    return max(2 ** near.bit_length() // 2, few, 1)
 
 
 @program(quickly=True)

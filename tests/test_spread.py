@@ -39,6 +39,7 @@ def same(a, b, tol=1e-9):
 """
 
 SOLVE = """
+from jaxem.engine.trees import in_memory
 from tests.helpers import product
 
 cell = product.models()[CASE]
@@ -52,6 +53,7 @@ def run(x, weights):
                        max_steps=8, history_size=1, chunk_rows=chunk, kernel="fast")
 
 
+assert in_memory(x, weights) and not in_memory(spread(weights))
 apart = jax.jit(run).lower(*spread((x, weights))).compile()
 assert not moved(apart.as_text(), chunk), moved(apart.as_text(), chunk)
 same(apart(*spread((x, weights))).params, jax.jit(run)(x, weights).params)

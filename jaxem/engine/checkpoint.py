@@ -19,7 +19,7 @@ from jaxem._errors import DataError
 from jaxem.engine.fingerprint import contents
 from jaxem.engine.processes import is_shared, of_first
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Checkpoint:
         models. It stays after the fit; remove it once the result is kept. Of fits that several processes share out
         (`jaxem.fit_many`), process `i` has a file whose name ends in `.i`.
     - `seconds`: the least time between two writes. What was computed since the last one is computed again.
-    - `rounds`: if given, write after so many rounds too (of eight iterations each, or up to 64,
-        of all lanes of a group).
+    - `rounds`: if given, write after so many rounds too (of 8 to 16 iterations each, or up to 64 of small tables, of
+        all lanes of a group).
 
     **Raises:** `DataError` for a path that cannot be written, seconds that are negative, rounds below 1.
 

@@ -168,9 +168,7 @@ def take(lanes: State, lane: np.ndarray) -> State:
 
 
 def apart(lanes: State, numbers: np.ndarray) -> list[State]:
-    """Several of the lanes, each by itself."""
-    if not in_memory(lanes):
-        return [_take(lanes, number) for number in numbers.astype(np.int32)]
+    """Several of the lanes, which lie in memory, each by itself."""
     some = take(lanes, numbers)
     return [on_host(lambda leaf: leaf[i, ...], some) for i in range(len(numbers))]  # noqa: B023
 

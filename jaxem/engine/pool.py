@@ -25,6 +25,7 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.processes import whole
 from jaxem.engine.programs import may_be_kept
 from jaxem.engine.state import State
+from jaxem.engine.trees import in_memory
 
 
 @dataclasses.dataclass
@@ -180,7 +181,7 @@ class _Group:
         age = float(np.mean(self.last[self.owner >= 0]))
         call = self.pool.runner.advance(self.pool.problem.of_starts(self.owner), self.lanes, age, self.pool.runs)
         # What JAX is to compile goes by settings that it holds for each thread.
-        if self.threaded and may_be_kept(self.lanes):
+        if self.threaded and may_be_kept(self.pool.problem, self.lanes):
             self.advanced = threads().submit(lambda: jax.block_until_ready(call())).result
         else:
             lanes = call()
@@ -251,10 +252,13 @@ class _Group:
         """The runs in some lanes as ones that have ended; the lanes are free."""
         starts, (_, objective, num_steps) = self.owner[ended].tolist(), self.ended
         self.owner[ended], self.reached[ended] = -1, -np.inf
-        states = cache(partial(apart, self.lanes, ended))  # of all at once, and of none where nobody asks
+        lanes = self.lanes
+        together = in_memory(lanes)  # the states of all at once, and of none where nobody asks; else one by one
+        states = cache(partial(apart, lanes, ended))
 
         def one(i: int, lane: int, start: int) -> Outcome:
             told = start, int(code[lane]), float(objective[lane]), int(num_steps[lane])
-            return Outcome(*told, self.histories.pop(start), lambda: states()[i])
+            alone = partial(take, lanes, np.asarray(lane, np.int32))
+            return Outcome(*told, self.histories.pop(start), (lambda: states()[i]) if together else alone)
 
         return [one(i, lane, start) for i, (lane, start) in enumerate(zip(ended.tolist(), starts, strict=True))]

@@ -60,7 +60,7 @@ class AtHand(AbstractRunner):
     """A round is one call of one program, which holds all rows; lanes lie as `spread` says, if anything does.
 
     A round has as many steps as pay on the device, `few`, and up to `many` where runs are long: an eighth of what they
-    have made, so that one that ends does not wait long, as runs go. It has up to twice as many where that is how far
+    have made, so that one that ends does not wait long, as runs go. It has up to `round_steps` where that is how far
     the runs may go, as in a race: lanes that end side by side are filled side by side.
     """
 
@@ -75,7 +75,7 @@ class AtHand(AbstractRunner):
         of_device, numbers = sizes(), sum(leaf.size for leaf in jax.tree.leaves(problem.data))
         if numbers * lanes > _FEW_NUMBERS:
             return AtHand()
-        return AtHand(few=4 * of_device.round_steps, many=of_device.long_round)
+        return AtHand(few=min(4 * of_device.round_steps, of_device.long_round), many=of_device.long_round)
 
     def advance(self, problem, lanes, age, runs):
         if self.spread is not None and len(lanes.num_steps) % self.spread.mesh.shape["lanes"] == 0:

@@ -241,7 +241,9 @@ class Search:
         model = outcome.start // self.each
         best = self.best[model]
         if best is None or _better(outcome, best.outcome, self.problem.dtype):
-            self.best[model] = Best(outcome, outcome.state(), accurate)
+            state = outcome.state()
+            # Without the other lanes of its round.
+            self.best[model] = Best(dataclasses.replace(outcome, state=lambda: state), state, accurate)
 
     def result(self, throw: bool, model: int = 0) -> Fit:
         """The best run of a model, and a record of all of them; `FitError` if all failed, and `throw`."""

@@ -26,6 +26,7 @@ from jaxem.resampling._rounds import WORDS, refitted
 
 _CELLS = 2**16  # so many are worked out, to count those that expect few
 _FEW = 5.0
+_AT_A_TIME = 64  # samples whose rows are looked at side by side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +283,7 @@ def table_test(
 @program(quickly=True)
 def _log_probs(model: Any, params: PyTree, data: Array) -> Float[Array, "b n"]:
     """The log density of the rows of each sample, at parameters of its own."""
-    return jax.vmap(model.log_prob)(params, data)
+    return jax.lax.map(lambda one: model.log_prob(*one), (params, data), batch_size=_AT_A_TIME)
 
 
 def _of_sample(x: np.ndarray, log_prob: np.ndarray) -> tuple[float, float, float]:

@@ -203,15 +203,16 @@ def likelihood_ratio_test(
             **{**common, "time_limit": until},
         )
 
-    def refitted() -> Iterator[_Refits]:
+    def tested_blocks() -> Iterator[_Refits]:
         done = 0
         for number, (block, sample) in enumerate(samples):
-            low = of_block(number, len(block), sample, done, 0, stop)
-            kept = done_of(low)
+            # The larger model, which takes most of the time, is the one that ends early.
+            high = of_block(number, len(block), sample, done, 1, stop)
+            kept = done_of(high)
             # Of those that processes share out each has a part, and fits all of it.
             sample, size = (sample, len(block)) if together else (of_samples(sample, kept), len(kept))
-            high = of_block(number, size, sample, done + size * starts[0], 1, Stop.never())
-            own = [some(low, kept), some(high, kept) if together else high]
+            low = of_block(number, size, sample, done + len(kept) * starts[1], 0, Stop.never())
+            own = [some(low, kept) if together else low, some(high, kept)]
             values, slack = _statistic(own, total, tol)
             yield _Refits(values, failed(own[0].status) | failed(own[1].status), values < -slack)
             done += len(kept) * sum(starts)
@@ -219,7 +220,7 @@ def likelihood_ratio_test(
                 return
 
     with stop.interruptible(WORDS):
-        return _counted(test, refitted(), stop_after)
+        return _counted(test, tested_blocks(), stop_after)
 
 
 class _Refits(NamedTuple):

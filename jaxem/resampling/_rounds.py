@@ -19,7 +19,7 @@ from jaxem.record import Progress
 
 _FEWEST, _ROUNDS = 64, 8
 
-WORDS = "interrupted: the samples that were done so far are returned"
+WORDS = "interrupted: the samples that were begun so far are fitted to the end and returned"
 
 
 def at_a_time(count: int, together: bool) -> int:

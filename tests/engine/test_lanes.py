@@ -1,11 +1,14 @@
 """Lanes that are filled, taken and stacked: on the host the arrays of the programs, to the bit."""
 
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxem.engine import lanes, trees
+from jaxem.engine import lanes, runner, trees
 
 SOURCE = np.array([2, -1, 0, -1], np.int32)
 
@@ -53,7 +56,23 @@ def test_what_is_taken_shares_no_memory_with_the_lanes():
     assert not np.shares_memory(lanes.refill(many, many, SOURCE)["a"], many["a"])
 
 
-def test_what_lies_on_several_devices_or_is_traced_is_not_in_memory():
+def test_what_is_traced_is_not_in_memory():
     x = jnp.ones(3)
     assert trees.in_memory(x, np.ones(2), (1, "name"))
     assert not jax.jit(lambda x: jnp.asarray(trees.in_memory(x)))(x)
+
+
+class Problem(NamedTuple):
+    max_steps: int
+
+
+@pytest.mark.parametrize(("left", "steps"), [(1, 8), (8, 8), (9, 9), (16, 16), (17, 8)])
+def test_a_round_goes_to_the_end_of_runs_that_is_near(left, steps, monkeypatch):
+    """A fresh run has made -1 steps: its first iteration is none."""
+    asked = []
+    monkeypatch.setattr(runner, "advance", lambda *args: SimpleNamespace(of=lambda problem, lanes, n: asked.append(n)))
+    one = runner.AtHand(few=8)
+    for age in (-1.0, 3.0, 3.4):
+        one.advance(Problem(left + int(np.floor(age))), None, age, 1)
+    assert asked == [steps] * 3
+    assert max(asked) <= one.round_steps == 16  # of which the history holds one more

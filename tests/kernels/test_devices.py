@@ -20,5 +20,5 @@ def elsewhere(monkeypatch):
 
 def test_chunks_rounds_and_stretches_of_time_go_by_it(elsewhere):
     assert chunks.chunk_rows(10**7, 100) == chunks.chunk_rows(10**7, 100, platform="cuda") > 2**20
-    assert AtHand().round_steps == devices.ACCELERATOR.round_steps
+    assert AtHand().few == devices.ACCELERATOR.round_steps
     assert fb.num_blocks(500, 5, 1000) > 1  # one after the other on a CPU
