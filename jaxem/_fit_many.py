@@ -24,7 +24,7 @@ from jaxem._fit import (
     start_shapes,
     with_method,
 )
-from jaxem._many_checkpoint import keep, place_of_all
+from jaxem._many_checkpoint import place_of_all
 from jaxem._many_processes import of_all_processes
 from jaxem._many_results import collected, in_lanes
 from jaxem._many_rows import ManyRows, WeightsOfAll, admitted_rows, arguments_over, count_fits
@@ -136,10 +136,7 @@ def fit_many(
     if is_shared(given):
         return of_all_processes(run, over, given, checkpoint, asked)
     given["weights"] = None if weights is None else np.asarray(weights)
-    place = place_of_all(checkpoint, over, given, asked)
-    if place is not None:
-        keep(place)
-    return run(**given, place=place)
+    return run(**given, place=place_of_all(checkpoint, over, given, asked))
 
 
 def _fit_these(

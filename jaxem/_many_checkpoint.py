@@ -21,7 +21,9 @@ def place_of_all(
     if checkpoint is None or isinstance(checkpoint, Part):  # a part of another call's
         return checkpoint
     digests = digests_of_fits(over, given)
-    return place_of_fits(checkpoint, over, given, asked, Share(0, len(next(iter(digests.values()))), digests))
+    place = place_of_fits(checkpoint, over, given, asked, Share(0, len(next(iter(digests.values()))), digests))
+    keep(place)
+    return place
 
 
 def place_of_fits(

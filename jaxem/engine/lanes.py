@@ -167,10 +167,12 @@ def take(lanes: State, lane: np.ndarray) -> State:
     return on_host(lambda leaf: np.array(leaf[lane]), lanes)  # a copy, which does not keep the other lanes
 
 
-def apart(lanes: State, numbers: np.ndarray) -> list[State]:
-    """Several of the lanes, which lie in memory, each by itself."""
-    some = take(lanes, numbers)
-    return [on_host(lambda leaf: leaf[i, ...], some) for i in range(len(numbers))]  # noqa: B023
+def apart(lanes: State, numbers: np.ndarray) -> list[Callable[[], State]]:
+    """Several of the lanes, each by itself where it is asked for. On the host the first who asks takes all."""
+    if not in_memory(lanes):
+        return [partial(take, lanes, number) for number in numbers.astype(np.int32)]
+    some = cache(partial(take, lanes, numbers))
+    return [lambda i=i: on_host(lambda leaf: leaf[i, ...], some()) for i in range(len(numbers))]
 
 
 @program(quickly=True, level=0)

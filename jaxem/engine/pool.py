@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +25,6 @@ from jaxem.engine.problem import Problem
 from jaxem.engine.processes import whole
 from jaxem.engine.programs import may_be_kept
 from jaxem.engine.state import State
-from jaxem.engine.trees import in_memory
 
 
 @dataclasses.dataclass
@@ -252,13 +251,7 @@ class _Group:
         """The runs in some lanes as ones that have ended; the lanes are free."""
         starts, (_, objective, num_steps) = self.owner[ended].tolist(), self.ended
         self.owner[ended], self.reached[ended] = -1, -np.inf
-        lanes = self.lanes
-        together = in_memory(lanes)  # the states of all at once, and of none where nobody asks; else one by one
-        states = cache(partial(apart, lanes, ended))
-
-        def one(i: int, lane: int, start: int) -> Outcome:
-            told = start, int(code[lane]), float(objective[lane]), int(num_steps[lane])
-            alone = partial(take, lanes, np.asarray(lane, np.int32))
-            return Outcome(*told, self.histories.pop(start), (lambda: states()[i]) if together else alone)
-
-        return [one(i, lane, start) for i, (lane, start) in enumerate(zip(ended.tolist(), starts, strict=True))]
+        return [
+            Outcome(start, int(code[i]), float(objective[i]), int(num_steps[i]), self.histories.pop(start), state)
+            for i, start, state in zip(ended.tolist(), starts, apart(self.lanes, ended), strict=True)
+        ]

@@ -222,10 +222,12 @@ def _many(leaf: Any, lanes: int) -> Any:
 
 
 def pack_histories(arrays: dict[str, np.ndarray], name: str, histories: list[list[np.ndarray]]) -> None:
+    """Objectives after each step of several runs, one run after the other, and how many each has."""
     joined = [np.concatenate(history) if history else np.zeros(0) for history in histories]
     arrays[f"{name}/lengths"] = np.asarray([len(history) for history in joined], np.int64)
     arrays[f"{name}/histories"] = np.concatenate(joined) if joined else np.zeros(0)
 
 
 def unpack_histories(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """Those of each run."""
     return np.split(arrays[f"{name}/histories"], np.cumsum(arrays[f"{name}/lengths"]))[:-1]

@@ -22,7 +22,7 @@ from jaxem.goodness._levels import Codes, codes_of, counted, require_codes
 from jaxem.goodness._weighted_chi2 import p_value
 from jaxem.record import Progress
 from jaxem.resampling._draws import simulated
-from jaxem.resampling._rounds import WORDS, refitted
+from jaxem.resampling._rounds import WORDS, refitted, some
 
 _CELLS = 2**16  # so many are worked out, to count those that expect few
 _FEW = 5.0
@@ -269,9 +269,10 @@ def table_test(
     common: dict[str, Any] = {"algorithm": algorithm, "tol": tol, "max_steps": max_steps, "lanes": lanes}
     asked: dict[str, Any] = {"key": of_starts, "init": params, "restarts": 1 + restarts, "progress": progress, **common}
     with stop.interruptible(WORDS):
-        for sample, fits in refitted(model, samples, replicates, False, stop, **asked):
-            log_prob = np.asarray(_log_probs(model, fits.params, sample["data"]), float)
-            values.append([_of_sample(x, each) for x, each in zip(sample["data"], log_prob, strict=True)])
+        for sample, kept, fits in refitted(model, samples, replicates, False, stop, **asked):
+            rows = some(sample["data"], kept)
+            log_prob = np.asarray(_log_probs(model, fits.params, rows), float)
+            values.append([_of_sample(x, each) for x, each in zip(rows, log_prob, strict=True)])
             failures.append(failed(fits.status))
     drawn = np.concatenate(values).T
     given = np.array([found.g2, found.x2, found.cressie_read])

@@ -275,7 +275,7 @@ def bootstrap(
     asked: dict[str, Any] = {"key": of_starts, "init": params, "restarts": 1 + restarts, "progress": progress, **common}
     with stop.interruptible(WORDS):
         rounds = refitted(model, samples, replicates, together, stop, **asked)
-        found = [(fits.params, status_code(fits.status), fits.log_likelihood) for _, fits in rounds]
+        found = [(fits.params, status_code(fits.status), fits.log_likelihood) for _, _, fits in rounds]
     stack, code, log_likelihood = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
     stack = jax.tree.map(jnp.asarray, aligned(model, params, jax.tree.map(jnp.asarray, stack), data, weights)[0])
     return Bootstrap(model, params, stack, status_from_code(jnp.asarray(code)), log_likelihood, kind, skew)

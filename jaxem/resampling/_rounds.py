@@ -63,10 +63,10 @@ def refitted(
     restarts: int,
     progress: Any,
     **options: Any,
-) -> Iterator[tuple[dict[str, Any], Fit]]:
-    """Blocks of samples, `total` in all, with the fits to them, as arrays of NumPy.
+) -> Iterator[tuple[dict[str, Any], np.ndarray, Fit]]:
+    """Blocks of samples, `total` in all, which of them were begun before it was time to `stop`, and the fits to these.
 
-    Those that were begun before it was time to `stop`. Where processes share them out, a sample stays as it is.
+    Fits are arrays of NumPy.
     """
     done = 0
     for number, (block, sample) in enumerate(samples):
@@ -74,7 +74,7 @@ def refitted(
         common: dict[str, Any] = {"key": own, "restarts": restarts, "progress": heard, "time_limit": stop}
         fits = refits(model, sample, len(block), together, **common, **options)
         kept = done_of(fits)
-        yield sample if together else of_samples(sample, kept), some(fits, kept)
+        yield sample, kept, some(fits, kept)
         done += len(kept)
         if ended(stop, together) and done > 1:
             return
