@@ -73,7 +73,7 @@ def collected(search: Search, lanes: int) -> Fit:
         for at in range(0, len(own), lanes):
             numbers = np.resize(own[at : at + lanes], lanes)
             problem = search.problem_of(best[numbers[0]]).of_starts(numbers * search.each)
-            block = jax.tree.map(np.asarray, _finish(problem, stack(tuple(best[i].state for i in numbers))))
+            block = jax.tree.map(np.asarray, _finish(problem, stack([best[i].outcome.lane for i in numbers])))
             for lane, i in enumerate(own[at : at + lanes]):
                 fits[i] = jax.tree.map(lambda leaf: leaf[lane], block)  # noqa: B023
     nothing = _never_begun(next(iter(fits.values())))

@@ -167,12 +167,37 @@ def take(lanes: State, lane: np.ndarray) -> State:
     return on_host(lambda leaf: np.array(leaf[lane]), lanes)  # a copy, which does not keep the other lanes
 
 
-def apart(lanes: State, numbers: np.ndarray) -> list[Callable[[], State]]:
-    """Several of the lanes, each by itself where it is asked for. On the host the first who asks takes all."""
+class Lane(NamedTuple):
+    """One of several lanes, or by itself where it has no `number`; a state is made of it where one is asked for.
+
+    To take each of thousands by itself, and put these together, costs the host more than what they compute.
+    """
+
+    lanes: State
+    number: int | None = None
+
+    def state(self) -> State:
+        if self.number is None:
+            return self.lanes
+        if not in_memory(self.lanes):
+            return _take(self.lanes, np.asarray(self.number, np.int32))
+        return on_host(lambda leaf: leaf[self.number, ...], self.lanes)
+
+    def by_itself(self) -> "Lane":
+        """The same without the other lanes, which would be kept with it."""
+        return Lane(on_host(np.array, self.state()) if in_memory(self.lanes) else self.state())
+
+    def set_aside(self) -> "Lane":
+        """The same to be kept for long: with the lanes that ended with it on the host, by itself on a device."""
+        return self if in_memory(self.lanes) else self.by_itself()
+
+
+def apart(lanes: State, numbers: np.ndarray) -> list[Lane]:
+    """Several of the lanes: on the host with one another alone, so that they keep none of the others."""
     if not in_memory(lanes):
-        return [partial(take, lanes, number) for number in numbers.astype(np.int32)]
-    some = cache(partial(take, lanes, numbers))
-    return [lambda i=i: on_host(lambda leaf: leaf[i, ...], some()) for i in range(len(numbers))]
+        return [Lane(lanes, number) for number in numbers.tolist()]
+    some = take(lanes, numbers)
+    return [Lane(some, i) for i in range(len(numbers))]
 
 
 @program(quickly=True, level=0)
@@ -180,11 +205,23 @@ def _stack(states: tuple[State, ...]) -> State:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def stack(states: tuple[State, ...]) -> State:
-    """Several runs as lanes."""
-    if not in_memory(states):
-        return _stack(states)
-    return on_host(lambda *leaves: np.stack(leaves), *states)
+def stack(runs: Sequence[Lane]) -> State:
+    """Several runs side by side."""
+    kept = {id(run.lanes): run.lanes for run in runs}
+    if not in_memory(*kept.values()):
+        return _stack(tuple(run.state() for run in runs))
+    owner = np.array([id(run.lanes) for run in runs])
+    places = [np.flatnonzero(owner == one) for one in kept]
+    numbers = [[runs[i].number for i in own.tolist()] for own in places]
+
+    def one(*leaves: np.ndarray) -> np.ndarray:
+        by_itself = numbers[0][0] is None
+        found = np.empty((len(runs), *leaves[0].shape[0 if by_itself else 1 :]), leaves[0].dtype)
+        for leaf, own, which in zip(leaves, places, numbers, strict=True):
+            found[own] = leaf if which[0] is None else leaf[which]
+        return found
+
+    return on_host(one, *kept.values())
 
 
 @program(quickly=True, level=0)
@@ -239,10 +276,10 @@ def prepare(problem: Problem | Many, draw: Any, key: PRNGKeyArray, layout: Layou
     return blank(_take.begin_compiling(lanes, lane), key)
 
 
-def saved_blocks(problem: Problem | Many | None, saved: list[tuple[int, State]], layout: Layout) -> list[Blocks]:
+def saved_blocks(problem: Problem | Many | None, saved: list[tuple[int, Lane]], layout: Layout) -> list[Blocks]:
     """For each group, runs that were set aside, in turn.
 
-    They are begun anew under `problem` if they lacked accuracy.
+    They are begun anew under `problem` if they lacked accuracy; else those that had to stop go on.
     """
     size, groups = layout
 
@@ -252,18 +289,29 @@ def saved_blocks(problem: Problem | Many | None, saved: list[tuple[int, State]],
         if not part:
             return None
         starts = [number for number, _ in part]
-        lanes = stack((*(state for _, state in part), *[part[-1][1]] * (size - len(part))))
-        if problem is not None:
-            lanes = begin_anew(problem.of_starts(np.resize(starts, size)), lanes)
-        return Block(starts, lanes)
+        lanes = stack([run for _, run in (*part, *[part[-1]] * (size - len(part)))])
+        if problem is None:
+            return Block(starts, _running(lanes))
+        return Block(starts, begin_anew(problem.of_starts(np.resize(starts, size)), lanes))
 
     return [partial(block, group) for group in range(groups) if group * size < len(saved)]
 
 
 def with_nothing_to_do(block: State) -> State:
     """Lanes with nothing to do."""
+    return _told(block, lambda code: np.full_like(code, int(status_code(Status.eliminated))))
+
+
+def _running(block: State) -> State:
+    """Lanes that go on but for those that lack accuracy."""
+    lacking = int(status_code(Status.inaccurate))
+    return _told(block, lambda code: np.where(code == lacking, code, np.full_like(code, status_code(Status.running))))
+
+
+def _told(block: State, tell: Callable[[np.ndarray], np.ndarray]) -> State:
+    """Lanes with other codes, made on the host, which takes no call of the device for each."""
     code = status_code(block.status)
-    return block._replace(status=status_from_code(np.full(code.shape, status_code(Status.eliminated), code.dtype)))
+    return block._replace(status=status_from_code(tell(np.asarray(code))))
 
 
 @cache

@@ -13,6 +13,7 @@ from jaxem.engine.lanes import (
     COMPILATION_PRODUCTS,
     Block,
     Blocks,
+    Lane,
     apart,
     num_products,
     refill,
@@ -36,7 +37,7 @@ class Outcome:
     objective: float
     num_steps: int
     history: list[np.ndarray]
-    state: Callable[[], State]  # its final one
+    lane: Lane  # its final state
 
     def told(self) -> tuple[int, int, float, int]:
         """All but arrays."""
@@ -252,6 +253,6 @@ class _Group:
         starts, (_, objective, num_steps) = self.owner[ended].tolist(), self.ended
         self.owner[ended], self.reached[ended] = -1, -np.inf
         return [
-            Outcome(start, int(code[i]), float(objective[i]), int(num_steps[i]), self.histories.pop(start), state)
-            for i, start, state in zip(ended.tolist(), starts, apart(self.lanes, ended), strict=True)
+            Outcome(start, int(code[i]), float(objective[i]), int(num_steps[i]), self.histories.pop(start), lane)
+            for i, start, lane in zip(ended.tolist(), starts, apart(self.lanes, ended), strict=True)
         ]

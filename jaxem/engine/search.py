@@ -17,7 +17,7 @@ from jaxem._errors import FitError
 from jaxem._solve import Fit
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.checkpoint import Part
-from jaxem.engine.lanes import Blocks, Layout, few_products, fresh_blocks, prepare, saved_blocks
+from jaxem.engine.lanes import Blocks, Lane, Layout, few_products, fresh_blocks, prepare, saved_blocks
 from jaxem.engine.many import Many
 from jaxem.engine.pool import GroupState, Outcome, Pool
 from jaxem.engine.problem import Problem
@@ -95,7 +95,7 @@ class Search:
             for one in self.aside:
                 code = _INACCURATE if one.code == _INACCURATE else int(status_code(Status.stopped))
                 told = (one.start, code, one.objective, one.num_steps)
-                ended = Outcome(*told, self.histories.pop(one.start), lambda one=one: one.state)
+                ended = Outcome(*told, self.histories.pop(one.start), one.lane)
                 self.record(ended, accurate=False)
         self.tell(0)
 
@@ -111,7 +111,7 @@ class Search:
         if stage.kind == "accurate":
             assert stage.going is not None
             layout = Layout(self.accurate_lanes, layout.groups)
-            problem = self.on_accurate_kernel(stage.going[0][1])
+            problem = self.on_accurate_kernel(stage.going[0][1].state())
             return problem, layout.lanes, saved_blocks(problem, stage.going, layout)
         if stage.kind == "race":
             problem = eqx.tree_at(lambda p: p.max_steps, problem, jnp.minimum(problem.max_steps, stage.steps))
@@ -132,7 +132,7 @@ class Search:
             wanted = stage.kind == "run" and lacking and self.problem.model.accurate() is not None
         if wanted:
             self.histories[outcome.start] = outcome.history
-            self.aside.append(Aside(*outcome.told(), outcome.state()))
+            self.aside.append(Aside(*outcome.told(), outcome.lane.set_aside()))
         else:
             self.record(outcome, stage.kind == "accurate")
 
@@ -149,19 +149,19 @@ class Search:
         if not aside:
             return None
         most, wanted = self.layout.lanes, -(-len(aside) // self.layout.groups)
-        if few_products(self.runner.num_rows(self.problem), aside[0].state, most):
+        if few_products(self.runner.num_rows(self.problem), aside[0].lane.state(), most):
             # Idle lanes cost less than another compilation, and a few of them next to nothing.
             size = _FEW_LANES if wanted <= _FEW_LANES else most
         else:
             size = 2 ** (wanted - 1).bit_length()
         self.accurate_lanes = min(size, most)
-        return Stage("accurate", [(one.start, one.state) for one in aside])
+        return Stage("accurate", [(one.start, one.lane) for one in aside])
 
     def of_models(self, starts: Sequence[int]) -> np.ndarray:
         """How many of these starts each model has."""
         return np.bincount(np.asarray(starts) // self.each, minlength=len(self.best))
 
-    def decide(self, held: list[Aside], left: np.ndarray, racing: Racing) -> list[tuple[int, State]]:
+    def decide(self, held: list[Aside], left: np.ndarray, racing: Racing) -> list[tuple[int, Lane]]:
         """The best of the runs that a race held up, ready to go on; the others are eliminated.
 
         That is a fraction of the starts that each model had `left`, at least one; all of them where these are
@@ -176,7 +176,7 @@ class Search:
                 self.note(one.start, int(status_code(Status.eliminated)), one.objective, one.num_steps)
                 continue
             taken[model] += 1
-            going.append((one.start, one.state if one.code == _INACCURATE else _running(one.state)))
+            going.append((one.start, one.lane))
         # Runs of one model side by side, on the same data.
         return sorted(going, key=lambda one: one[0] // self.each)
 
@@ -241,9 +241,7 @@ class Search:
         model = outcome.start // self.each
         best = self.best[model]
         if best is None or _better(outcome, best.outcome, self.problem.dtype):
-            state = outcome.state()
-            # Without the other lanes of its round.
-            self.best[model] = Best(dataclasses.replace(outcome, state=lambda: state), state, accurate)
+            self.best[model] = Best(dataclasses.replace(outcome, lane=outcome.lane.by_itself()), accurate)
 
     def result(self, throw: bool, model: int = 0) -> Fit:
         """The best run of a model, and a record of all of them; `FitError` if all failed, and `throw`."""
@@ -301,12 +299,6 @@ def _better(new: Outcome, old: Outcome, dtype: Any) -> bool:
     if abs(new.objective - old.objective) <= slack:
         return new.start < old.start
     return new.objective > old.objective
-
-
-def _running(state: State) -> State:
-    """A run that is to go on; made on the host, which takes no call of the device for each of thousands."""
-    code = np.asarray(status_code(state.status))
-    return state._replace(status=status_from_code(np.full_like(code, int(status_code(Status.running)))))
 
 
 def _printer() -> Callable[[Progress], None]:

@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
 from jaxem.engine.checkpoint import Snapshot
-from jaxem.engine.lanes import begin_anew, begin_lanes
+from jaxem.engine.lanes import Lane, begin_anew, begin_lanes, stack
 from jaxem.engine.pool import GroupState, Outcome
 from jaxem.engine.processes import whole
 from jaxem.engine.programs import Program
@@ -23,11 +23,14 @@ from jaxem.termination import Racing
 
 
 class Best(NamedTuple):
-    """The best run so far, with its state, and whether it was on the accurate kernel."""
+    """The best run so far, and whether it was on the accurate kernel."""
 
     outcome: Outcome
-    state: State
     accurate: bool
+
+    @property
+    def state(self) -> State:
+        return self.outcome.lane.state()
 
 
 class Aside(NamedTuple):
@@ -37,14 +40,14 @@ class Aside(NamedTuple):
     code: int
     objective: float
     num_steps: int
-    state: State
+    lane: Lane
 
 
 class Stage(NamedTuple):
     """Runs that go together, fresh starts (`None`) or runs set aside before: a round of a race, all, the accurate."""
 
     kind: str
-    going: list[tuple[int, State]] | None = None
+    going: list[tuple[int, Lane]] | None = None
     steps: int = 0  # at which a round of a race is decided
     fresh: Sequence[int] | None = None  # the starts that begin, if these are not all
 
@@ -78,11 +81,10 @@ def snapshot(search: Any, groups: Sequence[GroupState | None]) -> Snapshot:
         if group is not None:
             arrays |= {f"group/{i}/owner": group.owner, f"group/{i}/last": group.last}
             pack(arrays, f"group/{i}", group.lanes)
-    _pack_each(arrays, "going", [state for _, state in (stage and stage.going) or []])
-    _pack_each(arrays, "aside", [one.state for one in search.aside])
+    _pack_each(arrays, "going", [lane for _, lane in (stage and stage.going) or []])
+    _pack_each(arrays, "aside", [one.lane for one in search.aside])
     for accurate, name in enumerate(BEST):  # thousands, of many fits: one array for all
-        ended = [one.state for _, one in best if one.accurate == bool(accurate)]
-        _pack_each(arrays, name, [state._replace(history=np.zeros(0, state.history.dtype)) for state in ended])
+        _pack_each(arrays, name, [one.outcome.lane for _, one in best if one.accurate == bool(accurate)], ring=False)
     pack_histories(arrays, "best", [one.outcome.history for _, one in best])
     pack_histories(arrays, "running", list(search.histories.values()))
     return Snapshot(header, arrays)
@@ -115,28 +117,24 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
         if going is not None:
             going = list(zip(going, _unpack_each(arrays, "going", fresh, key, len(going)), strict=True))
         aside = _unpack_each(arrays, "aside", fresh, key, len(header["aside"]))
-        search.aside = [
-            Aside(start, code, objective, num_steps, state)
-            for (start, code, objective, num_steps), state in zip(header["aside"], aside, strict=True)
-        ]
+        search.aside = [Aside(*told, lane) for told, lane in zip(header["aside"], aside, strict=True)]
         counts = [sum(accurate == kind for *_, accurate in header["best"]) for kind in (False, True)]
 
-        def ended(kind: int) -> Iterator[State]:
+        def ended(kind: int) -> Iterator[Lane]:
             """What has ended needs no ring for the steps to come, but has one like all others."""
             if not counts[kind]:
-                return
+                return iter(())
             like = shapes(bool(kind))
-            ring = jnp.full(like.history.shape, jnp.nan, like.history.dtype)
+            ring = np.full((counts[kind], *like.history.shape), np.nan, like.history.dtype)
             like = like._replace(history=jax.ShapeDtypeStruct((0,), ring.dtype))
-            for state in _unpack_each(arrays, BEST[kind], like, key, counts[kind]):
-                yield state._replace(history=ring)
+            return iter(_unpack_each(arrays, BEST[kind], like, key, counts[kind], ring))
 
         found = [ended(kind) for kind in range(len(BEST))]
         for told, history in zip(header["best"], unpack_histories(arrays, "best"), strict=True):
             i, start, code, objective, num_steps, accurate = told
-            state = next(found[accurate])
-            outcome = Outcome(start, code, objective, num_steps, [history], lambda state=state: state)
-            search.best[i] = Best(outcome, state, accurate)
+            search.best[i] = Best(
+                Outcome(start, code, objective, num_steps, [history], next(found[accurate])), accurate
+            )
         running = zip(header["histories"], unpack_histories(arrays, "running"), strict=True)
         search.histories = {i: [history] for i, history in running}
         if header["stage"] is None:
@@ -170,9 +168,10 @@ def pack(arrays: dict[str, np.ndarray], name: str, tree: PyTree) -> None:
     arrays |= {f"{name}/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(_numbers(tree)))}
 
 
-def _pack_each(arrays: dict[str, np.ndarray], name: str, states: list[State]) -> None:
-    if states:
-        pack(arrays, name, jax.tree.map(lambda *leaves: np.stack(leaves), *map(_numbers, states)))
+def _pack_each(arrays: dict[str, np.ndarray], name: str, runs: list[Lane], ring: bool = True) -> None:
+    if runs:
+        lanes = stack(runs)
+        pack(arrays, name, lanes if ring else lanes._replace(history=lanes.history[:, :0]))
 
 
 def unpack(arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyArray, lanes: int | None = None) -> State:
@@ -197,14 +196,19 @@ def unpack(arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyAr
     return jax.tree.unflatten(structure, [read(i, leaf) for i, leaf in enumerate(leaves)])
 
 
-def _unpack_each(arrays: dict[str, np.ndarray], name: str, like: State, key: PRNGKeyArray, count: int) -> list[State]:
+def _unpack_each(
+    arrays: dict[str, np.ndarray],
+    name: str,
+    like: State,
+    key: PRNGKeyArray,
+    count: int,
+    ring: np.ndarray | None = None,
+) -> list[Lane]:
     if not count:
         return []
-    states = unpack(arrays, name, like, key, count)
-    # On the host: each slice of an array of JAX's would be an operation of its own.
-    leaves, structure = jax.tree.flatten(states)
-    split = [list(leaf) if is_key(leaf) else [jnp.array(row) for row in np.asarray(leaf)] for leaf in leaves]
-    return [jax.tree.unflatten(structure, [rows[i] for rows in split]) for i in range(count)]
+    lanes = unpack(arrays, name, like, key, count)
+    lanes = lanes if ring is None else lanes._replace(history=ring)
+    return [Lane(lanes, i) for i in range(count)]
 
 
 def _numbers(tree: PyTree) -> PyTree:

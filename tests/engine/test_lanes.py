@@ -29,7 +29,12 @@ def numbers(value):
 
 
 def each_of(asked):
-    return [ask() for ask in asked]
+    return [one.state() for one in asked]
+
+
+def mixed():
+    first, second = (lanes.apart(tree(i), np.array([3, 1])) for i in (3, 7))
+    return [second[1], first[0], second[0], first[1].by_itself(), first[1]]
 
 
 CALLS = {
@@ -37,7 +42,8 @@ CALLS = {
     "take one": lambda: lanes.take(tree(3), np.asarray(2, np.int32)),
     "take several": lambda: lanes.take(tree(3), np.array([3, 0], np.int32)),
     "apart": lambda: each_of(lanes.apart(tree(3), np.array([3, 1]))),
-    "stack": lambda: lanes.stack(tuple(each_of(lanes.apart(tree(3), np.array([3, 1, 1]))))),
+    "stack": lambda: lanes.stack(lanes.apart(tree(3), np.array([3, 1, 1]))),
+    "stack of several": lambda: lanes.stack(mixed()),
 }
 
 
@@ -58,6 +64,14 @@ def test_what_is_taken_shares_no_memory_with_the_lanes():
     for taken in (lanes.take(many, np.asarray(1, np.int32)), *each_of(lanes.apart(many, np.array([1, 2])))):
         assert not np.shares_memory(taken["a"], many["a"])
     assert not np.shares_memory(lanes.refill(many, many, SOURCE)["a"], many["a"])
+
+
+def test_what_is_by_itself_keeps_no_other_lane():
+    many = {"a": np.arange(8.0).reshape(4, 2)}
+    alone = lanes.Lane(many, 2).by_itself()
+    assert alone.number is None
+    assert alone.lanes["a"].tolist() == [4.0, 5.0]
+    assert not np.shares_memory(alone.lanes["a"], many["a"])
 
 
 def test_what_is_traced_is_not_in_memory():
