@@ -13,7 +13,7 @@ from jaxem.cli._ahead import begin_importing
 from jaxem.cli._errors import CommandError, one_line, reported
 from jaxem.cli._information import Errors, Missing, bootstrapped, errors_of, missing_information
 from jaxem.cli._output import staged_folder
-from jaxem.cli._picture import draw, rendered
+from jaxem.cli._painter import Paint, painter
 from jaxem.cli._precision import precision
 from jaxem.cli._progress import progress_bar
 from jaxem.cli._report import report
@@ -28,6 +28,11 @@ from jaxem.cli.kinds import KINDS
 
 def run_fit(request: FitRequest) -> None:
     """Fit, choose, write, report."""
+    with painter() as paint:
+        _run_fit(request, paint)
+
+
+def _run_fit(request: FitRequest, paint: Paint) -> None:
     kind = KINDS[request.model]
     table = read_for(request, kind.missing is not None)
     counts = request.counts(*table.values.shape)
@@ -76,7 +81,7 @@ def run_fit(request: FitRequest) -> None:
         }
         (stage / "fit.json").write_text(dump(document), encoding="utf-8")
         assignments(found).write_csv(stage / "assignments.csv")
-        picture = rendered(lambda: draw(document, view))
+        picture = paint(document, view)
         if picture is not None:
             (stage / "fit.png").write_bytes(picture)
     if request.checkpoint is not None and "stopped" not in {row["status"] for row in rows}:
@@ -123,7 +128,6 @@ def selected(
 
     import jaxem
 
-    begin_importing("jaxem.plot")
     kind = KINDS[request.model]
     models = [kind.build(k, **options) for k in counts]
     # The data are given in full precision, so that `fit` can tell whether float32 is able to hold them.

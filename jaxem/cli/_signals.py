@@ -15,6 +15,12 @@ _WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 _cleanups: list[Callable[[], object]] = []
 _asks: list[Callable[[], object]] = []
 _whole = threading.RLock()
+_waiting: list[int] = []  # what the threads that wait for signals read
+
+
+def owns_process() -> bool:
+    """Whether the process is the command's own, which signals end."""
+    return bool(_waiting)
 
 
 @contextmanager
@@ -29,9 +35,11 @@ def ended() -> Iterator[None]:
             signal.signal(number, lambda number, frame: None)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_wait, args=(reader,), daemon=True).start()
+    _waiting.append(reader)
     try:
         yield
     finally:
+        _waiting.remove(reader)
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
             if handler is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxem.plot import Gaussians
+    from jaxem._gaussians import Gaussians
 
 
 class View(NamedTuple):
@@ -52,7 +52,7 @@ class View(NamedTuple):
         """Gaussian components in the units of the data, with full covariances."""
         from types import SimpleNamespace
 
-        from jaxem.plot import gaussians
+        from jaxem._gaussians import gaussians
 
         params = SimpleNamespace(weights=self.weights, components=self.members)
         found = gaussians(params, self.options["covariance"], shift=self.shift, scale=self.scale)

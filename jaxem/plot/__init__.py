@@ -8,8 +8,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("jaxem.plot needs matplotlib: pip install 'jaxem[cli]'") from error
 
-from jaxem.plot._components import Gaussians as Gaussians
-from jaxem.plot._components import gaussians as gaussians
+from jaxem._gaussians import Gaussians as Gaussians
+from jaxem._gaussians import gaussians as gaussians
 from jaxem.plot._counts import counts as counts
 from jaxem.plot._counts import profiles as profiles
 from jaxem.plot._density import histogram as histogram

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from jaxem.plot._components import Gaussians
+from jaxem._gaussians import Gaussians
 from jaxem.plot._style import FAINT, INK, color, dash, label, reach, tidy, view
 
 

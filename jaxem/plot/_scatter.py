@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 
-from jaxem.plot._components import Gaussians
+from jaxem._gaussians import Gaussians
 from jaxem.plot._density import histogram
 from jaxem.plot._style import INK, MUTED, color, dash, halo, label, point_size, reach, thin, tidy, view
 

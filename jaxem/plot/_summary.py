@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure, SubFigure
 
-from jaxem.plot._components import Gaussians
+from jaxem._gaussians import Gaussians
 from jaxem.plot._density import histogram
 from jaxem.plot._scatter import MAX_COLUMNS, pairs, scatter_with_marginals
 from jaxem.plot._starts import criterion, history, starts

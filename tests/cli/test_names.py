@@ -136,7 +136,7 @@ def test_a_picture_that_fails_costs_the_picture(run, monkeypatch, tmp_path):
     def broken(*_):
         raise ValueError("no\x1b\npicture")
 
-    monkeypatch.setattr("jaxem.cli._fit.draw", broken)
+    monkeypatch.setattr("jaxem.cli._painter.draw", broken)
     (tmp_path / "jaxem-fit").mkdir()
     (tmp_path / "jaxem-fit" / "fit.png").write_text("of the fit before")
     code, out, err = run("fit", "--components", 1, "--restarts", 1)

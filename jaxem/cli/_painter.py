@@ -1,0 +1,96 @@
+"""`fit.png`, drawn by another process: it imports Matplotlib and draws while the command does something else.
+
+A thread would not do: imports and drawing keep the interpreter to themselves.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from jaxem.cli._picture import draw, rendered
+from jaxem.cli._signals import owns_process
+from jaxem.cli._view import View
+
+Paint = Callable[[dict[str, Any], View], bytes | None]
+
+_COMMAND = (sys.executable, "-P", "-c", "from jaxem.cli._painter import main; main()")
+
+
+@contextmanager
+def painter() -> Iterator[Paint]:
+    """What makes `fit.png` of a document and a view, or `None` and a warning.
+
+    That is another process, begun here, where the command has a process of its own.
+    """
+    process = _begun() if owns_process() else None
+    try:
+        yield _painted if process is None else partial(_painted_by, process)
+    finally:
+        if process is not None:
+            _end(process)
+
+
+def _begun() -> subprocess.Popen | None:
+    """The other process, which finds the modules that this one finds; `None` if there is none to be had."""
+    if not sys.executable:
+        return None
+    path = os.pathsep.join(dict.fromkeys(os.path.abspath(place) for place in sys.path))
+    with suppress(OSError):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return subprocess.Popen(_COMMAND, env={**os.environ, "PYTHONPATH": path}, **pipes)
+    return None
+
+
+def _painted(document: dict[str, Any], view: View) -> bytes | None:
+    return rendered(lambda: draw(document, view))
+
+
+def _painted_by(process: subprocess.Popen, document: dict[str, Any], view: View) -> bytes | None:
+    """The picture as the other process makes it; as this one does where that fails."""
+    sent = pickle.dumps((document, _without_jax(view)))
+    with suppress(OSError):
+        found = process.communicate(sent)[0]
+        if process.returncode == 0:
+            return found or None  # it has told why there is none
+    return _painted(document, view)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """It ends by itself where nothing is left for it to read."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None and not pipe.closed:
+            with suppress(OSError):
+                pipe.close()
+
+
+def _without_jax(view: View) -> View:
+    """The same in NumPy, with parameters of a class that says nothing of models: neither needs JAX to be read."""
+    return view._replace(params=_plain(view.params), bounds=dict(view.bounds))
+
+
+def _plain(tree: Any) -> Any:
+    if hasattr(tree, "_asdict"):
+        return SimpleNamespace(**{name: _plain(value) for name, value in tree._asdict().items()})
+    return tree if tree is None else np.asarray(tree)
+
+
+def main() -> None:
+    """Reads a document and a view from standard input, and writes the picture to standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the command, which says so
+    for name in ("matplotlib.backends.backend_agg", "jaxem.plot"):
+        with suppress(ImportError):  # who draws hears of it
+            import_module(name)
+    sent = sys.stdin.buffer.read()
+    if sent:
+        sys.stdout.buffer.write(_painted(*pickle.loads(sent)) or b"")
+        sys.stdout.buffer.flush()
