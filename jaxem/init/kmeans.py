@@ -1,4 +1,6 @@
 import math
+import operator
+from functools import reduce
 from typing import final
 
 import equinox as eqx
@@ -9,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxem.init._init import AbstractInit, from_assignment, known_rows, rows_of, start_at, subsample
 from jaxem.kernels.linalg import matmul
 from jaxem.kernels.rows import cumulative_sum
+
+_FEW_COLUMNS = 32  # written out one by one
 
 
 @final
@@ -37,11 +41,7 @@ class KMeansPlusPlus(AbstractInit):
         x, labels = rows_of(data)
         embedded, known = model.kernel.embed(x, weights), known_rows(labels, weights, k)
         count = model.structure.count
-        seeds, centres = kmeans_plus_plus(key, embedded, weights, k, known, count)
-        distances = _squared_distances(embedded.T, centres)
-        if count is not None:
-            distances = jnp.where(jnp.arange(k, dtype=jnp.int32)[:, None] < count, distances, jnp.inf)
-        nearest = jnp.argmin(distances, 0)
+        seeds, nearest = kmeans_plus_plus(key, embedded, weights, k, known, count)
         moments = (nearest[None, :] == jnp.arange(k, dtype=nearest.dtype)[:, None]).astype(weights.dtype)
         pooled = start_at(model, jax.tree.map(lambda a: a[seeds], x), x, weights)
         return from_assignment(model, moments, data, weights, pooled)
@@ -54,13 +54,14 @@ def kmeans_plus_plus(
     k: int,
     known: Bool[Array, "k n"] | None = None,
     count: Int[Array, ""] | None = None,
-) -> tuple[Int[Array, " k"], Float[Array, "k q"]]:
-    """Indices of `k` greedy k-means++ seeds, and where they lie.
+) -> tuple[Int[Array, " k"], Int[Array, " n"]]:
+    """Indices of `k` greedy k-means++ seeds, and which of them is nearest to each row.
 
     A component some of whose rows are `known` has one of these for a seed, and lies where their mean is; seeds of the
     others are drawn from the other rows, away from there.
 
     With a `count`, the first `count` seeds are those that so many components would have, with the same numbers drawn.
+    No row is nearest to another one.
     """
     trials = _candidates(k)
     columns = x.T  # once: XLA would turn the rows anew for each seed
@@ -79,6 +80,8 @@ def kmeans_plus_plus(
         below = cumulative[None, :] <= (uniform * cumulative[-1])[:, None]
         return jnp.minimum(jnp.sum(below, 1, dtype=jnp.int32), x.shape[0] - 1)
 
+    members = jnp.arange(k, dtype=jnp.int32)
+
     def add(nearest, uniform, free):
         mass = free * jnp.where(jnp.isinf(nearest), 1, nearest)
         # Where every row coincides with a seed, any row will do.
@@ -88,25 +91,38 @@ def kmeans_plus_plus(
         best = jnp.argmin(cost if beyond is None else jnp.where(beyond, jnp.inf, cost))
         return distance[best], candidates[best]
 
+    def closer(place, new, member):
+        """The squared distance of each row to the nearest seed, and which one that is, with one seed more."""
+        nearest, which = place
+        own = new < nearest if count is None else (new < nearest) & (member < count)
+        return new, jnp.where(own, member, which)
+
     # The first seed is a single draw by weight.
     uniform = uniform.at[0].set(uniform[0, 0])
-    nearest = jnp.full(x.shape[0], jnp.inf, x.dtype)
     if known is None:
-        seeds = jax.lax.scan(lambda nearest, u: add(nearest, u, weights), nearest, uniform)[1]
-        return seeds, x[seeds]
+
+        def draw(place, this):
+            member, uniform = this
+            new, seed = add(place[0], uniform, weights)
+            return closer(place, new, member), seed
+
+        far = jnp.full(x.shape[0], jnp.inf, x.dtype), jnp.zeros(x.shape[0], jnp.int32)
+        (_, which), seeds = jax.lax.scan(draw, far, (members, uniform))
+        return seeds, which
     given, mass = jnp.any(known, 1), jnp.where(known, weights[None], 0)
     means = matmul(mass / jnp.where(given, jnp.sum(mass, 1), 1)[:, None], x)
     own = jax.vmap(drawn)(mass, jax.random.uniform(jax.random.fold_in(key, 3), (k, 1), x.dtype))[:, 0]
     distance = jnp.where(given[:, None], _squared_distances(columns, means), jnp.inf)
     free = jnp.where(jnp.any(known, 0), 0, weights)
 
-    def step(nearest, this):
-        uniform, given, own = this
-        new, seed = add(nearest, uniform, free)
-        return jnp.where(given, nearest, new), jnp.where(given, own, seed)
+    def step(place, this):
+        member, uniform, given, own = this
+        new, seed = add(place[0], uniform, free)
+        return closer(place, jnp.where(given, place[0], new), member), jnp.where(given, own, seed)
 
-    seeds = jax.lax.scan(step, jnp.min(distance, 0), (uniform, given, own))[1]
-    return seeds, jnp.where(given[:, None], means, x[seeds])
+    near = jnp.min(distance, 0), jnp.argmin(distance, 0).astype(jnp.int32)
+    (_, which), seeds = jax.lax.scan(step, near, (members, uniform, given, own))
+    return seeds, which
 
 
 def _candidates(k: int) -> int:
@@ -116,4 +132,8 @@ def _candidates(k: int) -> int:
 
 def _squared_distances(columns: Float[Array, "q n"], centres: Float[Array, "m q"]) -> Float[Array, "m n"]:
     # Differences first: the expanded square loses small distances to cancellation.
-    return jnp.sum((centres[:, :, None] - columns[None]) ** 2, 1)
+    if columns.shape[0] > _FEW_COLUMNS:
+        return jnp.sum((centres[:, :, None] - columns[None]) ** 2, 1)
+    # One loop over rows. A sum over the columns takes XLA four times as long (20 columns on a CPU, jaxlib 0.10).
+    each = [(centre[:, None] - column[None]) ** 2 for column, centre in zip(columns, centres.T, strict=True)]
+    return reduce(operator.add, each)

@@ -105,10 +105,27 @@ def test_greedy_k_means_plus_plus_finds_separate_clusters():
     centres = np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0], [100.0, 100.0], [50.0, 300.0]])
     x = jnp.asarray(centres[np.arange(60) % 5] + rng.standard_normal((60, 2)))
     pick = jax.jit(jax.vmap(lambda key: kmeans_plus_plus(key, x, jnp.ones(60), 5)))
-    found = np.asarray(pick(jax.random.split(jax.random.key(1), 200))[0])
+    found, which = map(np.asarray, pick(jax.random.split(jax.random.key(1), 200)))
+    distances = ((np.asarray(x)[None, None] - np.asarray(x)[found][:, :, None]) ** 2).sum(-1)
+    assert np.array_equal(which, distances.argmin(1))
     assert all(len({i % 5 for i in seeds}) == 5 for seeds in found)
     # Each row of a cluster has its chance to be the first seed.
     assert len(np.unique(found[:, 0])) > 40
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_no_row_is_nearest_to_a_seed_beyond_the_count(labelled):
+    rng, key = np.random.default_rng(3), jax.random.key(4)
+    x, weights = jnp.asarray(rng.standard_normal((50, 40))), jnp.ones(50)
+    known = jnp.zeros((6, 50), bool).at[1, :9].set(True) if labelled else None
+    few = kmeans_plus_plus(key, x, weights, 3, None if known is None else known[:3])
+    more = kmeans_plus_plus(key, x, weights, 6, known, jnp.asarray(3))
+    assert np.array_equal(more[0][:3], few[0])
+    assert np.array_equal(more[1], few[1])
+    centres = np.asarray(x)[few[0]]
+    if labelled:
+        centres[1] = x[:9].mean(0)
+    assert np.array_equal(few[1], ((np.asarray(x) - centres[:, None]) ** 2).sum(-1).argmin(0))
 
 
 def test_seeds_are_drawn_by_weight():

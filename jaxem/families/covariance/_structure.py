@@ -127,14 +127,15 @@ class AbstractCovariance(eqx.Module):
 
         Where the rows are multiplied by the matrix and then by themselves, `in_products`, the errors of a row's columns
         are of either sign, as far as its place about the mean goes, and add up as their squares do (Higham and Mary,
-        2020); twice that is the most that was measured.
+        2020). Six times that is more than was measured, for rows along one direction, whose products have one sign: it
+        depends on how many of them a CPU adds up in a row (1.5 with AVX-512, 5.4 with AVX2).
         """
         far, precision = jnp.abs(mean), jnp.abs(precision)
         size = far + jnp.sqrt(self.variances(covariance, mean.shape[-1]))
         each = size * self.apply(precision, size)
         if not in_products:
             return jnp.sum(each, -1)
-        return jnp.sum(far * self.apply(precision, far), -1) + 2 * jnp.sqrt(jnp.sum(each**2, -1))
+        return jnp.sum(far * self.apply(precision, far), -1) + 6 * jnp.sqrt(jnp.sum(each**2, -1))
 
     @abstractmethod
     def identity(self, k: int, variances: Array) -> Array:
