@@ -238,7 +238,7 @@ def in_lanes(
 
 def searched(search: Search, draw: partial, key: PRNGKeyArray, racing: Racing | None = None) -> Search:
     """The search, once every start that `draw` gives has been run."""
-    search.prepare(draw, key)
+    search.prepare(draw, key, racing)
     search.run(draw, key, racing)
     return search
 

@@ -179,8 +179,10 @@ def _fit_these(
         lambda: step(example, begin(example, init_of(example.model, key, example.data, example.weights), key)),
     )
     # Idle lanes cost less than another compilation for every number of fits.
-    most = bucket(count, 1, FITTED) * restarts
-    problem, layout, runner = in_lanes(problem, example, key, most, lanes, "data" in over, place)
+    most = bucket(count, 1, FITTED)
+    problem, layout, runner = in_lanes(
+        problem, example, key, most, restarts, lanes, "data" in over, place, racing is not None
+    )
     if starts is None:
         draw = partial(_draw, problem, key, np.int32(first))
     else:
@@ -302,7 +304,7 @@ def _encode_and_draw(
 
 def _drawn(problem: Many, key: PRNGKeyArray, first: Array, numbers: Array) -> tuple[PyTree, PRNGKeyArray]:
     seeds, noise = _keys_of(problem, key, first, numbers)
-    params = problem.of_starts(numbers).each_lane(
+    params = problem.of_starts_in_order(numbers).each_lane(
         lambda problem, seed: init_of(problem.model, seed, problem.data, problem.weights), seeds
     )
     return of_set_type(params), noise
@@ -316,7 +318,7 @@ def _given(
     place = jax.lax.div(numbers, jnp.asarray(problem.restarts)) * given + jnp.minimum(own, given - 1)
     index = jax.lax.rem(place, np.int32(jax.tree.leaves(starts)[0].shape[0]))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], starts)
-    params = problem.of_starts(numbers).each_lane(
+    params = problem.of_starts_in_order(numbers).each_lane(
         lambda problem, params: enter(problem.model, params, problem.data, problem.weights, lifted), params
     )
     return of_set_type(params), own < given

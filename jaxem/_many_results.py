@@ -1,6 +1,7 @@
 """How the runs of `fit_many` go side by side, and their results put together."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -29,14 +30,22 @@ _TURNS = 6  # of a lane, at least: fewer, and most lanes idle while the slowest 
 
 
 def in_lanes(
-    problem: Many, first: Problem, key: PRNGKeyArray, total: int, lanes: int | None, apart: bool, place: Any
+    problem: Many,
+    first: Problem,
+    key: PRNGKeyArray,
+    fits: int,
+    restarts: int,
+    lanes: int | None,
+    apart: bool,
+    place: Any,
+    racing: bool,
 ) -> tuple[Many, Layout, AtHand]:
     """The problems with their chunks sized for the runs that go side by side, `apart` on data of their own.
 
     And what advances them: by longer rounds where steps take less time than looking at what they did.
     """
     shapes, n = start_shapes(first.model, key, first.data, first.weights), problem.num_rows
-    layout = layout_of(first, shapes, n, total, lanes, place, _TURNS)
+    layout = layout_of(first, shapes, n, fits * restarts, lanes, place, _TURNS)
     floats, expanded = first.model.floats_per_row(shapes), first.model.expanded_per_row(shapes)
     if not apart:
         model = first.model.for_lanes(layout.lanes)
@@ -44,6 +53,10 @@ def in_lanes(
     else:
         if lanes is None and (place is None or place.layout is None):
             layout = layout._replace(lanes=min(layout.lanes, _lanes_apart(first.data)))
+        if place is None:  # else a search may go on with any starts
+            # A race takes all starts of a fit side by side; else few numbers, so that few programs are compiled.
+            row = restarts if racing else math.gcd(layout.lanes, restarts)
+            problem = dataclasses.replace(problem, in_a_row=row)
         problem = problem.in_chunks(chunk_rows_apart(n, layout.lanes, floats, expanded))
     short = n * floats * layout.lanes < FEW_PRODUCTS
     return problem, layout, AtHand(many=sizes().long_round if short else None)

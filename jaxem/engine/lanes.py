@@ -258,15 +258,21 @@ def fresh_blocks(
 def begin_lanes(problem: Problem | Many, draw: Callable, starts: np.ndarray, history: int) -> State:
     """The runs of these starts, before anything has been evaluated."""
     params, keys = draw(starts)
-    return _begin(problem.of_starts(starts), params, keys, history)
+    return _begin(problem.of_starts_in_order(starts), params, keys, history)
 
 
-def prepare(problem: Problem | Many, draw: Any, key: PRNGKeyArray, layout: Layout, total: int, steps: int) -> State:
-    """Begins to compile the programs that `total` runs from fresh starts will call; returns a blank state."""
+def prepare(
+    problem: Problem | Many, draw: Any, key: PRNGKeyArray, layout: Layout, total: int, steps: int, in_order: bool
+) -> State:
+    """Begins to compile the programs that `total` runs from fresh starts will call; returns a blank state.
+
+    They run `in_order` where a lane that ends is not given the next start at once.
+    """
     numbers = np.zeros(layout.lanes, np.int32)
     params, keys = blank(draw.func.begin_compiling(*draw.args, numbers), key)
-    problem = problem.of_starts(numbers)
-    lanes = blank(_begin.begin_compiling(problem, params, keys, steps + 1), key)
+    ordered = problem.of_starts_in_order(numbers)
+    lanes = blank(_begin.begin_compiling(ordered, params, keys, steps + 1), key)
+    problem = ordered if in_order else problem.of_starts(numbers)
     advance(problem, lanes, total).begin_compiling(problem, lanes, np.asarray(steps, np.int32))
     lane = np.zeros((), np.int32)
     if in_memory(problem):

@@ -1,6 +1,7 @@
 """Several problems that differ in their numbers alone, such as data, weights or priors, as one."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,10 @@ class Many(eqx.Module):
     - `own`: the arrays that each problem has for itself, with a leading axis of problems.
     - `common`: everything else.
     - `restarts`: how many starts each problem has, which follow one another.
-    - `which`: the problem of each lane, `[lanes]`.
+    - `which`: the problem of each lane, or of as many lanes in a row as there are for each number.
     - `accurate`: whether the problems are on the accurate kernel of their model.
+    - `in_a_row`: how many of the starts that are begun in their order, from a multiple of it on, have one problem. Its
+        data are read, and what depends on them alone is worked out, once for those of them that go side by side.
     """
 
     own: PyTree
@@ -31,6 +34,7 @@ class Many(eqx.Module):
     restarts: Array
     which: Int[Array, " lanes"]
     accurate: bool = eqx.field(static=True, default=False)
+    in_a_row: int = eqx.field(static=True, default=1)
 
     @staticmethod
     def of(problem: Problem, own: tuple[str, ...], restarts: int) -> "Many":
@@ -72,11 +76,25 @@ class Many(eqx.Module):
 
     def each_lane(self, fn: Callable, *args: PyTree) -> PyTree:
         """`fn(problem, *arg)` for each lane, with its problem."""
-        return jax.vmap(lambda i, *args: fn(self.at(i), *args))(self.which, *args)
+        rows, lanes = self.which.shape[0], jax.tree.leaves(args)[0].shape[0]
+        if rows == lanes:
+            return jax.vmap(lambda i, *args: fn(self.at(i), *args))(self.which, *args)
+
+        def row(i: Array, *args: PyTree) -> PyTree:
+            problem = self.at(i)
+            return jax.vmap(lambda *args: fn(problem, *args))(*args)
+
+        args = jax.tree.map(lambda leaf: leaf.reshape(rows, lanes // rows, *leaf.shape[1:]), args)
+        found = jax.vmap(row)(self.which, *args)
+        return jax.tree.map(lambda leaf: leaf.reshape(lanes, *leaf.shape[2:]), found)
 
     def of_starts(self, starts: Any) -> "Many":
         """With the problems of these starts in the lanes; any problem where there is none, which is negative."""
         return dataclasses.replace(self, which=starts.clip(0).astype(np.int32) // self.restarts)
+
+    def of_starts_in_order(self, starts: Any) -> "Many":
+        """The same where lanes have those that were begun in their order, or none any more."""
+        return self.of_starts(starts.reshape(-1, math.gcd(len(starts), self.in_a_row)).max(1))
 
     def in_chunks(self, rows: int) -> "Many":
         """With so many rows in a chunk."""

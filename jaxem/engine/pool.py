@@ -64,6 +64,9 @@ class Pool:
 
     Groups advance side by side, each on a thread of its own, while this one looks after those that have ended a round.
     They take turns, whichever ends first, and each has starts of its own: the same call does the same arithmetic.
+
+    With an `in_a_row` above 1 so many lanes in a row are given starts of one problem, in their order, once all of them
+    have ended.
     """
 
     def __init__(
@@ -74,8 +77,9 @@ class Pool:
         runner: Any,
         on_round: Callable[[int, int], None],
         on_turn: Callable[[], bool],
+        in_a_row: int = 1,
     ):
-        self.problem, self.size, self.runs, self.runner = problem, size, runs, runner
+        self.problem, self.size, self.runs, self.runner, self.in_a_row = problem, size, runs, runner, in_a_row
         self.on_round, self.on_turn = on_round, on_turn
         self.groups: list[_Group] = []
 
@@ -156,7 +160,7 @@ class _Group:
         if not self.running:
             return False
         size = len(self.owner)
-        if 4 * self.running <= size and self.pool.worth_packing(self.lanes, size):
+        if 4 * self.running <= size and self.pool.in_a_row == 1 and self.pool.worth_packing(self.lanes, size):
             self.pack(size // 4)
         self.advance()
         return True
@@ -179,7 +183,9 @@ class _Group:
     def advance(self) -> None:
         """Begin to advance all lanes."""
         age = float(np.mean(self.last[self.owner >= 0]))
-        call = self.pool.runner.advance(self.pool.problem.of_starts(self.owner), self.lanes, age, self.pool.runs)
+        problem = self.pool.problem
+        own = (problem.of_starts if self.pool.in_a_row == 1 else problem.of_starts_in_order)(self.owner)
+        call = self.pool.runner.advance(own, self.lanes, age, self.pool.runs)
         # What JAX is to compile goes by settings that it holds for each thread.
         if self.threaded and may_be_kept(self.pool.problem, self.lanes):
             self.advanced = threads().submit(lambda: jax.block_until_ready(call())).result
@@ -189,7 +195,8 @@ class _Group:
 
     def fill(self) -> None:
         """Give the lanes that are free the next starts."""
-        free, size = np.flatnonzero(self.owner < 0), len(self.owner)
+        idle, size = (self.owner < 0).reshape(-1, self.pool.in_a_row), len(self.owner)
+        free = np.flatnonzero(np.broadcast_to(idle.all(1)[:, None], idle.shape))
         self.reached[free] = -np.inf
         while len(free):
             if self.block is None or self.position == len(self.block.starts):

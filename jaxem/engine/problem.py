@@ -83,6 +83,8 @@ class Problem(eqx.Module):
         """The problem of lanes with these starts: the same for all."""
         return self
 
+    of_starts_in_order = of_starts
+
     def in_chunks(self, rows: int) -> "Problem":
         """With so many rows in a chunk."""
         return dataclasses.replace(self, chunk_rows=rows)

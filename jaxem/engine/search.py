@@ -27,6 +27,7 @@ from jaxem.engine.runner import AbstractRunner, AtHand, finished
 from jaxem.engine.snapshot import Aside, Best, Stage, first_stage, restore, snapshot
 from jaxem.engine.state import State
 from jaxem.engine.stop import Stop
+from jaxem.kernels.devices import sizes
 from jaxem.record import Progress, Restarts
 from jaxem.termination import Racing
 
@@ -68,10 +69,11 @@ class Search:
             is_shared(problem) or self.runner.together
         )  # what ends a search in one process has to end it in all
 
-    def prepare(self, draw: partial, key: PRNGKeyArray) -> None:
+    def prepare(self, draw: partial, key: PRNGKeyArray, racing: Racing | None = None) -> None:
         """Begin to compile all that a search will call, unless that has been done."""
         if worth_preparing(self.problem, draw.args, key, self.layout.lanes):
-            state = prepare(self.problem, draw, key, self.layout, self.total, self.runner.round_steps)
+            layout, row = self.lanes_of(first_stage(racing, self.each))
+            state = prepare(self.problem, draw, key, layout, self.total, self.runner.round_steps, in_order=row > 1)
             if not isinstance(self.problem, Many):
                 finished.begin_compiling(self.problem, state)
 
@@ -82,9 +84,10 @@ class Search:
         else:
             restore(self, self.place.saved, draw, key)
         while self.stage is not None:
-            problem, lanes, blocks = self.set_up(self.stage, draw)
+            layout, row = self.lanes_of(self.stage)
+            problem, blocks = self.set_up(self.stage, layout, draw)
             runs = len(self.starts_of(self.stage))
-            self._pool = Pool(problem, lanes, runs, self.runner, self.after_round, self.at_turn)
+            self._pool = Pool(problem, layout.lanes, runs, self.runner, self.after_round, self.at_turn, row)
             saved, self.groups = self.groups, None
             for outcome in self._pool.run(blocks, self.histories, saved):
                 self.sort(self.stage, outcome, problem)
@@ -105,21 +108,35 @@ class Search:
             return [start for start, _ in stage.going]
         return range(self.total) if stage.fresh is None else stage.fresh
 
-    def set_up(self, stage: Stage, draw: Callable) -> tuple[Problem | Many, int, list[Blocks]]:
-        """The problem of a stage, how many lanes each of its groups has, and what fills them."""
-        layout, problem = self.layout, self.problem
+    def lanes_of(self, stage: Stage) -> tuple[Layout, int]:
+        """The lanes of a stage, and how many in a row are given starts of one problem together.
+
+        That is so in the first round of a race, in which all make as many steps. Of starts that share their data more
+        go side by side.
+        """
+        if stage.kind == "accurate":
+            return Layout(self.accurate_lanes, self.layout.groups), 1
+        if stage.kind == "run" or stage.going is not None or not isinstance(self.problem, Many):
+            return self.layout, 1
+        row, (lanes, groups) = self.problem.in_a_row, self.layout
+        if row <= sizes().lanes:
+            lanes = -(-lanes // row) * row
+        return Layout(lanes, groups), math.gcd(lanes, row)
+
+    def set_up(self, stage: Stage, layout: Layout, draw: Callable) -> tuple[Problem | Many, list[Blocks]]:
+        """The problem of a stage, and what fills the lanes of its groups."""
+        problem = self.problem
         if stage.kind == "accurate":
             assert stage.going is not None
-            layout = Layout(self.accurate_lanes, layout.groups)
             problem = self.on_accurate_kernel(stage.going[0][1].state())
-            return problem, layout.lanes, saved_blocks(problem, stage.going, layout)
+            return problem, saved_blocks(problem, stage.going, layout)
         if stage.kind == "race":
             problem = eqx.tree_at(lambda p: p.max_steps, problem, jnp.minimum(problem.max_steps, stage.steps))
         if stage.going is None:
             history = self.runner.round_steps + 1
             starts = self.starts_of(stage)
-            return problem, layout.lanes, fresh_blocks(problem, draw, starts, layout, history, self.begins)
-        return problem, layout.lanes, saved_blocks(None, stage.going, layout)
+            return problem, fresh_blocks(problem, draw, starts, layout, history, self.begins)
+        return problem, saved_blocks(None, stage.going, layout)
 
     def sort(self, stage: Stage, outcome: Outcome, problem: Problem | Many) -> None:
         """Record a run that has ended, or set it aside."""

@@ -35,8 +35,9 @@ class Sizes(NamedTuple):
 # products make of it. At 16 to 64 columns that took 0.5 to 0.9 of the time of as many rows as the last-level cache
 # holds (Xeon, 2 MB for each core). XLA spreads a large product over cores: with eight times as many rows
 # one run alone took 0.7 to 0.8 of the time at 16 to 128 columns, and several runs 1.1 (EPYC, 1 MB, 2 cores). A step of
-# 32 lanes with 160 kB each took 1.3 times that of 16 or of 8, for each lane, and of 64 lanes 2.5 times (Xeon).
-CPU = Sizes(2**21, 2**16, 2**19, 256, 4096, lanes=32, groups=4, apart=2**22, idle=2**10, round_steps=8, long_round=64)
+# 32 lanes with 160 kB each took 1.3 times that of 16 or of 8, for each lane, and of 64 lanes 2.5 times (Xeon); of 16
+# lanes 1.5 times that of 8 (EPYC).
+CPU = Sizes(2**21, 2**16, 2**19, 256, 4096, lanes=32, groups=4, apart=2**21, idle=2**10, round_steps=8, long_round=64)
 # A step costs a launch or more, and a look of the host as much as many: chunks only keep memory bounded. Not measured.
 ACCELERATOR = Sizes(
     2**27, 2**27, 2**27, 4096, 2**22, lanes=1024, groups=1, apart=2**26, idle=2**23, round_steps=32, long_round=64
