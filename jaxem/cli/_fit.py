@@ -79,9 +79,10 @@ def _run_fit(request: FitRequest, paint: Paint) -> None:
             "standardize": {"shift": shift.tolist(), "scale": scale.tolist()} if request.standardize else None,
             **{name: getattr(request, name) for name in ("dtype", "seed", "tolerance", "max_steps")},
         }
+        drawn = paint(document, view)
         (stage / "fit.json").write_text(dump(document), encoding="utf-8")
         assignments(found).write_csv(stage / "assignments.csv")
-        picture = paint(document, view)
+        picture = drawn()
         if picture is not None:
             (stage / "fit.png").write_bytes(picture)
     if request.checkpoint is not None and "stopped" not in {row["status"] for row in rows}:

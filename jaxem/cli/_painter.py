@@ -21,20 +21,21 @@ from jaxem.cli._picture import draw, rendered
 from jaxem.cli._signals import owns_process
 from jaxem.cli._view import View
 
-Paint = Callable[[dict[str, Any], View], bytes | None]
+Picture = Callable[[], bytes | None]  # asked for once it is needed
+Paint = Callable[[dict[str, Any], View], Picture]
 
 _COMMAND = (sys.executable, "-P", "-c", "from jaxem.cli._painter import main; main()")
 
 
 @contextmanager
 def painter() -> Iterator[Paint]:
-    """What makes `fit.png` of a document and a view, or `None` and a warning.
+    """What begins to make `fit.png` of a document and a view; the picture is `None` after a warning.
 
     That is another process, begun here, where the command has a process of its own.
     """
     process = _begun() if owns_process() else None
     try:
-        yield _painted if process is None else partial(_painted_by, process)
+        yield _paint if process is None else partial(_paint_by, process)
     finally:
         if process is not None:
             _end(process)
@@ -51,18 +52,24 @@ def _begun() -> subprocess.Popen | None:
     return None
 
 
-def _painted(document: dict[str, Any], view: View) -> bytes | None:
-    return rendered(lambda: draw(document, view))
+def _paint(document: dict[str, Any], view: View) -> Picture:
+    return lambda: rendered(lambda: draw(document, view))
 
 
-def _painted_by(process: subprocess.Popen, document: dict[str, Any], view: View) -> bytes | None:
+def _paint_by(process: subprocess.Popen, document: dict[str, Any], view: View) -> Picture:
     """The picture as the other process makes it; as this one does where that fails."""
-    sent = pickle.dumps((document, _without_jax(view)))
-    with suppress(OSError):
-        found = process.communicate(sent)[0]
-        if process.returncode == 0:
-            return found or None  # it has told why there is none
-    return _painted(document, view)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(OSError), process.stdin:
+        pickle.dump((document, _without_jax(view)), process.stdin)
+    answer = process.stdout
+
+    def picture() -> bytes | None:
+        found = answer.read()
+        # It has told why there is none.
+        return found or None if process.wait() == 0 else _paint(document, view)()
+
+    return picture
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -92,5 +99,5 @@ def main() -> None:
             import_module(name)
     sent = sys.stdin.buffer.read()
     if sent:
-        sys.stdout.buffer.write(_painted(*pickle.loads(sent)) or b"")
+        sys.stdout.buffer.write(_paint(*pickle.loads(sent))() or b"")
         sys.stdout.buffer.flush()

@@ -25,7 +25,7 @@ def drawn(run, tmp_path):
 def test_another_process_draws_the_same_picture(model, drawn, monkeypatch):
     here = drawn("--model", model, "--components", 1, "--max-steps", 3)
     monkeypatch.setattr(_painter, "owns_process", lambda: True)
-    monkeypatch.setattr(_painter, "_painted", None)  # this process draws nothing
+    monkeypatch.setattr(_painter, "_paint", None)  # this process draws nothing
     assert drawn("--model", model, "--components", 1, "--max-steps", 3) == here
 
 
@@ -40,7 +40,7 @@ def test_where_python_has_no_name_there_is_no_other_process(monkeypatch):
     monkeypatch.setattr(sys, "executable", "")
     monkeypatch.setattr(_painter, "owns_process", lambda: True)
     with _painter.painter() as paint:
-        assert paint is _painter._painted
+        assert paint is _painter._paint
 
 
 def test_a_process_without_work_ends_by_itself():
