@@ -47,8 +47,8 @@ def _begun() -> subprocess.Popen | None:
         return None
     path = os.pathsep.join(dict.fromkeys(os.path.abspath(place) for place in sys.path))
     with suppress(OSError):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        return subprocess.Popen(_COMMAND, env={**os.environ, "PYTHONPATH": path}, **pipes)
+        env = {**os.environ, "PYTHONPATH": path}
+        return subprocess.Popen(_COMMAND, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     return None
 
 

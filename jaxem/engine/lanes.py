@@ -212,13 +212,16 @@ def stack(runs: Sequence[Lane]) -> State:
         return _stack(tuple(run.state() for run in runs))
     owner = np.array([id(run.lanes) for run in runs])
     places = [np.flatnonzero(owner == one) for one in kept]
-    numbers = [[runs[i].number for i in own.tolist()] for own in places]
+    # `...` takes all of a run that is by itself.
+    numbers: list[Any] = [
+        ... if runs[own[0]].number is None else [runs[i].number for i in own.tolist()] for own in places
+    ]
 
     def one(*leaves: np.ndarray) -> np.ndarray:
-        by_itself = numbers[0][0] is None
-        found = np.empty((len(runs), *leaves[0].shape[0 if by_itself else 1 :]), leaves[0].dtype)
+        shape = leaves[0].shape if numbers[0] is ... else leaves[0].shape[1:]
+        found = np.empty((len(runs), *shape), leaves[0].dtype)
         for leaf, own, which in zip(leaves, places, numbers, strict=True):
-            found[own] = leaf if which[0] is None else leaf[which]
+            found[own] = leaf[which]
         return found
 
     return on_host(one, *kept.values())

@@ -196,7 +196,7 @@ class _Group:
     def fill(self) -> None:
         """Give the lanes that are free the next starts."""
         idle, size = (self.owner < 0).reshape(-1, self.pool.in_a_row), len(self.owner)
-        free = np.flatnonzero(np.broadcast_to(idle.all(1)[:, None], idle.shape))
+        free = np.flatnonzero(np.repeat(idle.all(axis=1), self.pool.in_a_row))
         self.reached[free] = -np.inf
         while len(free):
             if self.block is None or self.position == len(self.block.starts):

@@ -117,7 +117,7 @@ def restore(search: Any, saved: Snapshot, draw: Callable, key: PRNGKeyArray) -> 
         if going is not None:
             going = list(zip(going, _unpack_each(arrays, "going", fresh, key, len(going)), strict=True))
         aside = _unpack_each(arrays, "aside", fresh, key, len(header["aside"]))
-        search.aside = [Aside(*told, lane) for told, lane in zip(header["aside"], aside, strict=True)]
+        search.aside = [Aside._make([*told, lane]) for told, lane in zip(header["aside"], aside, strict=True)]
         counts = [sum(accurate == kind for *_, accurate in header["best"]) for kind in (False, True)]
 
         def ended(kind: int) -> Iterator[Lane]:
