@@ -170,7 +170,9 @@ def pack(arrays: dict[str, np.ndarray], name: str, tree: PyTree) -> None:
 
 def _pack_each(arrays: dict[str, np.ndarray], name: str, runs: list[Lane], ring: bool = True) -> None:
     if runs:
-        lanes = stack(runs)
+        kept = {id(run.lanes): run.lanes for run in runs}
+        numbers = {which: _numbers(lanes) for which, lanes in kept.items()}  # on the host, wherever they lie
+        lanes = stack([Lane(numbers[id(run.lanes)], run.number) for run in runs])
         pack(arrays, name, lanes if ring else lanes._replace(history=lanes.history[:, :0]))
 
 
