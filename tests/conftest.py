@@ -1,15 +1,19 @@
+import gc
 import os
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
-# Most of the time of the suite is compilation, of small programs that run once. XLA ends the process at a flag that it
-# does not know, and may drop the last one. With `JAXEM_XLA=default` all is compiled as it is for users.
+# Most of the time of the suite is compilation, of small programs that run once. One thread compiles and runs each of
+# them: to share such a program takes longer. XLA ends the process at a flag that it does not know, and may drop the
+# last one. With `JAXEM_XLA=default` all is compiled as it is for users.
 os.environ.setdefault(
     "XLA_FLAGS",
     {
         "quick": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-        + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+        + " --xla_cpu_multi_thread_eigen=false"
+        + " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+        * version("jaxlib").startswith("0.10."),
         "default": "",
     }[os.environ.get("JAXEM_XLA", "quick")],
 )
@@ -26,6 +30,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("jaxem", deadline=None, max_examples=10, derandomize=True)
 hypothesis.settings.load_profile("jaxem")
+
+# Tracing makes many objects and few cycles: to look for these so often takes a tenth of the time.
+gc.set_threshold(100_000, 20, 100)
 
 _tests, _MAPS = count(1), Path("/proc/self/maps")
 
