@@ -1,6 +1,7 @@
 """The forms that the kernel of normal distributions chooses from are one map."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ STRUCTURES = {"full": 40, "VEV": 40, "tied": 12}
 MANY = 10**6  # lanes for which expanded rows are the best form at any of these shapes
 
 
+@cache
 def problem(covariance, dtype, members=2, n=150):
     """A bound mixture, its parameters, rows and weights; the last rows count for nothing and hold nonsense."""
     d = STRUCTURES.get(covariance, 6)
@@ -25,8 +27,13 @@ def problem(covariance, dtype, members=2, n=150):
     weights = rng.random(n)
     x[-7:], weights[-7:] = 1e3, 0
     x, weights = jnp.asarray(x, dtype), jnp.asarray(weights, dtype)
-    bound = jaxem.GaussianMixture(members, covariance=covariance).bind(x, weights, unreduced)
-    params = bound.init(jax.random.key(0), x, weights)
+
+    @jax.jit
+    def start(x, weights):
+        bound = jaxem.GaussianMixture(members, covariance=covariance).bind(x, weights, unreduced)
+        return bound, bound.init(jax.random.key(0), x, weights)
+
+    bound, params = start(x, weights)
     moved = params.components.mean + jnp.asarray(0.1 * rng.standard_normal((members, d)), dtype)
     return bound, params._replace(components=params.components._replace(mean=moved)), x, weights
 
@@ -51,7 +58,8 @@ def test_blocks_of_columns_are_the_product_form(covariance, dtype):
     of_other = jax.tree.map(lambda a: a.astype(np.float64), (params, x, weights))
     other = jaxem.GaussianMixture(2, covariance).bind(*of_other[1:], unreduced).for_lanes(MANY)
     kernels = [
-        model.kernel.prepare(model.kernel.natural(p.components)) for model, p in ((bound, params), (other, of_other[0]))
+        jax.eval_shape(lambda kernel, p: kernel.prepare(kernel.natural(p)), model.kernel, p.components)
+        for model, p in ((bound, params), (other, of_other[0]))
     ]
     assert [isinstance(kernel, UpperBlocks) for kernel in kernels] == [True, False]
     tol = {"rtol": 2e-3, "atol": 2e-2} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-9}
@@ -72,43 +80,48 @@ def correlated(d, condition, offset, alike):
     return covariance / np.outer(scale, scale), offset * (np.ones(d) if alike else np.sign(rng.standard_normal(d)))
 
 
+@jax.jit
+def in_blocks(rows, exactly):
+    """Log densities, the covariance that rows of weight 1 lead to, and the error that is estimated of both."""
+    kernel = jaxem.GaussianMixture(1).bind(rows, jnp.ones(len(rows), rows.dtype), unreduced).kernel
+    kernel = dataclasses.replace(kernel, frame=None)
+    params, natural = jax.tree.map(lambda a: a.astype(rows.dtype), (exactly, kernel.natural(exactly)))
+    assert kernel.in_blocks(params.mean)
+    potentials, pull = jax.vjp(lambda natural: kernel.potentials(natural, rows), natural)
+    (stats,) = pull(jnp.ones_like(potentials))
+    return potentials, kernel.maximize(stats, params).covariance[0], kernel.rounding_error(params, natural)
+
+
 @pytest.mark.parametrize("alike", [True, False], ids=["one wide direction", "all directions"])
 @pytest.mark.parametrize("offset", [0, 10])
 @pytest.mark.parametrize("condition", [10, 1e4])
-@pytest.mark.parametrize("d", [40, 160])
+@pytest.mark.parametrize("d", [40, pytest.param(160, marks=pytest.mark.slow)])
 def test_the_error_of_rows_in_blocks_is_no_larger_than_estimated(d, condition, offset, alike):
     """Log densities and covariances in single precision, beside those in double precision of the same rows."""
     covariance, mean = correlated(d, condition, offset, alike)
     rng = np.random.default_rng(1)
-    x = jnp.asarray(rng.standard_normal((2000, d)) @ np.linalg.cholesky(covariance).T + mean, np.float32)
+    x = np.asarray(rng.standard_normal((2000, d)) @ np.linalg.cholesky(covariance).T + mean, np.float32)
     scale = np.float32(np.sqrt(1 + offset**2))
     exactly = GaussianParams(*(jnp.asarray(a, np.float64)[None] for a in (mean / scale, covariance / scale**2)))
-    found, error = {}, None
-    for dtype in (np.float64, np.float32):
-        rows = (x / scale).astype(dtype)
-        kernel = jaxem.GaussianMixture(1).bind(rows, jnp.ones(2000, dtype), unreduced).kernel
-        kernel = dataclasses.replace(kernel, frame=None)
-        params, natural = jax.tree.map(lambda a, to=dtype: a.astype(to), (exactly, kernel.natural(exactly)))
-        assert kernel.in_blocks(params.mean)
-        potentials, pull = jax.vjp(lambda natural, kernel=kernel, rows=rows: kernel.potentials(natural, rows), natural)
-        (stats,) = pull(jnp.ones_like(potentials))
-        found[dtype] = np.asarray(potentials, float), np.asarray(kernel.maximize(stats, params).covariance[0], float)
-        error = float(kernel.rounding_error(params, natural))
-    (exact, truth), (rounded, near) = found[np.float64], found[np.float32]
+    found = (in_blocks((x / scale).astype(dtype), exactly) for dtype in (np.float64, np.float32))
+    (exact, truth, _), (rounded, near, error) = jax.tree.map(lambda a: np.asarray(a, float), tuple(found))
     whiten = np.linalg.inv(np.linalg.cholesky(truth))
     assert np.sqrt(np.mean((rounded - exact) ** 2)) < error
     assert np.linalg.norm(whiten @ (near - truth) @ whiten.T, 2) < error
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied"])
-def test_plain_wide_rows_raise_no_doubt_in_single_precision(covariance):
+@pytest.mark.parametrize("d", [100, pytest.param(200, marks=pytest.mark.slow)])
+def test_plain_wide_rows_raise_no_doubt_in_single_precision(covariance, d):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(
-        rng.standard_normal((3000, 200)) @ (np.eye(200) + 0.03 * rng.standard_normal((200, 200))), np.float32
-    )
-    bound = jaxem.GaussianMixture(2, covariance).bind(x, jnp.ones(3000, np.float32), unreduced)
-    params = bound.init(jax.random.key(0), x, jnp.ones(3000, np.float32))
-    assert bound.rounding_error(params) < np.sqrt(np.finfo(np.float32).eps) / 2
+    x = rng.standard_normal((3000, d)) @ (np.eye(d) + 0.03 * rng.standard_normal((d, d)))
+
+    @jax.jit
+    def error(x, weights):
+        bound = jaxem.GaussianMixture(2, covariance).bind(x, weights, unreduced)
+        return bound.rounding_error(bound.init(jax.random.key(0), x, weights))
+
+    assert error(jnp.asarray(x, np.float32), jnp.ones(3000, np.float32)) < np.sqrt(np.finfo(np.float32).eps) / 2
 
 
 @pytest.mark.parametrize("covariance", [*STRUCTURES, "diagonal", "spherical"])

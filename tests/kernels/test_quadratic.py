@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,10 +31,12 @@ def test_forms_in_blocks(d):
     def plain(q, x):
         return jnp.einsum("kij,ni,nj->kn", (q + transpose(q)) / 2, x, x)
 
-    agree(here(q, x), plain(q, x))
-    agree(jax.vjp(here, q, x)[1](g), jax.vjp(plain, q, x)[1](g))
-    agree(jax.jvp(here, (q, x), (dq, dx)), jax.jvp(plain, (q, x), (dq, dx)))
-    agree(jax.vmap(here, (0, None))(jnp.stack([q, dq]), x)[1], plain(dq, x))
+    @partial(jax.jit, static_argnums=0)
+    def asked(fn, q, x):
+        lanes = jax.vmap(fn, (0, None))(jnp.stack([q, dq]), x)
+        return fn(q, x), jax.vjp(fn, q, x)[1](g), jax.jvp(fn, (q, x), (dq, dx)), lanes
+
+    agree(asked(here, q, x), asked(plain, q, x))
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["its own", "another's"])
@@ -46,12 +50,13 @@ def test_forms_of_whitened_rows(own, d):
     def plain(q, linear, y):
         return jnp.einsum("kij,kin,kjn->kn", q, y, y) + jnp.einsum("ki,kin->kn", linear, y)
 
-    agree(whitened_forms(q, linear, y), plain(q, linear, y))
-    found, exact = (jax.vjp(fn, q, linear, y)[1](g) for fn in (whitened_forms, plain))
-    agree((found[0] + transpose(found[0]), *found[1:]), (exact[0] + transpose(exact[0]), *exact[1:]))
-    agree(jax.jvp(whitened_forms, (q, linear, y), moved), jax.jvp(plain, (q, linear, y), moved))
-    lanes = jax.vmap(whitened_forms, (0, None, None))(jnp.stack([q, moved[0]]), linear, y)
-    agree(lanes, jnp.stack([plain(q, linear, y), plain(moved[0], linear, y)]))
+    @partial(jax.jit, static_argnums=0)
+    def asked(fn, q, linear, y):
+        of_q, *others = jax.vjp(fn, q, linear, y)[1](g)
+        lanes = jax.vmap(fn, (0, None, None))(jnp.stack([q, moved[0]]), linear, y)
+        return fn(q, linear, y), of_q + transpose(of_q), others, jax.jvp(fn, (q, linear, y), moved), lanes
+
+    agree(asked(whitened_forms, q, linear, y), asked(plain, q, linear, y))
 
 
 @pytest.mark.parametrize("d", [4, 70])
