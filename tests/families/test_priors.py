@@ -39,7 +39,7 @@ def test_dirichlet(dtype):
     assert_allclose(posterior.expected_log(), special.digamma(a) - special.digamma(a.sum()), **tolerance(dtype))
     assert_allclose(posterior.kl(prior), dirichlet_kl(a, np.full(5, 0.25)), **tolerance(dtype))
     assert_allclose(Dirichlet(jnp.asarray(a + 1, dtype)).mode(), a / a.sum(), **tolerance(dtype))
-    draws = jax.vmap(posterior.draw)(jax.random.split(jax.random.key(0), DRAWS))
+    draws = jax.jit(jax.vmap(posterior.draw))(jax.random.split(jax.random.key(0), DRAWS))
     assert draws.dtype == dtype
     assert (draws > 0).all()
     assert_allclose(draws.sum(-1), 1, rtol=1e-5)
@@ -49,7 +49,7 @@ def test_dirichlet(dtype):
 
 def test_a_sparse_dirichlet_neither_vanishes_nor_overflows(single):
     posterior = Dirichlet(jnp.full((3, 4), 1e-3, single))
-    draws = jax.vmap(posterior.draw)(jax.random.split(jax.random.key(0), 100))
+    draws = jax.jit(jax.vmap(posterior.draw))(jax.random.split(jax.random.key(0), 100))
     assert np.isfinite(np.log(draws)).all()
     assert_allclose(posterior.kl(Dirichlet(1e-3)), 0, atol=1e-6)
     assert_allclose(posterior.expected_log(), special.digamma(1e-3) - special.digamma(4e-3), rtol=1e-5)
@@ -66,7 +66,7 @@ def test_gamma(dtype):
     b = np.array([0.5, 2.0])
     kl = special.gammaln(b) - special.gammaln(a) + (a - b) * special.digamma(a) + b * np.log(rate / 0.1)
     assert_allclose(posterior.kl(prior), (kl + a * (0.1 - rate) / rate).sum(), **tolerance(dtype))
-    draws = jax.vmap(posterior.draw)(jax.random.split(jax.random.key(1), DRAWS))
+    draws = jax.jit(jax.vmap(posterior.draw))(jax.random.split(jax.random.key(1), DRAWS))
     for j in range(2):
         fits(draws[:, 0, j], stats.gamma(a[0, j], scale=1 / rate))
 
@@ -82,7 +82,7 @@ def test_beta(dtype):
     kl = [dirichlet_kl(np.array(q), np.array(p)) for q, p in (((3.5, 1.25), (0.5, 0.25)), ((0.5, 42.0), (0.5, 2.0)))]
     assert_allclose(posterior.kl(prior), sum(kl), **tolerance(dtype))
     assert_allclose(Beta(jnp.asarray(3.0, dtype), jnp.asarray(2.0, dtype)).mode(), 2 / 3, rtol=1e-6)
-    draws = jax.vmap(posterior.draw)(jax.random.split(jax.random.key(2), DRAWS))
+    draws = jax.jit(jax.vmap(posterior.draw))(jax.random.split(jax.random.key(2), DRAWS))
     for j in range(2):
         fits(draws[:, 0, j], stats.beta(a[0, j], b[0, j]))
 
@@ -110,7 +110,7 @@ def test_stick_breaking(dtype):
     assert_allclose(
         prior.log_prob(jnp.asarray(w, dtype)), stats.beta.logpdf(sticks(w), 1, 1.5).sum(), **tolerance(dtype)
     )
-    draws = jax.vmap(posterior.draw)(jax.random.split(jax.random.key(3), DRAWS))
+    draws = jax.jit(jax.vmap(posterior.draw))(jax.random.split(jax.random.key(3), DRAWS))
     assert_allclose(draws.sum(-1), 1, rtol=1e-5)
     for j in range(4):
         drawn = np.asarray(draws, float)
