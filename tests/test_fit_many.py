@@ -107,7 +107,7 @@ def test_many_priors():
     models = eqx.filter_vmap(lambda a: jaxem.Mixture(jaxem.Poisson(), 2, weights_prior=Dirichlet(a)))(strengths)
     many = jaxem.fit_many(models, COUNTS[0], key=KEY, over="model")
     for i in range(3):
-        model = jaxem.Mixture(jaxem.Poisson(), 2, weights_prior=Dirichlet(float(strengths[i])))
+        model = jaxem.Mixture(jaxem.Poisson(), 2, weights_prior=Dirichlet(strengths[i]))
         assert_alone(many, i, jaxem.fit(model, COUNTS[0], key=jax.random.fold_in(KEY, i)))
 
 

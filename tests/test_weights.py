@@ -94,7 +94,7 @@ def wildly(leaf, absent, value):
     return jnp.where(absent.reshape(-1, *[1] * (leaf.ndim - 1)), signs * value, leaf)
 
 
-QUICK = {"full", "tied", "poisson", "bernoulli", "function", "factors", "missing", "negative binomial", "regressions"}
+QUICK = {"full", "poisson", "bernoulli", "function", "missing", "regressions"}
 
 
 @pytest.mark.parametrize(

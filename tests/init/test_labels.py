@@ -55,7 +55,9 @@ def test_in_mixtures_of_every_family(name, method):
     assert agreement(model, starts(model, rows), rows, SIDE).min() > 0.75
 
 
-@pytest.mark.parametrize("family", [jaxem.LinearRegression(), jaxem.families.TRegression()])
+@pytest.mark.parametrize(
+    "family", [jaxem.LinearRegression(), pytest.param(jaxem.families.TRegression(), marks=pytest.mark.slow)]
+)
 def test_a_few_labelled_rows_say_which_line_is_which(family):
     model = jaxem.Mixture(family, K)
     drawn = starts(model, LINES)
