@@ -49,13 +49,18 @@ def test_decompositions_share_no_threads(fn):
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 def test_decompositions_of_any_batch(rng, shape, d):
     a = rng.standard_normal((*shape, d, d))
-    a = jnp.asarray(a @ np.swapaxes(a, -1, -2) + np.eye(d))
-    factor = linalg.cholesky(a)
+    a = a @ np.swapaxes(a, -1, -2) + np.eye(d)
+
+    @jax.jit
+    def decompositions(a):
+        factor, (values, vectors) = linalg.cholesky(a), linalg.eigh(a)
+        return factor, linalg.inverse_lower(factor), values, linalg.from_eigen(vectors, values)
+
+    factor, inverse, values, whole = decompositions(a)
     np.testing.assert_allclose(factor, np.linalg.cholesky(a), atol=1e-12)
-    np.testing.assert_allclose(linalg.inverse_lower(factor), np.linalg.inv(factor), atol=1e-12)
-    values, vectors = linalg.eigh(a)
+    np.testing.assert_allclose(inverse, np.linalg.inv(factor), atol=1e-12)
     np.testing.assert_allclose(values, np.linalg.eigvalsh(a), atol=1e-12)
-    np.testing.assert_allclose(linalg.from_eigen(vectors, values), a, atol=1e-12)
+    np.testing.assert_allclose(whole, a, atol=1e-12)
 
 
 @pytest.mark.parametrize("d", [2, 4])
@@ -76,9 +81,10 @@ def test_there_is_no_factor_of_what_is_indefinite():
 @pytest.mark.parametrize("d", [2, 5])
 @pytest.mark.parametrize("pivot", [0.0, -3.0, np.nan])
 def test_there_is_no_factor_of_what_is_not_positive(d, pivot):
+    decompose = jax.jit(linalg.cholesky)
     for at in range(d):
         a = np.stack([np.diag(np.where(np.arange(d) == at, pivot, 4.0)), 4.0 * np.eye(d)])
-        factor = linalg.cholesky(jnp.asarray(a))
+        factor = decompose(a)
         wrong = np.isnan(factor[0])
         assert wrong.any() if np.isnan(pivot) else wrong[np.tril_indices(d)].all()
         np.testing.assert_array_equal(factor[1], 2 * np.eye(d))
@@ -88,18 +94,21 @@ def test_the_factor_is_that_of_the_symmetric_part(definite, rng):
     """Entry by entry too, or derivatives in the entries would not be those of the values."""
     skew = np.triu(rng.standard_normal(definite.shape), 1)
     lopsided = definite + jnp.asarray(skew - skew.swapaxes(-1, -2))
-    np.testing.assert_allclose(linalg.cholesky(lopsided), linalg.cholesky(definite), rtol=1e-12, atol=1e-12)
-    check_grads(linalg.cholesky, (lopsided,), order=1, rtol=1e-5)
+    decompose = jax.jit(linalg.cholesky)
+    np.testing.assert_allclose(decompose(lopsided), decompose(definite), rtol=1e-12, atol=1e-12)
+    check_grads(decompose, (lopsided,), order=1, rtol=1e-5)
 
 
 def test_derivatives_of_eigenvalues_and_vectors(definite, rng):
     tangent = jnp.asarray(linalg.symmetrize(jnp.asarray(rng.standard_normal((3, 4, 4)))))
-    ours = jax.jvp(linalg.eigh, (definite,), (tangent,))[1]
-    theirs = jax.jvp(lambda a: tuple(jnp.linalg.eigh(a)), (definite,), (tangent,))[1]
+    ours, theirs = (
+        jax.jit(lambda a, by, fn=fn: jax.jvp(fn, (a,), (by,))[1])(definite, tangent)
+        for fn in (linalg.eigh, lambda a: tuple(jnp.linalg.eigh(a)))
+    )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-10)
     # The sum of squares of the eigenvalues is that of the entries.
-    gradient = jax.grad(lambda a: jnp.sum(jax.vmap(linalg.eigh)(a)[0] ** 2))(definite)
+    gradient = jax.jit(jax.grad(lambda a: jnp.sum(jax.vmap(linalg.eigh)(a)[0] ** 2)))(definite)
     np.testing.assert_allclose(gradient, 2 * definite, atol=1e-10)
 
 
@@ -147,11 +156,12 @@ def test_symmetrize_and_outer(rng):
 def test_a_factor_by_blocks_is_that_of_the_whole_matrix(rng, d):
     a = rng.standard_normal((2, 2 * d, d))
     a = np.einsum("kni,knj->kij", a, a) / d
-    np.testing.assert_allclose(linalg.cholesky(jnp.asarray(a)), np.linalg.cholesky(a), rtol=1e-9, atol=1e-12)
+    decompose = jax.jit(linalg.cholesky)
+    np.testing.assert_allclose(decompose(a), np.linalg.cholesky(a), rtol=1e-9, atol=1e-12)
     for place in (0, d - 1):  # no factor: NaN, whichever block finds it
         broken = a.copy()
         broken[1, place, place] = -1
-        lower = np.isnan(linalg.cholesky(jnp.asarray(broken)))[:, *np.tril_indices(d)]
+        lower = np.isnan(decompose(broken))[:, *np.tril_indices(d)]
         assert lower[1].all()
         assert not lower[0].any()
 

@@ -78,7 +78,7 @@ QUICK = {
     ("HMM", "Categorical"),
     ("Single", "Product"),
     ("Mixture", "CensoredExponential"),
-    ("MixtureOfExperts", "Gaussian full"),
+    ("MixtureOfExperts", "Gaussian diagonal"),
 }
 # What has no rows to draw without being told more.
 NO_DRAWS = "covariates|unlike members|give it `draw`"
@@ -184,7 +184,11 @@ REGRESSIONS = [
     ("structure", "name"),
     [
         pytest.param(
-            structure, name, marks=() if structure == "HMM" or name == "LinearRegression" else pytest.mark.slow
+            structure,
+            name,
+            marks=()
+            if (structure, name) in (("HMM", "TRegression"), ("Mixture", "LinearRegression"))
+            else pytest.mark.slow,
         )
         for structure in STRUCTURES
         for name in REGRESSIONS
