@@ -28,9 +28,23 @@ def problem(family, dtype="float64", labels=None):
     weights = jnp.asarray(rng.integers(0, 3, N), dtype)
     model = jaxem.Mixture(FAMILIES[family], K)
     data = x if labels is None else with_labels(x, labels)
-    params = model.init(jax.random.key(0), x, weights)
-    bound = model.bind(data, weights, unreduced)
-    return bound, bound.prepare(bound.natural(bound.encode(params))), data, weights
+
+    @jax.jit
+    def prepared(x, data, weights):
+        bound = model.bind(data, weights, unreduced)
+        params = model.init(jax.random.key(0), x, weights)
+        return bound, bound.prepare(bound.natural(bound.encode(params)))
+
+    return *prepared(x, data, weights), data, weights
+
+
+@jax.jit
+def both(bound, natural, data, weights):
+    """Statistics by adding rows to those of their class, and by the moments."""
+    return (
+        collect_chosen(bound, natural, data, weights),
+        collect(bound, natural, data, weights, bound.latent.mode),
+    )
 
 
 def adds(bound, natural, data) -> bool:
@@ -51,16 +65,13 @@ def test_statistics_are_those_of_the_moments(family, dtype):
     bound, natural, data, weights = problem(family, dtype)
     assert isinstance(bound.latent, Categorical)
     assert adds(bound, natural, data) == (family not in ("full", "tied"))
-    found = jax.jit(lambda natural: collect_chosen(bound, natural, data, weights))(natural)
-    assert_same(found, collect(bound, natural, data, weights, bound.latent.mode), dtype)
+    assert_same(*both(bound, natural, data, weights), dtype)
 
 
 def test_side_by_side():
     bound, natural, data, weights = problem("spherical")
     several = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), natural)
-    found = jax.vmap(lambda natural: collect_chosen(bound, natural, data, weights))(several)
-    expected = jax.vmap(lambda natural: collect(bound, natural, data, weights, bound.latent.mode))(several)
-    assert_same(found, expected)
+    assert_same(*jax.jit(jax.vmap(both, (None, 0, None, None)))(bound, several, data, weights))
 
 
 def test_rows_that_no_class_allows_add_nothing():
@@ -69,8 +80,8 @@ def test_rows_that_no_class_allows_add_nothing():
     without = natural._replace(members=natural.members._replace(rows=natural.members.rows.at[1, 0].set(-jnp.inf)))
     for each in (natural, without):
         assert adds(bound, each, data)
-        found = collect_chosen(bound, each, data, weights)
-        assert_same(found, collect(bound, each, data, weights, bound.latent.mode))
+        found, expected = both(bound, each, data, weights)
+        assert_same(found, expected)
     assert np.isneginf(found[1][labels == 1]).all()
     assert np.isfinite(found[1][labels != 1]).all()
 
@@ -85,7 +96,8 @@ def test_k_means_has_the_inertia_of_another_program(dtype):
     params = jaxem.models.MixtureParams(
         jnp.full(5, 0.2, dtype), jaxem.families.GaussianParams(jnp.asarray(start), jnp.ones(5, dtype))
     )
-    fit = jaxem.solve(model, params, jnp.asarray(x), weights=jnp.asarray(weights), algorithm=jaxem.hard_em())
+    solve = jax.jit(lambda params, x, w: jaxem.solve(model, params, x, weights=w, algorithm=jaxem.hard_em()))
+    fit = solve(params, x, weights)
     peer = cluster.KMeans(5, init=start, n_init=1, tol=0, algorithm="lloyd").fit(x, sample_weight=weights)
     centres = np.asarray(fit.params.components.mean, float)
     inertia = np.sum(weights * ((x[:, None] - centres) ** 2).sum(2).min(1))
