@@ -68,5 +68,7 @@ def test_wrong_arguments_are_refused():
     x, params = independent(60)
     with pytest.raises(jaxem.DataError, match="replicates"):
         goodness.table_test(ITEMS, params, x, key=KEY, replicates=0)
+    mean, covariance = jnp.zeros((1, 3)), jnp.eye(3)[None]
+    normal = jaxem.models.MixtureParams(jnp.ones(1), jaxem.families.GaussianParams(mean, covariance))
     with pytest.raises(jaxem.MissingCapabilityError, match="does not say how many categories"):
-        goodness.table_test(jaxem.GaussianMixture(2), jaxem.GaussianMixture(2).bound().init(KEY, x), x, key=KEY)
+        goodness.table_test(jaxem.GaussianMixture(1), normal, x, key=KEY)

@@ -33,10 +33,13 @@ def rows(k=K, d=D, n=200, seed=0):
     return jnp.asarray(2 * rng.normal(size=(k, d))[np.arange(n) % k] + rng.normal(size=(n, d)))
 
 
+def begun(model, x):
+    return jax.jit(model.bound().init)(jax.random.key(0), x)
+
+
 def somewhere(model, x):
     """Parameters after some iterations: no maximum."""
-    start = model.bound().init(jax.random.key(0), x)
-    return engine.solve(model, start, x, max_steps=3).params
+    return engine.solve(model, begun(model, x), x, max_steps=3).params
 
 
 def alike(found, expected, rtol=1e-9):
@@ -87,13 +90,13 @@ def test_labelled_rows_and_members_without_weight():
 
 def test_they_are_taken_where_they_pay_and_rounding_lets_them():
     x, model = rows(6, 8, 900), jaxem.GaussianMixture(6)
-    params = somewhere(model, x)
+    params = begun(model, x)
     assert _monomials.pay(model, params, x, None)
-    assert _monomials.pay(jaxem.GaussianMixture(6, "tied"), somewhere(jaxem.GaussianMixture(6, "tied"), x), x, None)
+    assert _monomials.pay(jaxem.GaussianMixture(6, "tied"), begun(jaxem.GaussianMixture(6, "tied"), x), x, None)
     for other in (jaxem.GaussianMixture(6, "diagonal"), jaxem.StudentTMixture(6)):
-        assert not _monomials.pay(other, somewhere(other, x), x, None)
+        assert not _monomials.pay(other, begun(other, x), x, None)
     small = MODELS["full"]
-    assert not _monomials.pay(small, somewhere(small, rows()), rows(), None)
+    assert not _monomials.pay(small, begun(small, rows()), rows(), None)
     narrow = params._replace(
         components=params.components._replace(covariance=params.components.covariance.at[0].multiply(1e-6))
     )
@@ -103,7 +106,7 @@ def test_they_are_taken_where_they_pay_and_rounding_lets_them():
 
 def test_observed_takes_them(monkeypatch):
     x, model = rows(6, 8, 900), jaxem.GaussianMixture(6)
-    params = somewhere(model, x)
+    params = begun(model, x)
     asked = []
 
     class Seen(Exception):

@@ -115,7 +115,9 @@ def overlapping(x, **options):
     return solved(start([0.5, 0.5], [-1.0, 1.5], x.dtype), x, **options).components.mean[0, 0]
 
 
-@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev], ids=["forward", "reverse"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param(jax.jacfwd, marks=pytest.mark.slow), jax.jacrev], ids=["forward", "reverse"]
+)
 def test_a_run_that_stopped_early_says_so(mode):
     """By where it stopped, not by its status: `completed` may be far from a fixed point, or at one."""
     x = jnp.concatenate([rows(np.float64), rows(np.float64) + 3])
