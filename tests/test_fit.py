@@ -62,7 +62,8 @@ def test_every_start_is_what_solve_makes_of_it(reference, x):
     starts, _ = _starts(x, 20)
     alone = jax.jit(jax.vmap(lambda params: jaxem.solve(MODEL, params, x, tol=1e-8)))(starts)
     np.testing.assert_allclose(alone.objective, reference.restarts.objective, rtol=1e-9)
-    np.testing.assert_array_equal(alone.num_steps, reference.restarts.num_steps)
+    # Two programs may round differently, and the gain of a step lie on either side of the tolerance.
+    np.testing.assert_allclose(alone.num_steps, reference.restarts.num_steps, atol=1, rtol=0)
 
 
 def test_given_starts_run_in_their_order(reference, x):

@@ -99,5 +99,9 @@ def main() -> None:
             import_module(name)
     sent = sys.stdin.buffer.read()
     if sent:
-        sys.stdout.buffer.write(_paint(*pickle.loads(sent))() or b"")
+        try:
+            picture = _paint(*pickle.loads(sent))()
+        except Exception:  # the command draws by itself then, and says what is wrong
+            raise SystemExit(1) from None
+        sys.stdout.buffer.write(picture or b"")
         sys.stdout.buffer.flush()

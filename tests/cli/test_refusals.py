@@ -204,12 +204,12 @@ def test_a_folder_without_permission(refused, tmp_path):
 
 
 def test_a_failure_on_the_way_leaves_nothing(run, monkeypatch, tmp_path):
-    from jaxem.cli import _fit
+    from jaxem.cli import _painter
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_fit, "draw", full)
+    monkeypatch.setattr(_painter, "draw", full)
     code, _, err = run("fit", "--components", 1, "--restarts", 4)
     assert code == 2
     assert "No space left" in err
