@@ -74,10 +74,9 @@ def _paint_by(process: subprocess.Popen, document: dict[str, Any], view: View) -
 
 def _end(process: subprocess.Popen) -> None:
     """It ends by itself where nothing is left for it to read."""
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None and not pipe.closed:
-            with suppress(OSError):
-                pipe.close()
+    for pipe in filter(None, (process.stdin, process.stdout)):
+        with suppress(OSError):
+            pipe.close()
 
 
 def _without_jax(view: View) -> View:

@@ -177,15 +177,11 @@ class Lane(NamedTuple):
     number: int | None = None
 
     def state(self) -> State:
-        if self.number is None:
-            return self.lanes
-        if not in_memory(self.lanes):
-            return _take(self.lanes, np.asarray(self.number, np.int32))
-        return on_host(lambda leaf: leaf[self.number, ...], self.lanes)
+        return self.lanes if self.number is None else take(self.lanes, np.asarray(self.number, np.int32))
 
     def by_itself(self) -> "Lane":
         """The same without the other lanes, which would be kept with it."""
-        return Lane(on_host(np.array, self.state()) if in_memory(self.lanes) else self.state())
+        return Lane(self.state())
 
     def set_aside(self) -> "Lane":
         """The same to be kept for long: with the lanes that ended with it on the host, by itself on a device."""

@@ -80,8 +80,6 @@ def kmeans_plus_plus(
         below = cumulative[None, :] <= (uniform * cumulative[-1])[:, None]
         return jnp.minimum(jnp.sum(below, 1, dtype=jnp.int32), x.shape[0] - 1)
 
-    members = jnp.arange(k, dtype=jnp.int32)
-
     def add(nearest, uniform, free):
         mass = free * jnp.where(jnp.isinf(nearest), 1, nearest)
         # Where every row coincides with a seed, any row will do.
@@ -91,37 +89,30 @@ def kmeans_plus_plus(
         best = jnp.argmin(cost if beyond is None else jnp.where(beyond, jnp.inf, cost))
         return distance[best], candidates[best]
 
-    def closer(place, new, member):
-        """The squared distance of each row to the nearest seed, and which one that is, with one seed more."""
-        nearest, which = place
-        own = new < nearest if count is None else (new < nearest) & (member < count)
-        return new, jnp.where(own, member, which)
-
     # The first seed is a single draw by weight.
     uniform = uniform.at[0].set(uniform[0, 0])
     if known is None:
-
-        def draw(place, this):
-            member, uniform = this
-            new, seed = add(place[0], uniform, weights)
-            return closer(place, new, member), seed
-
-        far = jnp.full(x.shape[0], jnp.inf, x.dtype), jnp.zeros(x.shape[0], jnp.int32)
-        (_, which), seeds = jax.lax.scan(draw, far, (members, uniform))
-        return seeds, which
-    given, mass = jnp.any(known, 1), jnp.where(known, weights[None], 0)
-    means = matmul(mass / jnp.where(given, jnp.sum(mass, 1), 1)[:, None], x)
-    own = jax.vmap(drawn)(mass, jax.random.uniform(jax.random.fold_in(key, 3), (k, 1), x.dtype))[:, 0]
-    distance = jnp.where(given[:, None], _squared_distances(columns, means), jnp.inf)
-    free = jnp.where(jnp.any(known, 0), 0, weights)
+        held, free = None, weights
+        place = jnp.full(x.shape[0], jnp.inf, x.dtype), jnp.zeros(x.shape[0], jnp.int32)
+    else:
+        given, mass = jnp.any(known, 1), jnp.where(known, weights[None], 0)
+        means = matmul(mass / jnp.where(given, jnp.sum(mass, 1), 1)[:, None], x)
+        own = jax.vmap(drawn)(mass, jax.random.uniform(jax.random.fold_in(key, 3), (k, 1), x.dtype))[:, 0]
+        distance = jnp.where(given[:, None], _squared_distances(columns, means), jnp.inf)
+        held, free = (given, own), jnp.where(jnp.any(known, 0), 0, weights)
+        place = jnp.min(distance, 0), jnp.argmin(distance, 0).astype(jnp.int32)
 
     def step(place, this):
-        member, uniform, given, own = this
-        new, seed = add(place[0], uniform, free)
-        return closer(place, jnp.where(given, place[0], new), member), jnp.where(given, own, seed)
+        """The squared distance of each row to the nearest seed, and which one that is, with one seed more."""
+        (nearest, which), (member, uniform, held) = place, this
+        new, seed = add(nearest, uniform, free)
+        if held is not None:
+            given, own = held
+            new, seed = jnp.where(given, nearest, new), jnp.where(given, own, seed)
+        closer = new < nearest if count is None else (new < nearest) & (member < count)
+        return (new, jnp.where(closer, member, which)), seed
 
-    near = jnp.min(distance, 0), jnp.argmin(distance, 0).astype(jnp.int32)
-    (_, which), seeds = jax.lax.scan(step, near, (members, uniform, given, own))
+    (_, which), seeds = jax.lax.scan(step, place, (jnp.arange(k, dtype=jnp.int32), uniform, held))
     return seeds, which
 
 
