@@ -13,7 +13,8 @@ from jaxem._errors import FitError
 from jaxem._fit import start_shapes
 from jaxem._solve import Fit, finish
 from jaxem._status import Status, status_code, status_from_code
-from jaxem.engine.lanes import FEW_PRODUCTS, Layout, layout_of, stack
+from jaxem.engine.lane import stack
+from jaxem.engine.lanes import FEW_PRODUCTS, Layout, layout_of
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import program

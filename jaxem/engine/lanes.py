@@ -1,4 +1,4 @@
-"""Runs side by side: the programs that begin, advance and refill lanes, and the blocks of starts that fill them."""
+"""Runs side by side: how many, the programs that begin and advance them, and the blocks of starts that fill lanes."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,21 +7,20 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxem._arguments import as_count
 from jaxem._status import Status, status_code, status_from_code
 from jaxem.engine.checkpoint import Part
+from jaxem.engine.lane import Lane, refill_on_device, stack, take, take_on_device
 from jaxem.engine.loop import resume, run
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.programs import Program, blank, may_be_kept, program
 from jaxem.engine.state import State, begin
-from jaxem.engine.trees import in_memory, on_host
+from jaxem.engine.trees import in_memory
 from jaxem.kernels.devices import CPU, sizes
-from jaxem.kernels.linalg import trailing
 
 COMPILATION_PRODUCTS = 1e11  # what a few seconds of compiling would have bought
 FEW_PRODUCTS = 2**21  # what takes less than a millisecond or so
@@ -96,27 +95,6 @@ def _begin(problem: Problem | Many, params: PyTree, keys: PRNGKeyArray, history:
     return problem.each_lane(lambda problem, p, key: begin(problem, p, key, history), params, keys)
 
 
-@program(quickly=True, level=0)
-def _refill(lanes: State, block: State, source: Array) -> State:
-    return jax.tree.map(
-        lambda old, new: jnp.where(trailing(source >= 0, old), new[jnp.maximum(source, 0)], old), lanes, block
-    )
-
-
-def refill(lanes: State, block: State, source: np.ndarray) -> State:
-    """Lanes in which `source >= 0` become that entry of `block`."""
-    if not in_memory(lanes, block):
-        return _refill(lanes, block, source)
-    fresh = source >= 0
-
-    def one(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        filled = old.copy()
-        filled[fresh] = new[source[fresh]]
-        return filled
-
-    return on_host(one, lanes, block)
-
-
 def _advance(problem: Problem | Many, lanes: State, limit: Array) -> State:
     return problem.each_lane(lambda problem, state: run(problem, state, limit), lanes)
 
@@ -153,74 +131,6 @@ def _steps_of_rows(problem: Problem | Many) -> int:
     """How many rows there are, those of sequences step by step."""
     tables = [leaf.size // leaf.shape[-1] for leaf in jax.tree.leaves(problem.data) if leaf.ndim > 1]
     return max([problem.num_rows, *tables])
-
-
-@program(quickly=True, level=0)
-def _take(lanes: State, lane: Array) -> State:
-    return jax.tree.map(lambda leaf: leaf[lane], lanes)
-
-
-def take(lanes: State, lane: np.ndarray) -> State:
-    """One lane, or several for an array of numbers."""
-    if not in_memory(lanes):
-        return _take(lanes, lane)
-    return on_host(lambda leaf: np.array(leaf[lane]), lanes)  # a copy, which does not keep the other lanes
-
-
-class Lane(NamedTuple):
-    """One of several lanes, or by itself where it has no `number`; a state is made of it where one is asked for.
-
-    To take each of thousands by itself, and put these together, costs the host more than what they compute.
-    """
-
-    lanes: State
-    number: int | None = None
-
-    def state(self) -> State:
-        return self.lanes if self.number is None else take(self.lanes, np.asarray(self.number, np.int32))
-
-    def by_itself(self) -> "Lane":
-        """The same without the other lanes, which would be kept with it."""
-        return Lane(self.state())
-
-    def set_aside(self) -> "Lane":
-        """The same to be kept for long: with the lanes that ended with it on the host, by itself on a device."""
-        return self if in_memory(self.lanes) else self.by_itself()
-
-
-def apart(lanes: State, numbers: np.ndarray) -> list[Lane]:
-    """Several of the lanes: on the host with one another alone, so that they keep none of the others."""
-    if not in_memory(lanes):
-        return [Lane(lanes, number) for number in numbers.tolist()]
-    some = take(lanes, numbers)
-    return [Lane(some, i) for i in range(len(numbers))]
-
-
-@program(quickly=True, level=0)
-def _stack(states: tuple[State, ...]) -> State:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-
-def stack(runs: Sequence[Lane]) -> State:
-    """Several runs side by side."""
-    kept = {id(run.lanes): run.lanes for run in runs}
-    if not in_memory(*kept.values()):
-        return _stack(tuple(run.state() for run in runs))
-    owner = np.array([id(run.lanes) for run in runs])
-    places = [np.flatnonzero(owner == one) for one in kept]
-    # `...` takes all of a run that is by itself.
-    numbers: list[Any] = [
-        ... if runs[own[0]].number is None else [runs[i].number for i in own.tolist()] for own in places
-    ]
-
-    def one(*leaves: np.ndarray) -> np.ndarray:
-        shape = leaves[0].shape if numbers[0] is ... else leaves[0].shape[1:]
-        found = np.empty((len(runs), *shape), leaves[0].dtype)
-        for leaf, own, which in zip(leaves, places, numbers, strict=True):
-            found[own] = leaf[which]
-        return found
-
-    return on_host(one, *kept.values())
 
 
 @program(quickly=True, level=0)
@@ -277,8 +187,8 @@ def prepare(
     if in_memory(problem):
         return take(lanes, lane)
     if total != layout.lanes * layout.groups:
-        _refill.begin_compiling(lanes, lanes, numbers)
-    return blank(_take.begin_compiling(lanes, lane), key)
+        refill_on_device.begin_compiling(lanes, lanes, numbers)
+    return blank(take_on_device.begin_compiling(lanes, lane), key)
 
 
 def saved_blocks(problem: Problem | Many | None, saved: list[tuple[int, Lane]], layout: Layout) -> list[Blocks]:

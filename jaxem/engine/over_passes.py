@@ -19,7 +19,7 @@ from jaxem.engine.loop import Found, look, settle
 from jaxem.engine.move import Move, coordinates, next_move
 from jaxem.engine.passes import Known, Passes, Rows, Staged
 from jaxem.engine.problem import Problem, on_accurate_kernel
-from jaxem.engine.programs import Program, program
+from jaxem.engine.programs import Call, Program, program
 from jaxem.engine.runner import AbstractRunner
 from jaxem.engine.state import State
 from jaxem.engine.trees import choose
@@ -56,7 +56,7 @@ class OverPasses(AbstractRunner):
         sums = self.passes.sums(evaluated, (), problem, (lanes, moves))
         settled = _settled(problem, lanes, moves, sums)
         self.on_step(settled)
-        return lambda: settled
+        return Call(lambda: settled)
 
     def accurate(self, problem):
         found = self.passes.run(_ACCURATE, problem)
@@ -92,7 +92,7 @@ class OverBatches(AbstractRunner):
             before, lanes = lanes, stepped(problem, rows, lanes)
             jax.block_until_ready(before)  # no more than two batches are held
             self.over.on_step(lanes)
-        return lambda: lanes
+        return Call(lambda: lanes)
 
     def accurate(self, problem):
         return self.over.accurate(problem)

@@ -9,22 +9,18 @@ import jax
 import numpy as np
 
 from jaxem._status import Status, status_code
+from jaxem.engine.lane import Lane, apart, refill, take
 from jaxem.engine.lanes import (
     COMPILATION_PRODUCTS,
     Block,
     Blocks,
-    Lane,
-    apart,
     num_products,
-    refill,
-    take,
     threads,
     with_nothing_to_do,
 )
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.processes import whole
-from jaxem.engine.programs import may_be_kept
 from jaxem.engine.state import State
 
 
@@ -186,8 +182,7 @@ class _Group:
         problem = self.pool.problem
         own = (problem.of_starts if self.pool.in_a_row == 1 else problem.of_starts_in_order)(self.owner)
         call = self.pool.runner.advance(own, self.lanes, age, self.pool.runs)
-        # What JAX is to compile goes by settings that it holds for each thread.
-        if self.threaded and may_be_kept(self.pool.problem, self.lanes):
+        if self.threaded and call.in_any_thread:
             self.advanced = threads().submit(lambda: jax.block_until_ready(call())).result
         else:
             lanes = call()

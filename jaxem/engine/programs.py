@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache as once
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -27,6 +27,16 @@ _FEW_NUMBERS = 2**13  # in arguments; without optimization a program then runs f
 _SHELF = Shelf()
 
 
+class Call(NamedTuple):
+    """A call of a program, to be made once."""
+
+    make: Callable[[], Any]
+    in_any_thread: bool = False  # false where JAX is to compile, which goes by settings that it holds for each thread
+
+    def __call__(self) -> Any:
+        return self.make()
+
+
 class Program:
     """`eqx.filter_jit(fn)`, which can be compiled in the background before it is called, and kept on disk.
 
@@ -42,14 +52,14 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         return self.of(*args)()
 
-    def of(self, *args: Any) -> Callable[[], Any]:
+    def of(self, *args: Any) -> "Call":
         """The call with these arguments; if they `may_be_kept` it is compiled, and can be made in any thread."""
         if self._pending:
             wait(self._pending)  # a compilation that failed will fail again, and say so to whom it concerns
             self._pending = []
         arguments = Arguments(args)
         if not arguments.may_be_kept():
-            return partial(self._fn if _tracing() else self._compiled, *args)
+            return Call(partial(self._fn if _tracing() else self._compiled, *args))
         program, dtype = self._kept_for(arguments), jnp.result_type(float)
 
         def call() -> Any:
@@ -57,7 +67,7 @@ class Program:
             with precision_of(dtype):
                 return program(arguments)
 
-        return call
+        return Call(call, in_any_thread=True)
 
     @cached_property
     def _compiled(self) -> Any:

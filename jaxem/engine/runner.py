@@ -13,7 +13,7 @@ from jaxem._solve import Fit, finish
 from jaxem.engine.lanes import advance
 from jaxem.engine.many import Many
 from jaxem.engine.problem import on_accurate_kernel
-from jaxem.engine.programs import Program
+from jaxem.engine.programs import Call, Program
 from jaxem.engine.state import State
 from jaxem.kernels.devices import sizes
 
@@ -36,7 +36,7 @@ class AbstractRunner(ABC):
     together: bool = False  # true where processes share the rows, whatever the problem holds
 
     @abstractmethod
-    def advance(self, problem: Any, lanes: State, age: float, runs: int) -> Callable[[], State]:
+    def advance(self, problem: Any, lanes: State, age: float, runs: int) -> Call:
         """A call that takes all lanes through a round; `age` is the mean number of steps that they have made.
 
         There are so many `runs` in all, of which those in the lanes are some.

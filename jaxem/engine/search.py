@@ -17,7 +17,8 @@ from jaxem._errors import FitError
 from jaxem._solve import Fit
 from jaxem._status import Status, status_code, status_from_code, status_name
 from jaxem.engine.checkpoint import Part
-from jaxem.engine.lanes import Blocks, Lane, Layout, few_products, fresh_blocks, prepare, saved_blocks
+from jaxem.engine.lane import Lane
+from jaxem.engine.lanes import Blocks, Layout, few_products, fresh_blocks, prepare, saved_blocks
 from jaxem.engine.many import Many
 from jaxem.engine.pool import GroupState, Outcome, Pool
 from jaxem.engine.problem import Problem
@@ -89,8 +90,13 @@ class Search:
             runs = len(self.starts_of(self.stage))
             self._pool = Pool(problem, layout.lanes, runs, self.runner, self.after_round, self.at_turn, row)
             saved, self.groups = self.groups, None
+            wanted = self.wanted(self.stage, problem)
             for outcome in self._pool.run(blocks, self.histories, saved):
-                self.sort(self.stage, outcome, problem)
+                if wanted(outcome):
+                    self.histories[outcome.start] = outcome.history
+                    self.aside.append(Aside(*outcome.told(), outcome.lane.set_aside()))
+                else:
+                    self.record(outcome, self.stage.kind == "accurate")
             self.stage = None if self.stopped else self.next_stage(self.stage, racing)
         if self.place is not None and not self.stopped:
             self.place.write(snapshot(self, []), self.rounds)
@@ -138,20 +144,13 @@ class Search:
             return problem, fresh_blocks(problem, draw, starts, layout, history, self.begins)
         return problem, saved_blocks(None, stage.going, layout)
 
-    def sort(self, stage: Stage, outcome: Outcome, problem: Problem | Many) -> None:
-        """Record a run that has ended, or set it aside."""
-        lacking = outcome.code == _INACCURATE
+    def wanted(self, stage: Stage, problem: Problem | Many) -> Callable[[Outcome], bool]:
+        """What says of a run that ended in a stage whether it goes on in the next one."""
+        most, last = int(problem.max_steps), int(self.problem.max_steps)
         if stage.kind == "race":
-            most = int(problem.max_steps)
-            undecided = outcome.code in _UNDECIDED and most <= outcome.num_steps < int(self.problem.max_steps)
-            wanted = undecided or lacking
-        else:
-            wanted = stage.kind == "run" and lacking and self.problem.model.accurate() is not None
-        if wanted:
-            self.histories[outcome.start] = outcome.history
-            self.aside.append(Aside(*outcome.told(), outcome.lane.set_aside()))
-        else:
-            self.record(outcome, stage.kind == "accurate")
+            return lambda run: run.code == _INACCURATE or (run.code in _UNDECIDED and most <= run.num_steps < last)
+        again = stage.kind == "run" and self.problem.model.accurate() is not None
+        return lambda run: again and run.code == _INACCURATE
 
     def next_stage(self, stage: Stage, racing: Racing | None) -> Stage | None:
         """What follows, with the runs that were set aside."""

@@ -13,7 +13,8 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxem._errors import DataError
 from jaxem.engine.checkpoint import Snapshot
-from jaxem.engine.lanes import Lane, begin_anew, begin_lanes, stack
+from jaxem.engine.lane import Lane, stack
+from jaxem.engine.lanes import begin_anew, begin_lanes
 from jaxem.engine.pool import GroupState, Outcome
 from jaxem.engine.processes import whole
 from jaxem.engine.programs import Program

@@ -9,6 +9,7 @@ import pytest
 import jaxem
 from jaxem import _fit
 from jaxem.engine import lanes, pool
+from jaxem.engine.programs import Call
 
 KEY = jax.random.key(2)
 RNG = np.random.default_rng(5)
@@ -118,7 +119,7 @@ def test_what_goes_wrong_in_a_thread_is_told(monkeypatch):
             return getattr(advance, name)
 
         def of(self, *args):
-            return lambda: 1 // 0
+            return Call(lambda: 1 // 0, in_any_thread=True)
 
     advance = lanes._advance_least
     monkeypatch.setattr(lanes, "_advance_least", Broken())
