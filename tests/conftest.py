@@ -36,6 +36,15 @@ gc.set_threshold(100_000, 20, 100)
 
 _tests, _MAPS = count(1), Path("/proc/self/maps")
 
+# Tests that took long where all ran (`python -m tests.helpers.slowest`): they are slow as if they were marked.
+_SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item):
+    if item.nodeid in _SLOW:
+        item.add_marker(pytest.mark.slow)
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):

@@ -74,9 +74,9 @@ def test_starts_that_all_have_a_lane_need_no_refilling(compiled, monkeypatch):
     monkeypatch.setattr(lanes, "in_memory", lambda *trees: False)  # as on an accelerator
     x = np.random.default_rng(0).normal(size=(84, 2))
     fit = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3)
-    assert compiled("_refill") == 0
+    assert compiled("refill_on_device") == 0
     few = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3, lanes=2)
-    assert compiled("_refill") == 1
+    assert compiled("refill_on_device") == 1
     np.testing.assert_allclose(fit.restarts.objective, few.restarts.objective, rtol=1e-9)
 
 
