@@ -99,7 +99,7 @@ def pool(
         complete = as_count("num_rows", num_rows) - (number or flat.shape[1])
         if complete < 1:
             raise DataError(f"num_rows is {num_rows}, no more than there are parameters: leave it out")
-    mean = flat.mean(0)
+    mean = flat[0] + (flat - flat[:1]).mean(0)  # exactly that of numbers that are all the same
     away = flat - mean
     estimate = jax.tree.map(jnp.asarray, like(jax.tree.map(_floating, values[0]), mean))
     return Pooled(estimate, spread.mean(0), away.T @ away / (len(flat) - 1), len(flat), float(complete), level, model)

@@ -44,20 +44,26 @@ class Replicates:
         return np.concatenate(value), np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], 1)
 
     @property
+    def _apart(self) -> np.ndarray:
+        """How far each replicate is from the first: 0 where all are the same, whose mean may differ by a digit."""
+        values = self._flat[1]
+        return values - values[:1]
+
+    @property
     def standard_errors(self) -> PyTree:
         """The standard deviation of the replicates, a tree like `value`."""
-        return like(self.value, np.std(self._flat[1], 0, ddof=1))
+        return like(self.value, np.std(self._apart, 0, ddof=1))
 
     @property
     def bias(self) -> PyTree:
         """The mean of the replicates less the value of the fit."""
         value, values = self._flat
-        return like(self.value, values.mean(0) - value)
+        return like(self.value, np.mean(values - value[None], 0))
 
     @property
     def covariance(self) -> Float[np.ndarray, "m m"]:
         """The covariance of all `m` numbers, in the order of `jax.flatten_util.ravel_pytree`."""
-        return np.atleast_2d(np.cov(self._flat[1], rowvar=False))
+        return np.atleast_2d(np.cov(self._apart, rowvar=False))
 
     def interval(self, level: float = 0.95, method: str = "percentile") -> Interval:
         """The interval of each number, with a probability `level` of holding it in large samples.

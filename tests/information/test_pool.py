@@ -62,6 +62,15 @@ def test_estimates_that_agree_have_no_more_variance():
     np.testing.assert_allclose(found.wald(1.0).statistic, 4.0, rtol=1e-9)
 
 
+def test_what_is_the_same_in_all_does_not_vary():
+    """The mean of so many numbers, taken at once, is another one: 0.1 and a digit."""
+    same = np.full(7, 0.1)
+    assert same.mean() != 0.1
+    found = jaxem.pool(same, np.zeros(7))
+    assert found.estimate == 0.1
+    assert found.standard_errors == 0
+
+
 def test_a_test_of_one_number_is_that_of_its_t_statistic_in_large_samples():
     rng = np.random.default_rng(1)
     values = 1 + 0.1 * rng.normal(size=4000)
