@@ -24,6 +24,8 @@ import hypothesis
 import jax
 import pytest
 
+from tests.helpers import slowest
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -36,12 +38,11 @@ gc.set_threshold(100_000, 20, 100)
 
 _tests, _MAPS = count(1), Path("/proc/self/maps")
 
-# Tests that took long where all ran (`python -m tests.helpers.slowest`): they are slow as if they were marked.
-_SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
+_SLOW = frozenset(slowest.listed())
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item):
+    """What took long is slow as if it were marked."""
     if item.nodeid in _SLOW:
         item.add_marker(pytest.mark.slow)
 

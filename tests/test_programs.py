@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxem
-from jaxem.engine import lanes, runner
+from jaxem.engine import lane, lanes, runner
 from jaxem.engine import programs as _programs
 from jaxem.engine.kept import Arguments, Shelf
 from jaxem.engine.programs import Program, blank, worth_preparing
@@ -71,7 +71,8 @@ def test_a_fit_compiles_each_of_its_programs_once(compiled, monkeypatch):
 
 
 def test_starts_that_all_have_a_lane_need_no_refilling(compiled, monkeypatch):
-    monkeypatch.setattr(lanes, "in_memory", lambda *trees: False)  # as on an accelerator
+    for room in (lanes, lane):
+        monkeypatch.setattr(room, "in_memory", lambda *trees: False)  # as on an accelerator
     x = np.random.default_rng(0).normal(size=(84, 2))
     fit = jaxem.fit(jaxem.GaussianMixture(2), x, key=KEY, restarts=3)
     assert compiled("refill_on_device") == 0

@@ -17,6 +17,7 @@ def test_what_took_long_is_found():
         "6.00s setup    tests/a.py::one",
         "4.50s call     tests/a.py::one",
         "9.9s call tests/a.py::two[x y]",
+        "30.0s call     tests/engine/test_cache.py::three",
         "ok",
     ]
     assert slowest.slowest(report) == {"tests/a.py::one"}

@@ -16,6 +16,7 @@ from jaxem.kernels.linalg import trailing
 
 @program(quickly=True, level=0)
 def take_on_device(lanes: State, lane: Array) -> State:
+    """What `take` calls where the lanes are not on the host."""
     return jax.tree.map(lambda leaf: leaf[lane], lanes)
 
 
@@ -86,6 +87,7 @@ def stack(runs: Sequence[Lane]) -> State:
 
 @program(quickly=True, level=0)
 def refill_on_device(lanes: State, block: State, source: Array) -> State:
+    """What `refill` calls where the lanes are not on the host."""
     return jax.tree.map(
         lambda old, new: jnp.where(trailing(source >= 0, old), new[jnp.maximum(source, 0)], old), lanes, block
     )

@@ -10,14 +10,7 @@ import numpy as np
 
 from jaxem._status import Status, status_code
 from jaxem.engine.lane import Lane, apart, refill, take
-from jaxem.engine.lanes import (
-    COMPILATION_PRODUCTS,
-    Block,
-    Blocks,
-    num_products,
-    threads,
-    with_nothing_to_do,
-)
+from jaxem.engine.lanes import COMPILATION_PRODUCTS, Block, Blocks, num_products, threads, with_nothing_to_do
 from jaxem.engine.many import Many
 from jaxem.engine.problem import Problem
 from jaxem.engine.processes import whole

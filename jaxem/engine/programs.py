@@ -52,7 +52,7 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         return self.of(*args)()
 
-    def of(self, *args: Any) -> "Call":
+    def of(self, *args: Any) -> Call:
         """The call with these arguments; if they `may_be_kept` it is compiled, and can be made in any thread."""
         if self._pending:
             wait(self._pending)  # a compilation that failed will fail again, and say so to whom it concerns
